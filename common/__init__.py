@@ -1,0 +1,1 @@
+"""What two papers share; knows no paper and no corpus."""

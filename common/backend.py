@@ -1,0 +1,43 @@
+"""Keras' backend, started without its chatter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+
+
+def start_backend() -> None:
+    """Imports Keras and its backend and looks for devices, keeping what they print to themselves.
+
+    TensorFlow writes start-up notes (and, on a machine without GPU, an error line about it) straight to file descriptor
+    2 before any log level takes effect. They are shown if the start fails, or if TF_CPP_MIN_LOG_LEVEL asks for them.
+    """
+    if "keras" in sys.modules:
+        return
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2") < "2":
+        _start()
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
+        sys.stderr.flush()
+        original = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        stack.callback(os.close, original)
+        stack.callback(os.dup2, original, 2)
+        try:
+            _start()
+        except BaseException:
+            held.seek(0)
+            os.write(original, held.read())
+            raise
+
+
+def _start() -> None:
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.list_physical_devices("GPU")

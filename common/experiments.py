@@ -1,0 +1,252 @@
+"""What a paper hands to the harness, and what the harness hands to a paper.
+
+A paper is a `Paper`: its experiments, its reported cells, and three functions by name ("module:function", imported when
+needed so that `ser list` never waits for TensorFlow):
+
+- ``features(config) -> {name: extractor}``: what a part must carry;
+- ``fit(config, train, validation, context) -> Fitted``: sees no test data;
+- ``load(folder) -> Fitted``: what `Fitted.save` wrote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import time
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from common.features.store import Features
+
+
+def setting(default: Any, source: str) -> Any:
+    """A config field with its provenance.
+
+    Args:
+        default: the value.
+        source: section, equation or table of the paper; or "not given: ..." with the alternatives.
+    """
+    return field(default=default, metadata={"source": source})
+
+
+def override(config: Any, changes: Mapping[str, Any]) -> Any:
+    """A config with some fields changed; strings, as typed on a command line, are read as the field's type.
+
+    Args:
+        config: frozen dataclass.
+        changes: values by field name.
+
+    Raises:
+        UserError: no such field, or a value that the field cannot hold.
+    """
+    hints = typing.get_type_hints(type(config))
+    values = {}
+    for name, value in changes.items():
+        if name not in hints:
+            raise unknown(f"config field of {type(config).__name__}", name, hints)
+        values[name] = _converted(name, value, hints[name])
+    return dataclasses.replace(config, **values)
+
+
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    options = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        if value not in options:
+            raise UserError(f"{name} cannot be '{value}'; it is one of {', '.join(map(str, options))}.")
+        return value
+    # `Literal[...] | None` and `Optional[...]` are typing's own unions, `int | None` is Python's.
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        if value.lower() == "none" and type(None) in options:
+            return None
+        return _converted(name, value, next(option for option in options if option is not type(None)))
+    if hint is bool:
+        if value.lower() not in ("true", "false"):
+            raise UserError(f"{name} cannot be '{value}'; it is true or false.")
+        return value.lower() == "true"
+    try:
+        return hint(value)
+    except ValueError:
+        raise UserError(f"{name} cannot be '{value}'; it needs a value of type {hint.__name__}.") from None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of a table: a corpus, a protocol and a config, repeated over folds and seeds.
+
+    Attributes:
+        id: "paper/table/corpus/row", what `ser run` takes and reported cells name.
+        title: the row as a person reads it.
+        corpus: name of the corpus.
+        subset: name of its subset.
+        protocol: cuts the folds (see `common.splits`).
+        config: the paper's config dataclass.
+        repeats: runs a fold, each with a seed of its own.
+    """
+
+    id: str
+    title: str
+    corpus: str
+    subset: str
+    protocol: Any
+    config: Any
+    repeats: int
+
+    @property
+    def table(self) -> str:
+        """The table or figure the experiment belongs to first, for example "1" or "fig4"."""
+        return self.id.split("/")[1].removeprefix("table")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A rebuilt paper.
+
+    Attributes:
+        name: package name under `papers`.
+        title: of the publication.
+        reference: authors, year, venue.
+        experiments: all experiments.
+        features: "module:function", see the module's docstring.
+        fit: "module:function".
+        load: "module:function".
+        scaled: config fields as a run with --scaled has them, to run on a laptop.
+        scaled_repeats: runs a fold with --scaled.
+        resolve: "module:function" that turns a config into what can be had here (for example random weights where
+            a checkpoint is missing) and says so: ``resolve(config) -> (config, flags)``. Empty: nothing to resolve.
+        demo: what `reproduce --demo` runs on the embedded corpus: the tables.
+    """
+
+    name: str
+    title: str
+    reference: str
+    experiments: tuple[Experiment, ...]
+    features: str
+    fit: str
+    load: str
+    scaled: Mapping[str, Any]
+    scaled_repeats: int = 1
+    resolve: str = ""
+    demo: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The paper's package folder."""
+        return Path(importlib.import_module(f"papers.{self.name}").__file__).parent
+
+    @property
+    def reported(self) -> Path:
+        """The paper's reported cells."""
+        return self.folder / "reported.csv"
+
+    def experiment(self, name: str) -> Experiment:
+        """The experiment of that id.
+
+        Raises:
+            UserError: there is none; offers the nearest.
+        """
+        for experiment in self.experiments:
+            if experiment.id == name:
+                return experiment
+        raise unknown("experiment", name, [experiment.id for experiment in self.experiments])
+
+    def call(self, role: str) -> Callable:
+        """The function for a role ("features", "fit", "load", "resolve")."""
+        module, function = getattr(self, role).split(":")
+        return getattr(importlib.import_module(module), function)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Utterances with their features: what a paper fits on, validates on and predicts for.
+
+    Attributes:
+        table: utterance table, one row an utterance. For a part that is to be predicted, the labels are missing.
+        features: by name, as the paper's `features(config)` asked for.
+        classes: emotions in the order that numbers them; empty if the subset keeps all labels.
+        flags: what every result on these data must carry ("bad audio skipped: 2 of 535 utterances").
+    """
+
+    table: pd.DataFrame
+    features: Mapping[str, Features]
+    classes: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class numbers, int64, shape (utterances,).
+
+        Raises:
+            ValueError: an utterance's emotion is none of the classes, or hidden (see `without_labels`).
+        """
+        number = {emotion: index for index, emotion in enumerate(self.classes)}
+        numbers = self.table["emotion"].map(number)
+        if numbers.isna().any():
+            raise ValueError("Some utterances have no label among the classes; a part to be predicted has none at all.")
+        return numbers.to_numpy("int64")
+
+    def take(self, utterances: tuple[str, ...]) -> Part:
+        """The part with these utterances, in this order."""
+        rows = self.table.set_index("utterance", drop=False).loc[list(utterances)].reset_index(drop=True)
+        return dataclasses.replace(self, table=rows)
+
+    def without_labels(self) -> Part:
+        """The same part as a model may see it when it predicts."""
+        hidden = {column: float("nan") for column in ("valence", "arousal", "dominance")}
+        return dataclasses.replace(self, table=self.table.assign(emotion=None, **hidden))
+
+
+@dataclass
+class Context:
+    """What the harness gives a fit besides data, and what a fit leaves there.
+
+    Attributes:
+        seed: already set for Python, NumPy and Keras; here for anything else that draws.
+        on_epoch: called with (epoch, epochs, logs) after each epoch.
+        seconds: time spent by name; "fit" and "predict" are Keras' own work.
+        history: one list a quantity, over epochs.
+        flags: what every result of this trial must carry.
+    """
+
+    seed: int = 0
+    on_epoch: Callable[[int, int, Mapping[str, float]], None] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    history: dict[str, list[float]] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to `seconds[name]`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+class Fitted(typing.Protocol):
+    """A fitted model."""
+
+    def predict(self, part: Part) -> dict[str, np.ndarray]:
+        """Columns of predictions, each with one value an utterance: "p_<emotion>" are class probabilities."""
+
+    def save(self, folder: Path) -> None:
+        """Writes everything that `load` needs into an existing, empty folder."""
+
+
+__all__ = ["Context", "Experiment", "Fitted", "Paper", "Part", "override", "setting"]

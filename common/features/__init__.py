@@ -1,0 +1,1 @@
+"""Feature extractors, one a file, and the cache that keeps what they made."""

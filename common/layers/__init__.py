@@ -1,0 +1,1 @@
+"""Keras building blocks, each with a test against something independent."""

@@ -1,0 +1,151 @@
+r"""One family of classification losses: softmax, focal, ArcFace, APFL, AM-softmax.
+
+All of them are the focal form of a softmax over scaled, penalised logits,
+
+    L = -(1 - p)^gamma * log p,    p = softmax(s * z)_y,
+
+where z are a network's outputs with the target's one replaced by a harder one:
+``cos(theta_y + m)`` (angular margin, ArcFace and APFL) or ``cos(theta_y) - m`` (cosine margin, AM-softmax).
+
+| loss       | outputs of the network | s  | angular m | cosine m | gamma |
+|------------|------------------------|----|-----------|----------|-------|
+| softmax    | logits                 | 1  | 0         | 0        | 0     |
+| focal      | logits                 | 1  | 0         | 0        | > 0   |
+| ArcFace    | cosines                | 10 | > 0       | 0        | 0     |
+| APFL       | cosines                | 10 | > 0       | 0        | > 0   |
+| AM-softmax | cosines                | 30 | 0         | > 0      | 0     |
+
+Sources: focal, Lin et al. 2017, Eq. 4; ArcFace, Deng et al. 2019, Eq. 3; APFL, Wen et al. 2023, Eq. 1-2;
+AM-softmax, Wang et al. 2018, Eq. 6. The margin lives here and not in the model, so a fitted model ends in plain
+cosines.
+"""
+
+from __future__ import annotations
+
+import math
+
+import keras
+from keras import ops
+
+SINE_FLOOR = 1e-12
+"""Added to sin^2(theta) before its root: the root's derivative stays finite at cos(theta) = +-1.
+
+sin itself is then off by at most 1e-6, and by less than float32 resolves once theta > 1e-3.
+"""
+
+
+@keras.saving.register_keras_serializable(package="ser")
+class MarginFocalLoss(keras.losses.Loss):
+    """The family's one implementation; prefer `softmax`, `focal`, `arcface`, `apfl`, `am_softmax`.
+
+    Computed in float32 whatever the model's precision. The focusing factor is formed in the log
+    domain, ``log(1 - p) = logsumexp(others) - logsumexp(all)``, so that its gradient stays finite for
+    gamma < 1 as p approaches 1, where ``gamma * (1 - p)^(gamma - 1)`` alone would be infinite.
+
+    Args:
+        scale: s, multiplies all outputs.
+        angular_margin: m in cos(theta_y + m), in radians, in [0, pi].
+        cosine_margin: m in cos(theta_y) - m.
+        gamma: focusing exponent, >= 0.
+        reduction: as in `keras.losses.Loss`.
+        name: as in `keras.losses.Loss`.
+
+    Call:
+        y_true: int class numbers, shape (batch,) or (batch, 1).
+        y_pred: logits or cosines, shape (batch, classes).
+
+    Raises:
+        ValueError: a negative, oversized or not finite parameter.
+    """
+
+    def __init__(
+        self,
+        scale: float = 1.0,
+        angular_margin: float = 0.0,
+        cosine_margin: float = 0.0,
+        gamma: float = 0.0,
+        reduction: str = "sum_over_batch_size",
+        name: str = "margin_focal",
+    ):
+        super().__init__(reduction=reduction, name=name)
+        finite = all(map(math.isfinite, (scale, gamma, cosine_margin)))
+        if not finite or scale <= 0 or gamma < 0 or cosine_margin < 0 or not 0 <= angular_margin <= math.pi:
+            raise ValueError(
+                f"scale must be positive, gamma and cosine_margin >= 0, angular_margin in [0, pi], all finite; "
+                f"got {scale=}, {gamma=}, {cosine_margin=}, {angular_margin=}."
+            )
+        self.scale = float(scale)
+        self.angular_margin = float(angular_margin)
+        self.cosine_margin = float(cosine_margin)
+        self.gamma = float(gamma)
+
+    @property
+    def needs_cosines(self) -> bool:
+        """True if the network must end in cosines rather than in free logits."""
+        return self.scale != 1.0 or self.angular_margin > 0 or self.cosine_margin > 0
+
+    def call(self, y_true, y_pred):
+        """Loss of each datapoint, shape (batch,)."""
+        outputs = ops.cast(y_pred, "float32")
+        classes = ops.shape(outputs)[-1]
+        labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        target = ops.one_hot(labels, classes, dtype="float32")
+        if self.angular_margin:
+            # Rounding may push a cosine past 1; sin(theta) must not become NaN.
+            cosine = ops.clip(outputs, -1.0, 1.0)
+            outputs = target * self._harder(cosine) + (1.0 - target) * cosine
+        if self.cosine_margin:
+            outputs = outputs - self.cosine_margin * target
+        logits = self.scale * outputs
+        log_sum = ops.logsumexp(logits, axis=-1)
+        log_p = ops.sum(target * logits, axis=-1) - log_sum
+        if not self.gamma:
+            return -log_p
+        # -1e9 takes the target out of the sum and, unlike -inf, keeps 0 * x finite in the gradient.
+        log_others = ops.logsumexp(logits - 1e9 * target, axis=-1) - log_sum
+        return -ops.exp(self.gamma * log_others) * log_p
+
+    def _harder(self, cosine):
+        """cos(theta + m), continued beyond theta = pi - m by ArcFace's safeguard cos(theta) - m sin(m).
+
+        Past pi - m the cosine would rise again and reward a worse angle; the straight line keeps falling.
+        """
+        m = self.angular_margin
+        sine = ops.sqrt(ops.maximum(1.0 - cosine * cosine, 0.0) + SINE_FLOOR)
+        within = cosine * math.cos(m) - sine * math.sin(m)
+        return ops.where(cosine > math.cos(math.pi - m), within, cosine - m * math.sin(m))
+
+    def get_config(self):
+        """The arguments, for saving."""
+        return {
+            **super().get_config(),
+            "scale": self.scale,
+            "angular_margin": self.angular_margin,
+            "cosine_margin": self.cosine_margin,
+            "gamma": self.gamma,
+        }
+
+
+def softmax() -> MarginFocalLoss:
+    """Cross-entropy on free logits."""
+    return MarginFocalLoss(name="softmax")
+
+
+def focal(gamma: float) -> MarginFocalLoss:
+    """Focal loss on free logits (Lin et al. 2017, Eq. 4, without class weights)."""
+    return MarginFocalLoss(gamma=gamma, name="focal")
+
+
+def arcface(margin: float, scale: float = 10.0) -> MarginFocalLoss:
+    """Additive angular margin on cosines (Deng et al. 2019, Eq. 3)."""
+    return MarginFocalLoss(scale=scale, angular_margin=margin, name="arcface")
+
+
+def apfl(gamma: float, margin: float, scale: float = 10.0) -> MarginFocalLoss:
+    """Additive angular penalty focal loss on cosines (Wen et al. 2023, Eq. 1-2; s = 10 in Sec. 5.2.2)."""
+    return MarginFocalLoss(scale=scale, angular_margin=margin, gamma=gamma, name="apfl")
+
+
+def am_softmax(margin: float = 0.2, scale: float = 30.0) -> MarginFocalLoss:
+    """Additive cosine margin on cosines (Wang et al. 2018, Eq. 6)."""
+    return MarginFocalLoss(scale=scale, cosine_margin=margin, name="am_softmax")

@@ -1,0 +1,118 @@
+"""Image networks that turn a spectrogram into one feature vector.
+
+DenseNet169 and ResNet50 are those of `keras.applications`, with ImageNet weights where they can be had. `small_cnn` is
+the suite's own, for a laptop's CPU; it appears in no paper.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from common.errors import UserError, unknown
+
+WEIGHTS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
+IMAGENET = {
+    "densenet169": (
+        "densenet/densenet169_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "md5:b8c4d4c20dd625c148057b9ff1c1176b",
+    ),
+    "resnet50": (
+        "resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "md5:4d473c1dd8becc155b73f8504c6f6626",
+    ),
+}
+"""Files of the ImageNet weights without classification head, with the checksums that `keras.applications` states."""
+
+NAMES = (*IMAGENET, "small_cnn")
+
+
+def imagenet_file(
+    name: str, *, url: str = WEIGHTS_URL, folder: Path | None = None, timeout_s: float = 10
+) -> Path | None:
+    """The file of a backbone's ImageNet weights, downloaded once into Keras' own folder and checked.
+
+    Args:
+        name: backbone.
+        url: where the files lie.
+        folder: where they are kept; None: `models` in Keras' home.
+        timeout_s: how long to wait for a server that does not answer.
+
+    Returns:
+        The file, or None if it is not here and cannot be downloaded.
+
+    Raises:
+        UserError: a file is here but is not the published one.
+    """
+    if name not in IMAGENET:
+        return None
+    remote, checksum = IMAGENET[name]
+    folder = folder or Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
+    file = folder / Path(remote).name
+    import pooch
+
+    if file.exists():
+        if pooch.file_hash(str(file), alg="md5") != checksum.removeprefix("md5:"):
+            raise UserError(f"{file} is not the published ImageNet checkpoint of {name} (checksum differs). Remove it.")
+        return file
+    try:
+        pooch.get_logger().setLevel("WARNING")
+        pooch.retrieve(
+            url + remote, checksum, fname=file.name, path=folder, downloader=pooch.HTTPDownloader(timeout=timeout_s)
+        )
+    except (OSError, ValueError):  # no network or no such file; or a download whose checksum differs
+        return None
+    return file
+
+
+def backbone(name: str, frames: int, bins: int, *, weights: Path | None = None, width: float = 1.0):
+    """A Keras model from spectrograms to feature vectors.
+
+    Args:
+        name: "densenet169", "resnet50" or "small_cnn".
+        frames: T of the spectrogram.
+        bins: F of the spectrogram.
+        weights: ImageNet weights' file (see `imagenet_file`); None: random.
+        width: multiplies the channels of `small_cnn`.
+
+    Returns:
+        Model from (batch, frames, bins, 1) to (batch, features): 1664 for DenseNet169, 2048 for ResNet50.
+
+    Raises:
+        UserError: no such backbone.
+    """
+    import keras
+
+    if name not in NAMES:
+        raise unknown("backbone", name, NAMES)
+    inputs = keras.Input((frames, bins, 1), name="spectrogram")
+    if name == "small_cnn":
+        return keras.Model(inputs, _small_cnn(inputs, width), name=name)
+    build = {"densenet169": keras.applications.DenseNet169, "resnet50": keras.applications.ResNet50}[name]
+    network = build(
+        include_top=False,
+        weights=None if weights is None else str(weights),
+        input_shape=(frames, bins, 3),
+        pooling="avg",
+    )
+    three_channels = keras.layers.Concatenate(axis=-1)([inputs, inputs, inputs])
+    return keras.Model(inputs, network(three_channels), name=name)
+
+
+def _small_cnn(inputs, width: float):
+    from keras import layers
+
+    def channels(count: int) -> int:
+        return max(4, round(count * width))
+
+    # 80 ms by 40 Hz cells keep the contour of prosody and a male voice's single harmonics, at 1/32 of the cost.
+    x = layers.AveragePooling2D((8, 4), padding="same", name="coarse")(inputs)
+    for stage, count in enumerate((16, 32, 64, 96), start=1):
+        x = layers.Conv2D(channels(count), 3, padding="same", use_bias=False, name=f"conv{stage}")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"norm{stage}")(x)
+        x = layers.ReLU(name=f"relu{stage}")(x)
+        if stage < 4:
+            x = layers.MaxPooling2D(2, padding="same", name=f"pool{stage}")(x)
+    average = layers.GlobalAveragePooling2D(name="average")(x)
+    peak = layers.GlobalMaxPooling2D(name="peak")(x)
+    return layers.Concatenate(name="features")([average, peak])

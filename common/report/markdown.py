@@ -1,0 +1,38 @@
+"""The side-by-side as Markdown, for a paper's card or an issue."""
+
+from __future__ import annotations
+
+from common.report.build import LEGEND, Report, Section, amount, interval, number, with_std
+
+
+def render(report: Report) -> str:
+    """The whole report."""
+    parts = [f"# Reported and measured\n\nMade {report.made}.\n"]
+    parts += [render_section(section) for section in report.sections]
+    return "\n".join([*parts, LEGEND, ""])
+
+
+def render_section(section: Section) -> str:
+    """One table with its conditions."""
+    lines = [
+        f"## {section.heading}{' (scaled)' if section.scaled else ''}",
+        "",
+        "| Row | | Reported | Measured | 95 % interval | n | Diff. | Verdict |",
+        "|---|---|--:|--:|--:|--:|--:|---|",
+    ]
+    for comparison in section.comparisons:
+        cell, measured = comparison.cell, comparison.measured
+        remark = f" ({comparison.cell.note})" if comparison.cell.note else ""
+        lines.append(
+            f"| {cell.row} | {cell.column} | {with_std(cell.value, cell.std)} "
+            f"| {with_std(measured.value, measured.std) if measured else '–'} "
+            f"| {interval(measured) if measured else '–'} | {amount(measured) if measured else '–'} "
+            f"| {number(comparison.difference)} | {comparison.verdict}{remark} |"
+        )
+    for reference in section.references:
+        measured = reference.measured
+        lines.append(
+            f"| {reference.title} | {reference.column} | – | {number(measured.value)} | {interval(measured)} "
+            f"| {amount(measured)} | – | yardstick |"
+        )
+    return "\n".join([*lines, "", *(f"- {line}" for line in section.conditions), ""])

@@ -1,0 +1,72 @@
+"""The side-by-side on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from common.report.build import LEGEND, Report, Section, amount, interval, number, with_std
+
+STYLES = {"within": "green", "above": "cyan", "below": "red", "scaled run": "yellow"}
+
+
+def show(report: Report, console: Console | None = None) -> None:
+    """Prints a report.
+
+    Args:
+        report: what to print.
+        console: where; None: standard output. A log gets 120 columns, so that no number is cut.
+    """
+    if console is None:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console = Console(highlight=False, width=120)
+    for section in report.sections:
+        console.print()
+        console.print(table_of(section))
+        for line in section.conditions:
+            console.print(Padding(escape(f"• {line}"), (0, 0, 0, 1)), style="dim")
+    if report.sections:
+        console.print(Padding(LEGEND, (1, 0, 0, 1)), style="dim")
+
+
+def table_of(section: Section) -> Table:
+    """A section as a table."""
+    title = f"{section.heading}{' (scaled)' if section.scaled else ''}"
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for name in ("Row", "", "Reported", "Measured", "95 % interval", "n", "Diff.", "Verdict"):
+        table.add_column(name, justify="left" if name in ("Row", "", "Verdict") else "right", no_wrap=name != "Row")
+    last = None
+    for comparison in section.comparisons:
+        cell, measured = comparison.cell, comparison.measured
+        style = STYLES.get(comparison.verdict, "dim")
+        table.add_row(
+            "" if cell.row == last else cell.row,
+            cell.column,
+            with_std(cell.value, cell.std),
+            with_std(measured.value, measured.std) if measured else "–",
+            interval(measured) if measured else "–",
+            amount(measured) if measured else "–",
+            number(comparison.difference),
+            f"[{style}]{comparison.verdict}[/{style}]",
+        )
+        last = cell.row
+    if section.references:
+        table.add_section()
+    last = None
+    for reference in section.references:
+        measured = reference.measured
+        table.add_row(
+            "" if reference.title == last else reference.title,
+            reference.column,
+            "–",
+            number(measured.value),
+            interval(measured),
+            amount(measured),
+            "–",
+            "[dim]yardstick[/dim]",
+        )
+        last = reference.title
+    return table

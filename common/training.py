@@ -1,0 +1,76 @@
+"""Training: seeds, and epochs chosen on whole-vector validation metrics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from common.experiments import Context
+
+
+def seed_everything(seed: int, *, deterministic: bool = False) -> None:
+    """Seeds Python, NumPy and Keras; with `deterministic`, also forbids operations whose result depends on timing.
+
+    Args:
+        seed: any int >= 0.
+        deterministic: same seed, same bytes, at some cost in speed.
+    """
+    keras.utils.set_random_seed(seed)
+    if deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif deterministic and keras.backend.backend() == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+class BestEpoch(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the best score and stops when none has been better for a while.
+
+    The score is computed from predictions of the whole validation set, so nothing is averaged over batches.
+
+    Args:
+        score: called after each epoch; larger is better. None: nothing is chosen, the last epoch stays.
+        patience: epochs without a better score before training stops.
+        context: receives history and progress.
+    """
+
+    def __init__(self, score: Callable[[], float] | None, patience: int, context: Context):
+        super().__init__()
+        self.score = score
+        self.patience = patience
+        self.context = context
+        self.best = -np.inf
+        self.best_epoch = 0
+        self.weights = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Scores the epoch."""
+        logs = dict(logs or {})
+        if self.score is not None:
+            logs["validation"] = self.score()
+            if logs["validation"] > self.best:
+                self.best, self.best_epoch = logs["validation"], epoch
+                self.weights = self.model.get_weights()
+            elif epoch - self.best_epoch >= self.patience:
+                self.model.stop_training = True
+        for name, value in logs.items():
+            self.context.history.setdefault(name, []).append(float(value))
+        if self.context.on_epoch is not None:
+            self.context.on_epoch(epoch + 1, self.params["epochs"], logs)
+
+    def on_train_end(self, logs=None):
+        """Restores the best epoch."""
+        if self.weights is not None:
+            self.model.set_weights(self.weights)
+
+
+def jit_compile() -> bool | str:
+    """What `Model.compile` should get: XLA costs minutes of compilation for deep networks on TensorFlow's CPU path."""
+    return False if keras.backend.backend() == "tensorflow" else "auto"

@@ -1,0 +1,339 @@
+"""Trials: one experiment, one fold, one seed, and what it leaves on disk.
+
+    RESULTS/<paper>/<table>/<corpus>/<row>/<run>/run.json             what was run: config, corpus, folds, flags
+                                                /<fold>--<repeat>/trial.json, predictions.parquet [, model/]
+
+`<run>` is a hash of everything that could change the numbers: the resolved config, the corpus' fingerprint, subset,
+protocol and determinism. A trial's folder appears by one rename when it is complete; so a killed run leaves finished
+trials and nothing else that counts, and the same command goes on. Trials are locked while they run; two processes on
+one results folder share the work, and the lock of a killed process is released by the operating system.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.errors import UserError
+from common.experiments import Context, Experiment, Paper, Part
+from common.files import write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from common.corpus import Corpus, Subset
+    from common.splits import Fold
+
+FORMAT = 1
+"""Raised when trials written before can no longer be compared with trials written now."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment as it will really run: config resolved, data read, folds cut.
+
+    Attributes:
+        paper: the paper.
+        experiment: the experiment as the paper declares it.
+        config: the config that runs.
+        corpus: the corpus that is run on; may be another than the experiment's.
+        subset: its subset.
+        table: the subset's utterances.
+        fingerprint: of the table (see `common.corpus.fingerprint`).
+        folds: all folds of the protocol.
+        chosen: names of the folds to run.
+        repeats: runs a fold.
+        flags: what every result must carry.
+        changes: how this differs from the experiment as declared, in words; empty: it is what the paper reports.
+        deterministic: same seed, same bytes.
+    """
+
+    paper: Paper
+    experiment: Experiment
+    config: Any
+    corpus: Corpus
+    subset: Subset
+    table: pd.DataFrame
+    fingerprint: str
+    folds: tuple[Fold, ...]
+    chosen: tuple[str, ...]
+    repeats: int
+    flags: tuple[str, ...]
+    changes: tuple[str, ...]
+    deterministic: bool = False
+
+    @property
+    def id(self) -> str:
+        """Hash of everything that could change the numbers; repeats and chosen folds only add trials."""
+        described = {
+            "format": FORMAT,
+            "experiment": self.experiment.id,
+            "config": dataclasses.asdict(self.config),
+            "corpus": self.corpus.name,
+            "subset": self.subset.name,
+            "fingerprint": self.fingerprint,
+            "protocol": describe_protocol(self.experiment.protocol),
+            "deterministic": self.deterministic,
+        }
+        return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=5).hexdigest()
+
+    def folder(self, results: Path) -> Path:
+        """Where the run's trials are."""
+        return results / self.experiment.id / self.id
+
+    def trials(self) -> Iterator[Trial]:
+        """All trials, repeat by repeat, so that an unfinished run has whole repeats."""
+        for repeat in range(1, self.repeats + 1):
+            for number, fold in enumerate(self.folds, start=1):
+                if fold.name in self.chosen:
+                    yield Trial(self, fold, repeat, seed=1000 * repeat + number)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One fold of a run with one seed."""
+
+    run: Run
+    fold: Fold
+    repeat: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The trial's folder within its run."""
+        return f"{self.fold.name}--{self.repeat}"
+
+    def folder(self, results: Path) -> Path:
+        """Where the trial's files are once it is complete."""
+        return self.run.folder(results) / self.name
+
+    def is_done(self, results: Path) -> bool:
+        """True if the trial is complete and its predictions are what was written."""
+        folder = self.folder(results)
+        try:
+            record = json.loads((folder / "trial.json").read_bytes())
+            return record["predictions"] == _checksum(folder / "predictions.parquet")
+        except (OSError, ValueError, KeyError):
+            return False
+
+
+def describe_protocol(protocol: Any) -> dict:
+    """A protocol's class and settings."""
+    return {"kind": type(protocol).__name__, **dataclasses.asdict(protocol)}
+
+
+def write_run(run: Run, results: Path) -> None:
+    """Writes `run.json`, which tells a report what the trials beside it are."""
+    write_json(
+        run.folder(results) / "run.json",
+        {
+            "format": FORMAT,
+            "paper": run.paper.name,
+            "experiment": run.experiment.id,
+            "title": run.experiment.title,
+            "corpus": run.corpus.name,
+            "synthetic": run.corpus.synthetic,
+            "subset": run.subset.name,
+            "classes": list(run.subset.classes),
+            "fingerprint": run.fingerprint,
+            "utterances": len(run.table),
+            "protocol": describe_protocol(run.experiment.protocol),
+            "protocol_name": run.experiment.protocol.name,
+            "folds": [fold.name for fold in run.folds],
+            "declared_repeats": run.experiment.repeats,
+            "config": dataclasses.asdict(run.config),
+            "flags": list(run.flags),
+            "changes": list(run.changes),
+            "deterministic": run.deterministic,
+        },
+    )
+
+
+def lock(trial: Trial, results: Path, timeout_s: float):
+    """The trial's lock, held by one process at a time.
+
+    Args:
+        trial: which.
+        results: results folder.
+        timeout_s: how long to wait; 0 gives up at once, -1 waits for ever.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+    """
+    from filelock import FileLock
+
+    folder = trial.run.folder(results) / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{trial.name}.lock", timeout=timeout_s)
+
+
+def perform(
+    trial: Trial,
+    data: Part,
+    results: Path,
+    *,
+    audit: Mapping[str, int],
+    keep_model: bool = False,
+    on_epoch: Callable[[int, int, Mapping[str, float]], None] | None = None,
+) -> None:
+    """Fits, predicts and writes one trial. The caller holds its lock.
+
+    Args:
+        trial: what to do.
+        data: all utterances of the run, with features and labels.
+        results: results folder.
+        audit: what the fold's parts share (see `common.splits.audit`).
+        keep_model: also keep the fitted model, for `ser predict`.
+        on_epoch: progress.
+    """
+    from common.training import seed_everything
+
+    run = trial.run
+    started = time.perf_counter()
+    present = set(data.table["utterance"])
+    fold = {
+        part: tuple(utterance for utterance in getattr(trial.fold, part) if utterance in present)
+        for part in ("train", "validation", "test")
+    }
+    test = data.take(fold["test"])
+    context = Context(seed=trial.seed, on_epoch=on_epoch)
+    seed_everything(trial.seed, deterministic=run.deterministic)
+    fitted = run.paper.call("fit")(run.config, data.take(fold["train"]), data.take(fold["validation"]), context)
+    columns = fitted.predict(test.without_labels())
+
+    final = trial.folder(results)
+    _remove_leftovers(trial, results)
+    temporary = final.with_name(f".tmp-{trial.name}-{os.getpid()}")
+    temporary.mkdir(parents=True)
+    predictions = test.table[["utterance", "speaker", "emotion", "valence", "arousal", "dominance"]].assign(**columns)
+    predictions.to_parquet(temporary / "predictions.parquet", index=False)
+    if keep_model:
+        (temporary / "model").mkdir()
+        fitted.save(temporary / "model")
+    write_json(
+        temporary / "trial.json",
+        {
+            "format": FORMAT,
+            "paper": run.paper.name,
+            "experiment": run.experiment.id,
+            "run": run.id,
+            "fold": trial.fold.name,
+            "repeat": trial.repeat,
+            "seed": trial.seed,
+            "utterances": {part: len(ids) for part, ids in fold.items()},
+            "audit": dict(audit),
+            "flags": [*run.flags, *data.flags, *context.flags],
+            "config": dataclasses.asdict(run.config),
+            "fingerprint": run.fingerprint,
+            "versions": versions(),
+            "seconds": {
+                **{name: round(value, 3) for name, value in context.seconds.items()},
+                "total": round(time.perf_counter() - started, 3),
+            },
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "history": context.history,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "predictions": _checksum(temporary / "predictions.parquet"),
+        },
+    )
+    shutil.rmtree(final, ignore_errors=True)  # a damaged trial, or it would not have been done again
+    os.rename(temporary, final)
+
+
+def _remove_leftovers(trial: Trial, results: Path) -> None:
+    """Removes what a killed process left of this trial; safe, since this process holds the trial's lock."""
+    for path in trial.run.folder(results).glob(f".tmp-{trial.name}-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions and device behind a number."""
+    import importlib.metadata
+
+    import keras
+
+    found = {"python": platform.python_version(), "machine": platform.machine(), "backend": keras.backend.backend()}
+    backends = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+    for package in ("keras", "numpy", backends[found["backend"]]):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "unknown"
+    if found["backend"] == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        found["device"] = f"{len(gpus)} GPU" if gpus else "CPU"
+    return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Trials of one run, read back from disk.
+
+    Attributes:
+        run: content of `run.json`.
+        trials: contents of the `trial.json`s, by fold and repeat.
+        predictions: their predictions, in the same order.
+    """
+
+    run: dict
+    trials: list[dict]
+    predictions: list[pd.DataFrame]
+
+    @property
+    def complete(self) -> bool:
+        """True if every fold was run in as many repeats as the experiment declares."""
+        wanted = {(fold, r) for fold in self.run["folds"] for r in range(1, self.run["declared_repeats"] + 1)}
+        return wanted <= {(trial["fold"], trial["repeat"]) for trial in self.trials}
+
+
+def read_run(folder: Path) -> Measured:
+    """Reads a run's finished trials; damaged ones are left out.
+
+    Raises:
+        UserError: the folder holds no run, or one of another format.
+    """
+    import pandas as pd
+
+    try:
+        run = json.loads((folder / "run.json").read_bytes())
+    except (OSError, ValueError):
+        raise UserError(f"{folder} holds no run (no readable run.json).") from None
+    if run.get("format") != FORMAT:
+        raise UserError(
+            f"{folder} was written in format {run.get('format')}; this version reads {FORMAT}. Run it again."
+        )
+    trials, predictions = [], []
+    for file in sorted(folder.glob("*/trial.json")):
+        try:
+            trial = json.loads(file.read_bytes())
+            table = file.with_name("predictions.parquet")
+            if trial["predictions"] == _checksum(table):
+                predictions.append(pd.read_parquet(table))
+                trials.append(trial)
+        except (OSError, ValueError, KeyError):
+            continue
+    return Measured(run, trials, predictions)
+
+
+def find_runs(results: Path, prefix: str = "") -> list[Path]:
+    """Folders of all runs below a results folder whose experiment id starts with `prefix`, newest last."""
+    files = [file for file in results.glob("**/run.json") if not any(part.startswith(".") for part in file.parts)]
+    folders = [file.parent for file in files if str(file.parent.relative_to(results)).startswith(prefix)]
+    return sorted(folders, key=lambda folder: (folder / "run.json").stat().st_mtime)

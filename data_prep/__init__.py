@@ -1,0 +1,112 @@
+"""From a corpus on disk to a table of utterances.
+
+One module a corpus; each holds a `CORPUS` (what is known of it before a folder is seen) and a
+`read(root)`. This module finds them by name and loads a subset ready for a protocol.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.errors import CorpusAbsent, UserError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from common.corpus import Corpus, Subset
+
+NAMES = ("demo", "emodb", "iemocap", "savee")
+"""Corpora with a reader, by the name of their module."""
+
+
+def corpus(name: str) -> Corpus:
+    """What is known of the corpus of that name.
+
+    Raises:
+        UserError: there is none; offers the nearest names.
+    """
+    if name not in NAMES:
+        raise unknown("corpus", name, NAMES)
+    return importlib.import_module(f"data_prep.{name}").CORPUS
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A subset of a corpus, read and checked.
+
+    Attributes:
+        corpus: the corpus.
+        subset: the subset.
+        table: its utterances.
+        flags: what every result must carry ("partial: ...", "bad audio skipped: ...").
+    """
+
+    corpus: Corpus
+    subset: Subset
+    table: pd.DataFrame
+    flags: tuple[str, ...]
+
+
+def find_root(name: str, root: str | Path | None = None) -> Path:
+    """The folder of a corpus: the one given, else $SER_CORPORA/NAME, else ./corpora/NAME.
+
+    Raises:
+        CorpusAbsent: there is no such folder.
+    """
+    spec = corpus(name)
+    if root is not None:
+        path = Path(root).expanduser()
+        if not path.is_dir():
+            raise CorpusAbsent(f"The folder {path} for {name} does not exist or is not a folder.")
+        return path.resolve()
+    if spec.shipped is not None:
+        return spec.shipped
+    base = Path(os.environ.get("SER_CORPORA", "corpora")).expanduser()
+    path = base / name
+    if not path.is_dir():
+        raise CorpusAbsent(
+            f"{spec.title} is not here: no folder {path}. Give --root FOLDER or set SER_CORPORA; {spec.access}"
+        )
+    return path.resolve()
+
+
+def read(name: str, root: str | Path | None = None) -> pd.DataFrame:
+    """The whole corpus as an utterance table.
+
+    Raises:
+        CorpusAbsent: no such folder.
+        UserError: the folder is not that corpus, or holds an unknown label.
+    """
+    spec = corpus(name)
+    module, function = spec.reader.split(":")
+    return getattr(importlib.import_module(module), function)(find_root(name, root))
+
+
+def load(name: str, subset: str, root: str | Path | None = None, *, partial: bool = False) -> Loaded:
+    """Reads a corpus and selects a subset.
+
+    Args:
+        name: corpus.
+        subset: name of one of its subsets.
+        root: its folder; None: found as `find_root` does.
+        partial: go on if the folder's counts differ from the stated ones, and say so.
+
+    Raises:
+        CorpusAbsent: no such folder.
+        UserError: unknown corpus or subset, wrong folder, unknown label, or counts that differ.
+    """
+    from common.corpus import select
+
+    spec = corpus(name)
+    part = spec.subset(subset)
+    table, flags = select(read(name, root), name, part, partial=partial)
+    if spec.synthetic:
+        flags = [f"synthetic corpus: {spec.title}", *flags]
+    return Loaded(spec, part, table, tuple(flags))
+
+
+__all__ = ["NAMES", "Loaded", "UserError", "corpus", "find_root", "load", "read"]

@@ -1,0 +1,137 @@
+"""EMODB, the Berlin Database of Emotional Speech: 535 acted German utterances of 10 speakers, 7 emotions.
+
+Layout: `wav/03a01Fa.wav`, or the wav files directly in the folder; 16 kHz, 16 bit, mono. A name is the
+speaker (03), the text (a01), the first letter of the emotion's German name (F: Freude) and the version (a).
+Every speaker says the same ten sentences in every emotion, so a split that shares neither speakers nor
+texts is hard to cut: the overlap audit shows the shared ones.
+
+Licence CC0. Source: Burkhardt et al., "A database of German emotional speech", Interspeech 2005.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.corpus import Corpus, Subset
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GENDER = {
+    "03": "male", "08": "female", "09": "female", "10": "male", "11": "male",
+    "12": "male", "13": "female", "14": "female", "15": "male", "16": "female",
+}  # fmt: skip
+"""Gender of each speaker."""
+
+TEXTS = {
+    "a01": "Der Lappen liegt auf dem Eisschrank.",
+    "a02": "Das will sie am Mittwoch abgeben.",
+    "a04": "Heute abend könnte ich es ihm sagen.",
+    "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
+    "a07": "In sieben Stunden wird es soweit sein.",
+    "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
+    "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
+    "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.",
+    "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
+    "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
+}
+"""The ten sentences by their code."""
+
+EMOTION = {
+    "W": "angry",  # Wut
+    "L": "bored",  # Langeweile
+    "E": "disgusted",  # Ekel
+    "A": "fearful",  # Angst
+    "F": "happy",  # Freude
+    "N": "neutral",
+    "T": "sad",  # Trauer
+}
+"""Emotion by its letter in the file name."""
+
+CORPUS = Corpus(
+    name="emodb",
+    title="EMODB (Berlin Database of Emotional Speech)",
+    language="German",
+    licence="CC0 1.0",
+    access="it is free, without registration, from http://emodb.bilderbar.info.",
+    layout="wav/03a01Fa.wav and 534 more, or these files directly in the folder",
+    reader="data_prep.emodb:read",
+    subsets=(
+        Subset(
+            "7class",
+            {"angry": 127, "bored": 81, "disgusted": 46, "fearful": 69, "happy": 71, "neutral": 79, "sad": 62},
+            source="MTAP, Sec. 5.1",
+        ),
+        Subset(
+            "4class",
+            {"angry": 127, "happy": 71, "neutral": 79, "sad": 62},
+            source="four of the seven classes, as counted there",
+        ),
+    ),
+    default_subset="7class",
+    utterances=535,
+    speakers=10,
+)
+
+_NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[a-z]\d\d)(?P<emotion>[A-Z])(?P<version>[a-z])")
+
+
+def read(root: str | Path) -> pd.DataFrame:
+    """Reads EMODB.
+
+    Args:
+        root: the folder that holds `wav`, or the wav files themselves.
+
+    Returns:
+        The utterance table (see `common.corpus`); session and dialogue are missing, script is the sentence's code.
+
+    Raises:
+        UserError: the folder is not EMODB, or a file name does not follow its grammar.
+    """
+    from common.corpus import build_table
+
+    root = Path(root).absolute()
+    files = _wav_files(root / "wav") or _wav_files(root)
+    if not any(_NAME.fullmatch(path.stem) for path in files):
+        found = f"{len(files)} wav files such as {files[0].name}" if files else _names(root)
+        raise UserError(
+            f"{root} is not EMODB: expected files such as 03a01Fa.wav there or in its folder wav, but found {found}."
+        )
+    return build_table([_row(path) for path in files], "emodb")
+
+
+def _wav_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    # Archives packed on a Mac carry a "._NAME.wav" of metadata beside every file.
+    names = [name for name in os.listdir(folder) if name.lower().endswith(".wav") and not name.startswith(".")]
+    return [folder / name for name in sorted(names)]
+
+
+def _names(root: Path) -> str:
+    names = sorted(name for name in os.listdir(root) if not name.startswith("."))
+    return (", ".join(names[:5]) or "nothing") + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _row(path: Path) -> dict[str, str]:
+    match = _NAME.fullmatch(path.stem)
+    if match is None:
+        raise UserError(
+            f"{path}: not an EMODB file name; expected speaker, text, emotion letter and version as in 03a01Fa.wav."
+        )
+    for part, known in (("speaker", GENDER), ("text", TEXTS), ("emotion", EMOTION)):
+        if match[part] not in known:
+            raise UserError(f"{path}: unknown {part} '{match[part]}' in the name; EMODB has {', '.join(known)}.")
+    return {
+        "utterance": path.stem,
+        "path": str(path),
+        "speaker": match["speaker"],
+        "gender": GENDER[match["speaker"]],
+        "script": match["text"],
+        "text": TEXTS[match["text"]],
+        "emotion": EMOTION[match["emotion"]],
+    }

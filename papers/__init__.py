@@ -1,0 +1,1 @@
+"""One package a paper, and the command line that knows them all."""

@@ -1,0 +1,214 @@
+"""`ser`: the one command line, and the only file that knows all papers.
+
+Nothing heavy is imported before it is needed: `ser --help` and `ser list` never wait for TensorFlow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.errors import UserError, unknown
+from papers import runner
+
+PAPERS = ("mtap",)
+"""Packages that are rebuilt, in the order of lists and reports."""
+
+
+def paper(name: str):
+    """The paper of that name.
+
+    Raises:
+        UserError: there is none; offers the nearest.
+    """
+    if name not in PAPERS:
+        raise unknown("paper", name, PAPERS)
+    return importlib.import_module(f"papers.{name}.experiments").PAPER
+
+
+def paper_of(experiment: str):
+    """The paper an experiment's id begins with.
+
+    Raises:
+        UserError: no paper of that name.
+    """
+    name = experiment.split("/")[0]
+    if name not in PAPERS:
+        raise unknown("experiment", experiment, [one.id for each in PAPERS for one in paper(each).experiments])
+    return paper(name)
+
+
+def corpora(arguments: argparse.Namespace) -> int:
+    """`ser corpora`: what is supported, or one corpus' layout, licence and subsets, checked against a folder."""
+    import data_prep
+    from papers import lists
+
+    if arguments.name is None:
+        lists.show_corpora([data_prep.corpus(name) for name in data_prep.NAMES])
+    else:
+        lists.show_corpus(data_prep.corpus(arguments.name), arguments.root)
+    return 0
+
+
+def list_experiments(arguments: argparse.Namespace) -> int:
+    """`ser list`: experiments with their cells and trials."""
+    from papers import lists
+
+    names = PAPERS if arguments.paper is None else (arguments.paper,)
+    for name in names:
+        lists.show_experiments(paper(name), arguments.table)
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`ser run`: one experiment."""
+    return runner.run_one(paper_of(arguments.experiment), arguments.experiment, runner.options_from(arguments))
+
+
+def reproduce(arguments: argparse.Namespace) -> int:
+    """`ser reproduce`: all trials of tables, then the side-by-side; finished trials are not done again."""
+    import dataclasses
+
+    from common.report import build, terminal
+    from papers.progress import Progress
+
+    options = runner.options_from(arguments)
+    if arguments.demo:
+        options = dataclasses.replace(options, corpus="demo", scaled=True, keep_models=True)
+    if arguments.paper == "all" and arguments.table and not arguments.demo:
+        raise UserError("--table needs one paper: tables of different papers share nothing but their numbers.")
+    papers = [paper(name) for name in (PAPERS if arguments.paper == "all" else (arguments.paper,))]
+    sections, measured = [], []
+    with Progress() as observer:
+        session = runner.Session(options, observer)
+        for one in papers:
+            tables = one.demo if arguments.demo and not arguments.table else tuple(arguments.table)
+            chosen = experiments_of(one, tables, options.corpus)
+            folders, absent = runner.perform_all(session, one, chosen)
+            only = {experiment.id for experiment in chosen} if options.corpus else None
+            for table in dict.fromkeys(experiment.table for experiment in chosen):
+                sections.append(build.section(one, table, folders, absent, options.results, only=only))
+            measured += [build.read_run(folder) for folder in folders.values()]
+    whole = build.report(sections, measured)
+    terminal.show(whole)
+    write_pages(whole, options.results / "report.html", options.results / "report.md")
+    return 0
+
+
+def experiments_of(one, tables: Sequence[str], corpus: str | None) -> list:
+    """A paper's experiments of some tables; with a corpus, those on it.
+
+    A corpus that no row of the tables names stands in for the tables' first corpus: the rows then run on it instead.
+
+    Raises:
+        UserError: no such table.
+    """
+    import data_prep
+
+    if corpus is not None:
+        data_prep.corpus(corpus)
+    known = list(dict.fromkeys(experiment.table for experiment in one.experiments))
+    for table in tables:
+        if table not in known:
+            raise unknown(f"table of {one.name} with experiments", table, known)
+    chosen = [experiment for experiment in one.experiments if not tables or experiment.table in tables]
+    if corpus is None:
+        return chosen
+    own = [experiment for experiment in chosen if experiment.corpus == corpus]
+    if own:
+        return own
+    first = {experiment.table: experiment.corpus for experiment in reversed(chosen)}
+    return [experiment for experiment in chosen if experiment.corpus == first[experiment.table]]
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """`ser report`: the side-by-side of everything in a results folder."""
+    from common.report import build, terminal
+
+    if not arguments.results.is_dir():
+        raise UserError(f"There is no results folder {arguments.results}. `ser reproduce` makes one.")
+    whole = build.from_results([paper(name) for name in PAPERS], arguments.results)
+    if not whole.sections:
+        raise UserError(f"{arguments.results} holds no finished trial. `ser reproduce` makes some.")
+    terminal.show(whole)
+    write_pages(
+        whole,
+        arguments.html or arguments.results / "report.html",
+        arguments.markdown or arguments.results / "report.md",
+    )
+    return 0
+
+
+def write_pages(whole, html_file: Path, markdown_file: Path) -> None:
+    """Writes the page and its Markdown twin, and says where."""
+    from common.files import write_text
+    from common.report import html, markdown
+
+    write_text(html_file, html.render(whole))
+    write_text(markdown_file, markdown.render(whole))
+    print(f"\nWritten: {html_file} and {markdown_file}")
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """`ser predict`: emotions of audio files by a kept model."""
+    from papers import predicting
+
+    folder = arguments.model or predicting.newest_model(arguments.results)
+    predicting.show(paper, folder, arguments.files)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="ser", description="Speech emotion recognition papers, rebuilt and held against."
+    )
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    verb = verbs.add_parser("corpora", help="supported corpora; with a name: layout, licence, counts, and a check")
+    verb.add_argument("name", nargs="?", help="corpus")
+    verb.add_argument("--root", type=Path, help="folder to read and count")
+    verb.set_defaults(command=corpora)
+
+    verb = verbs.add_parser("list", help="experiments, the cells they measure, and how many trials they take")
+    verb.add_argument("paper", nargs="?", help="paper (default: all)")
+    verb.add_argument("--table", help="only this table")
+    verb.set_defaults(command=list_experiments)
+
+    verb = verbs.add_parser("run", help="one experiment")
+    verb.add_argument("experiment", help="as `ser list` names it, for example mtap/table1/emodb/apfl")
+    runner.add_run_options(verb)
+    verb.set_defaults(command=run)
+
+    verb = verbs.add_parser("reproduce", help="all trials of a paper's tables, and the side-by-side; resumes")
+    verb.add_argument("paper", help="paper, or 'all'")
+    verb.add_argument("--table", action="append", default=[], help="only this table (repeatable)")
+    verb.add_argument("--demo", action="store_true", help="scaled, on the embedded synthetic corpus")
+    runner.add_run_options(verb)
+    verb.set_defaults(command=reproduce)
+
+    verb = verbs.add_parser("report", help="the side-by-side of everything in a results folder")
+    verb.add_argument("--results", type=Path, default=runner.default_folder("SER_RESULTS", "results"))
+    verb.add_argument("--html", type=Path, help="page to write (default: report.html in the results folder)")
+    verb.add_argument("--markdown", type=Path, help="Markdown to write (default: report.md in the results folder)")
+    verb.set_defaults(command=report)
+
+    verb = verbs.add_parser("predict", help="emotions of audio files by a kept model")
+    verb.add_argument("files", nargs="+", type=Path, help="audio files")
+    verb.add_argument("--model", type=Path, help="model folder (default: the newest kept one in the results folder)")
+    verb.add_argument("--results", type=Path, default=runner.default_folder("SER_RESULTS", "results"))
+    verb.set_defaults(command=predict)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `ser`."""
+    arguments = parser().parse_args(argv)
+    return runner.guarded(lambda: arguments.command(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,368 @@
+"""From an experiment's name to finished trials: what `ser run` and `ser reproduce` do, for any paper."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import data_prep
+from common.errors import CorpusAbsent, UserError, unknown
+from common.experiments import Experiment, Paper, Part, override
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may choose for a run, besides the experiment.
+
+    Attributes:
+        corpus: run on this corpus instead of the experiment's own.
+        root: folder of the corpus; None: found by `data_prep.find_root`.
+        results: results folder.
+        cache: feature cache.
+        scaled: apply the paper's scaled settings.
+        changes: config fields to set, as typed.
+        folds: how many folds, or names of folds; None: all.
+        repeats: runs a fold; None: as the experiment declares (or as the paper's scaled runs do).
+        partial: go on if the corpus' counts differ.
+        skip_bad_audio: go on without audio that cannot be used.
+        deterministic: same seed, same bytes.
+        keep_models: keep fitted models for `ser predict`.
+        yardstick: evaluate eGeMAPS + SVM on the same folds.
+        jobs: processes for feature extraction; None: one a core.
+    """
+
+    corpus: str | None = None
+    root: Path | None = None
+    results: Path = Path("results")
+    cache: Path = Path("cache")
+    scaled: bool = False
+    changes: Mapping[str, str] = field(default_factory=dict)
+    folds: str | None = None
+    repeats: int | None = None
+    partial: bool = False
+    skip_bad_audio: bool = False
+    deterministic: bool = False
+    keep_models: bool = False
+    yardstick: bool = True
+    jobs: int | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """A loaded subset and what was found in it; shared by all experiments of one command that use it."""
+
+    loaded: data_prep.Loaded
+    fingerprint: str
+
+
+class Session:
+    """One command: loads each corpus once, prepares runs and performs them.
+
+    Args:
+        options: the person's choices.
+        observer: is told of progress (see `common.executor.Observer`, with `features_extracted` and `note` besides).
+    """
+
+    def __init__(self, options: Options, observer: Any):
+        self.options = options
+        self.observer = observer
+        self._data: dict[tuple[str, str], Data] = {}
+        self._resolved: dict[Any, tuple[Any, list[str]]] = {}
+
+    def prepare(self, paper: Paper, experiment: Experiment):
+        """The experiment as it will really run.
+
+        Raises:
+            CorpusAbsent: its corpus is not here.
+            UserError: anything else the user can mend.
+        """
+        from common.trials import Run
+
+        options = self.options
+        corpus, subset = target(experiment, options.corpus)
+        config, changes, flags = self._config(paper, experiment)
+        if corpus.name != experiment.corpus:
+            changes.insert(0, f"on {corpus.name} instead of {experiment.corpus}")
+        data = self._load(corpus.name, subset)
+        folds = tuple(experiment.protocol(data.loaded.table))
+        repeats = options.repeats or (paper.scaled_repeats if options.scaled else experiment.repeats)
+        return Run(
+            paper=paper,
+            experiment=experiment,
+            config=config,
+            corpus=data.loaded.corpus,
+            subset=data.loaded.subset,
+            table=data.loaded.table,
+            fingerprint=data.fingerprint,
+            folds=folds,
+            chosen=chosen_folds([fold.name for fold in folds], options.folds),
+            repeats=repeats,
+            flags=(*data.loaded.flags, *flags),
+            changes=tuple(changes),
+            deterministic=options.deterministic,
+        )
+
+    def _config(self, paper: Paper, experiment: Experiment) -> tuple[Any, list[str], list[str]]:
+        """Config, how it differs from the declared one (in words), and flags."""
+        wanted = override(experiment.config, self.options.changes)
+        if self.options.scaled:
+            # What a person sets by hand wins over the scaled settings.
+            scaled = {name: value for name, value in paper.scaled.items() if name not in self.options.changes}
+            wanted = override(wanted, scaled)
+        flags: list[str] = []
+        if paper.resolve:
+            if wanted not in self._resolved:
+                self._resolved[wanted] = paper.call("resolve")(wanted)
+            wanted, flags = self._resolved[wanted]
+        changes = [
+            f"{item.name} = {getattr(wanted, item.name)} instead of {getattr(experiment.config, item.name)}"
+            for item in dataclasses.fields(wanted)
+            if getattr(wanted, item.name) != getattr(experiment.config, item.name)
+        ]
+        return wanted, changes, list(flags)
+
+    def _load(self, corpus: str, subset: str) -> Data:
+        from common.corpus import fingerprint
+
+        key = (corpus, subset)
+        if key not in self._data:
+            self.observer.note(f"Reading {corpus}/{subset}")
+            loaded = data_prep.load(corpus, subset, self.options.root, partial=self.options.partial)
+            self._data[key] = Data(loaded, fingerprint(loaded.table))
+        return self._data[key]
+
+    def perform(self, run):
+        """Performs the trials of a run that are not done yet, and its yardsticks.
+
+        Returns:
+            The executor's outcome.
+        """
+        from common.executor import execute
+
+        options = self.options
+        outcome = execute(run, lambda: self._part(run), options.results, self.observer, keep_models=options.keep_models)
+        if options.yardstick and run.subset.classes:
+            self._yardstick(run)
+        return outcome
+
+    def _features(self, run, extractor):
+        from common.features.store import FeatureStore
+
+        store = FeatureStore(self.options.cache, self.options.jobs)
+        features = store.get(
+            run.table,
+            extractor,
+            skip_bad_audio=self.options.skip_bad_audio,
+            progress=lambda done, total: self.observer.features_extracted(extractor.name, done, total),
+        )
+        return features
+
+    def _part(self, run) -> Part:
+        from common.backend import start_backend
+
+        extractors = run.paper.call("features")(run.config)
+        features = {name: self._features(run, extractor) for name, extractor in extractors.items()}
+        bad = sorted({utterance for found in features.values() for utterance in found.skipped})
+        table = run.table[~run.table["utterance"].isin(bad)].reset_index(drop=True)
+        if not len(table):
+            raise UserError("No utterance is left: none of the audio files can be used.")
+        flags = (f"bad audio skipped: {len(bad)} of {len(run.table)} utterances",) if bad else ()
+        for flag in flags:
+            self.observer.note(flag)
+        start_backend()
+        return Part(table, features, run.subset.classes, flags)
+
+    def _yardstick(self, run) -> None:
+        import json
+
+        from common import yardstick
+        from common.features.gemaps import GemapsFunctionals
+
+        described = json.loads((run.folder(self.options.results) / "run.json").read_bytes())
+        file = yardstick.file_of(self.options.results, described)
+        if not yardstick.read(file):
+            self.observer.note("Yardstick: eGeMAPS + SVM on the same folds")
+            functionals = self._features(run, GemapsFunctionals())
+            yardstick.write(file, run.table, functionals, run.folds, run.subset.classes)
+
+
+def target(experiment: Experiment, corpus: str | None):
+    """Corpus and subset an experiment runs on: its own, or another corpus' subset of the same name, or its default one.
+
+    Raises:
+        UserError: no such corpus.
+    """
+    spec = data_prep.corpus(corpus or experiment.corpus)
+    names = [subset.name for subset in spec.subsets]
+    return spec, experiment.subset if experiment.subset in names else spec.default_subset
+
+
+def chosen_folds(names: Sequence[str], choice: str | None) -> tuple[str, ...]:
+    """The folds to run: all, the first N, or those named (comma-separated).
+
+    Raises:
+        UserError: there are not so many, or no fold of that name.
+    """
+    if choice is None:
+        return tuple(names)
+    if choice.isdigit():
+        if not 0 < int(choice) <= len(names):
+            raise UserError(f"--folds {choice}: the protocol has {len(names)} folds.")
+        return tuple(names[: int(choice)])
+    wanted = choice.split(",")
+    for name in wanted:
+        if name not in names:
+            raise unknown("fold", name, names)
+    return tuple(wanted)
+
+
+def changes_from(settings: Iterable[str]) -> dict[str, str]:
+    """`--set` arguments as a mapping.
+
+    Raises:
+        UserError: one that is not NAME=VALUE.
+    """
+    changes = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise UserError(f"--set {setting}: write it as NAME=VALUE, for example --set epochs=5.")
+        changes[name.strip()] = value.strip()
+    return changes
+
+
+def perform_all(
+    session: Session, paper: Paper, experiments: Sequence[Experiment]
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Prepares and performs experiments one after another.
+
+    Args:
+        session: the command.
+        paper: whose experiments.
+        experiments: in order.
+
+    Returns:
+        Run folders by experiment, and for experiments whose corpus is not here, why.
+
+    Raises:
+        CorpusAbsent: no experiment's corpus is here.
+    """
+    runs, absent = [], {}
+    for experiment in experiments:
+        try:
+            runs.append(session.prepare(paper, experiment))
+        except CorpusAbsent as error:
+            absent[experiment.id] = str(error)
+    if not runs and absent:
+        raise CorpusAbsent(next(iter(absent.values())))
+    session.observer.planned(runs, session.options.results)
+    for run in runs:
+        session.perform(run)
+    return {run.experiment.id: run.folder(session.options.results) for run in runs}, absent
+
+
+def add_run_options(parser) -> None:
+    """The options of `ser run` and `ser reproduce`."""
+    parser.add_argument("--corpus", help="run on this corpus (results then never compare with another corpus' numbers)")
+    parser.add_argument("--root", type=Path, help="folder of the corpus (default: $SER_CORPORA/NAME or corpora/NAME)")
+    parser.add_argument("--results", type=Path, default=default_folder("SER_RESULTS", "results"), help="results folder")
+    parser.add_argument("--cache", type=Path, default=default_folder("SER_CACHE", "cache"), help="feature cache")
+    parser.add_argument(
+        "--scaled", action="store_true", help="small network, few epochs, one run a fold: fits a laptop"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a config field")
+    parser.add_argument("--folds", metavar="N|NAMES", help="only the first N folds, or these (comma-separated)")
+    parser.add_argument("--repeats", type=positive, help="runs a fold (default: as the paper)")
+    parser.add_argument("--partial", action="store_true", help="go on if the corpus is not complete; results say so")
+    parser.add_argument("--skip-bad-audio", action="store_true", help="go on without unusable audio; results say so")
+    parser.add_argument("--deterministic", action="store_true", help="same seed, same bytes; slower")
+    parser.add_argument("--keep-models", action="store_true", help="keep fitted models for `ser predict`")
+    parser.add_argument("--no-yardstick", action="store_true", help="without eGeMAPS + SVM on the same folds")
+    parser.add_argument("--jobs", type=positive, help="processes for feature extraction (default: one a core)")
+
+
+def positive(text: str) -> int:
+    """An argument that must be a whole number from 1."""
+    import argparse
+
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
+
+
+def default_folder(variable: str, name: str) -> Path:
+    """A folder from the environment, or below the working folder."""
+    return Path(os.environ.get(variable, name))
+
+
+def options_from(arguments) -> Options:
+    """Options as typed."""
+    return Options(
+        corpus=arguments.corpus,
+        root=arguments.root,
+        results=arguments.results,
+        cache=arguments.cache,
+        scaled=arguments.scaled,
+        changes=changes_from(arguments.set),
+        folds=arguments.folds,
+        repeats=arguments.repeats,
+        partial=arguments.partial,
+        skip_bad_audio=arguments.skip_bad_audio,
+        deterministic=arguments.deterministic,
+        keep_models=arguments.keep_models,
+        yardstick=not arguments.no_yardstick,
+        jobs=arguments.jobs,
+    )
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Runs a command; what the user can mend becomes one message and exit code 2, an interruption 130 or 143."""
+    stopped_by = []
+
+    def stop(number, frame):
+        stopped_by.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        return command()
+    except UserError as error:
+        print(f"ser: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader of our output went away (`ser list | head`); nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\nser: stopped. Finished trials are kept; the same command goes on from here.", file=sys.stderr)
+        return 128 + (stopped_by[0] if stopped_by else signal.SIGINT)
+
+
+def run_one(paper: Paper, name: str, options: Options) -> int:
+    """`ser run`: one experiment, then its cells beside the reported ones."""
+    from common.report import build, terminal
+    from papers.progress import Progress
+
+    experiment = paper.experiment(name)
+    with Progress() as observer:
+        folders, _ = perform_all(Session(options, observer), paper, [experiment])
+    shown = build.section(paper, experiment.table, folders, (), options.results, only={experiment.id})
+    terminal.show(build.report([shown]))
+    return 0
+
+
+def train_main(paper: Paper, argv: Sequence[str] | None = None) -> int:
+    """`python -m papers.NAME.train EXPERIMENT [options]`, the same as `ser run`."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog=f"python -m papers.{paper.name}.train", description=paper.title)
+    parser.add_argument("experiment", help=f"for example {paper.experiments[0].id}")
+    add_run_options(parser)
+    arguments = parser.parse_args(argv)
+    return guarded(lambda: run_one(paper, arguments.experiment, options_from(arguments)))

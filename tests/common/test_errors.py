@@ -1,0 +1,44 @@
+import re
+
+import pytest
+
+from common.errors import AudioError, CorpusAbsent, UserError, unknown
+
+KNOWN = ["emodb", "savee", "iemocap", "msp-improv"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("emobd", "emodb"), ("iemocp", "iemocap"), ("save", "savee"), ("msp_improv", "msp-improv")]
+)
+def test_a_slip_of_the_finger_is_offered_the_name(typed, offered):
+    error = unknown("corpus", typed, KNOWN)
+    assert type(error) is UserError
+    # The nearest comes first.
+    assert re.match(rf"There is no corpus '{typed}'\. Did you mean {offered}[,?]", str(error))
+
+
+def test_something_else_is_told_what_exists():
+    message = str(unknown("corpus", "zzz", KNOWN))
+    assert message == "There is no corpus 'zzz'. There is: emodb, savee, iemocap, msp-improv."
+
+
+def test_at_most_three_names_are_offered():
+    message = str(unknown("experiment", "row1", [f"row1{letter}" for letter in "abcdef"]))
+    assert message.count("row1") == 4
+
+
+def test_a_long_list_is_cut():
+    message = str(unknown("cell", "zzz", (f"{number:02d}" for number in range(20))))
+    assert "00, 01, 02" in message
+    assert message.endswith("11 and 8 more.")
+    assert "12," not in message
+
+
+def test_nothing_exists():
+    assert str(unknown("run", "x", [])) == "There is no run 'x'. There is: none."
+
+
+def test_what_a_user_can_mend_is_one_kind_of_error():
+    assert issubclass(CorpusAbsent, UserError)
+    assert issubclass(AudioError, UserError)
+    assert not issubclass(UserError, ValueError)

@@ -1,0 +1,304 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from common import losses
+from common.layers.cosine import CosineDense
+
+FAMILY = {
+    "softmax": (losses.softmax(), {}),
+    "focal": (losses.focal(2.0), {"gamma": 2.0}),
+    "arcface": (losses.arcface(0.3), {"s": 10.0, "angular": 0.3}),
+    "apfl": (losses.apfl(0.5, 0.5), {"s": 10.0, "angular": 0.5, "gamma": 0.5}),
+    "am_softmax": (losses.am_softmax(), {"s": 30.0, "cosine": 0.2}),
+}
+family = pytest.mark.parametrize(("loss", "parameters"), FAMILY.values(), ids=FAMILY)
+GAMMAS = (0.1, 0.5, 1.0, 2.0, 5.0)
+
+
+def oracle(labels, outputs, *, s=1.0, angular=0.0, cosine=0.0, gamma=0.0):
+    """Literal float64 transcription, one datapoint at a time, with the angle itself (APFL Eq. 1-2 and its limits)."""
+    result = []
+    for y, row in zip(labels, np.asarray(outputs, np.float64), strict=True):
+        z = row.copy()
+        if angular:
+            theta = math.acos(min(1.0, max(-1.0, row[y])))
+            # ArcFace's safeguard (Deng et al. 2019, reference implementation) beyond theta + m = pi.
+            z[y] = math.cos(theta + angular) if theta + angular < math.pi else row[y] - angular * math.sin(angular)
+        z[y] -= cosine
+        e = np.exp(s * z - np.max(s * z))
+        p, one_minus_p = e[y] / e.sum(), np.delete(e, y).sum() / e.sum()
+        result.append(-(one_minus_p**gamma) * math.log(p))
+    return np.array(result)
+
+
+def gradient(loss, labels, outputs):
+    """Derivative of the summed loss by the outputs, under whichever backend runs the tests."""
+    labels = np.asarray(labels)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        variable = tf.constant(outputs, tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(variable)
+            value = tf.reduce_sum(loss.call(labels, variable))
+        return tape.gradient(value, variable).numpy()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return np.asarray(jax.grad(lambda x: loss.call(labels, x).sum())(np.asarray(outputs, np.float32)))
+    pytest.skip("no gradient helper for this backend")
+
+
+def each(loss, labels, outputs):
+    return ops.convert_to_numpy(loss.call(np.asarray(labels), outputs))
+
+
+@pytest.fixture
+def cosines():
+    generator = np.random.default_rng(0)
+    outputs = generator.uniform(-0.97, 0.97, (200, 5)).astype(np.float32)
+    return generator.integers(0, 5, 200), outputs
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "expected"),
+    [
+        # p = e^2 / (e^2 + 1) = 7.389056 / 8.389056 = .880797; -ln p = .126928
+        (losses.softmax(), (2.0, 0.0), 0.126928),
+        # (1 - .880797)^2 * .126928 = .0142093 * .126928 = .00180356
+        (losses.focal(2.0), (2.0, 0.0), 0.00180356),
+        # theta_y = acos(.5) = 1.047198; cos(1.047198 + .5) = .0235966; logits .235966 and 2;
+        # L = ln(1 + e^1.764034) = ln(6.835931) = 1.922193
+        (losses.arcface(0.5), (0.5, 0.2), 1.922193),
+        # the same logits: 1 - p = 5.835931 / 6.835931 = .853714; .853714^2 = .728828; * 1.922193 = 1.400947
+        (losses.apfl(2.0, 0.5), (0.5, 0.2), 1.400947),
+        # 30 * (.5 - .2) = 9 against 30 * .2 = 6; ln(1 + e^-3) = .0485874
+        (losses.am_softmax(), (0.5, 0.2), 0.0485874),
+    ],
+    ids=FAMILY,
+)
+def test_a_value_worked_by_hand(loss, outputs, expected):
+    value = float(loss(np.array([0]), np.array([outputs], np.float32)))
+    assert value == pytest.approx(expected, rel=1e-5)
+
+
+@family
+def test_against_the_literal_formula(loss, parameters, cosines):
+    labels, outputs = cosines
+    np.testing.assert_allclose(
+        each(loss, labels, outputs), oracle(labels, outputs, **parameters), rtol=2e-4, atol=2e-6
+    )
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("margin", [0.2, 0.3, 0.4, 0.5])
+def test_apfl_over_the_grid_of_the_paper(gamma, margin, cosines):
+    labels, outputs = cosines
+    expected = oracle(labels, outputs, s=10, angular=margin, gamma=gamma)
+    np.testing.assert_allclose(each(losses.apfl(gamma, margin), labels, outputs), expected, rtol=2e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("margin", [0.2, 0.3, 0.5])
+def test_gamma_zero_is_arcface(margin, cosines):
+    labels, outputs = cosines
+    np.testing.assert_array_equal(
+        each(losses.apfl(0.0, margin), labels, outputs), each(losses.arcface(margin), labels, outputs)
+    )
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_margin_zero_is_focal_of_the_scaled_cosines(gamma, cosines):
+    labels, outputs = cosines
+    np.testing.assert_allclose(
+        each(losses.apfl(gamma, 0.0), labels, outputs), each(losses.focal(gamma), labels, 10 * outputs), rtol=1e-6
+    )
+    # A limit, too: a margin of 1e-4 moves the target logit by at most 10 * 1e-4.
+    np.testing.assert_allclose(
+        each(losses.apfl(gamma, 1e-4), labels, outputs), each(losses.apfl(gamma, 0.0), labels, outputs), atol=0.03
+    )
+
+
+def test_without_margin_focus_and_scale_it_is_cross_entropy():
+    generator = np.random.default_rng(1)
+    labels, logits = generator.integers(0, 7, 50), generator.normal(0, 5, (50, 7)).astype(np.float32)
+    peer = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    for loss in (losses.softmax(), losses.focal(0.0), losses.apfl(0.0, 0.0, scale=1.0), losses.am_softmax(0.0, 1.0)):
+        assert float(loss(labels, logits)) == pytest.approx(float(peer(labels, logits)), rel=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("margin", [0.2, 0.3, 0.5])
+def test_a_worse_angle_never_costs_less(margin, gamma):
+    theta = np.linspace(0, np.pi, 400)
+    outputs = np.stack([np.cos(theta), np.zeros_like(theta)], axis=1).astype(np.float32)
+    values = each(losses.apfl(gamma, margin), np.zeros(400, int), outputs)
+    rise = np.diff(values)
+    assert rise.min() >= -1e-6
+    # Where the loss is above rounding, it really rises; there the unguarded cosine would turn back.
+    assert rise[theta[1:] > 1.0].min() > 0
+    assert np.diff(-np.cos(theta + margin))[-1] < 0
+
+
+@pytest.mark.parametrize("gamma", [0.0, *GAMMAS])
+@pytest.mark.parametrize("edge", [1.0, -1.0, 1 + 1e-6, -1 - 1e-6])
+@pytest.mark.parametrize("other", [0.0, 1.0, -1.0])
+def test_finite_at_the_ends_of_the_cosine(gamma, edge, other):
+    outputs = np.array([[edge, other, other]], np.float32)
+    for loss in (
+        losses.apfl(gamma, 0.5),
+        losses.apfl(gamma, math.pi),
+        losses.apfl(gamma, 0.3, scale=64.0),
+        losses.MarginFocalLoss(scale=30, cosine_margin=0.2, gamma=gamma),
+    ):
+        value, slope = each(loss, [0], outputs), gradient(loss, [0], outputs)
+        assert np.isfinite(value).all()
+        assert np.isfinite(slope).all()
+        assert value[0] >= 0
+
+
+@pytest.mark.parametrize("gamma", [0.0, *GAMMAS])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_through_the_head_the_slope_at_the_ends_stays_of_the_size_of_the_scale(gamma, sign):
+    # The slope by the cosine grows beyond all bounds as theta -> 0 or pi; that of the cosine by the features vanishes
+    # with sin(theta), and their product is below s. Rounding of the cosine must not spoil the product.
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("written for TensorFlow's tape")
+    import tensorflow as tf
+
+    width = 64
+    layer = CosineDense(14)
+    layer.build((None, width))
+    vectors = np.random.default_rng(5).normal(size=(7, width)).astype(np.float32)
+    layer.kernel.assign(np.concatenate([vectors, vectors]).T)  # the target has a twin, so that p is about 1/2 at most
+    features = tf.constant(sign * vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    for margin in (0.2, 0.5):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            value = tf.reduce_sum(losses.apfl(gamma, margin).call(np.arange(7), layer(features)))
+        slope = np.linalg.norm(tape.gradient(value, features).numpy(), axis=1)
+        assert slope.max() < 20
+        assert slope.max() > 0
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_saturated_logits(gamma):
+    outputs = np.array([[60.0, -60.0], [-60.0, 60.0], [60.0, 60.0]], np.float32)
+    loss = losses.focal(gamma)
+    value, slope = each(loss, [0, 0, 0], outputs), gradient(loss, [0, 0, 0], outputs)
+    # Surely right: nothing. Surely wrong: 1^gamma * 120. Undecided: .5^gamma * ln 2.
+    np.testing.assert_allclose(value, [0.0, 120.0, 0.5**gamma * math.log(2)], rtol=1e-5, atol=1e-6)
+    assert np.isfinite(slope).all()
+    np.testing.assert_allclose(slope[0], 0.0, atol=1e-4)
+    np.testing.assert_allclose(slope[1], [-1.0, 1.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.5])
+def test_focusing_below_one_keeps_its_gradient_as_p_nears_one(gamma):
+    # At a gap of 12, 1 - p = 6.1e-6: float32's own 1 - p would keep one digit of it.
+    outputs = np.array([[12.0, 0.0]])
+    step = 1e-5
+    moved = np.array([[step, 0.0]])
+    expected = (oracle([0], outputs + moved, gamma=gamma) - oracle([0], outputs - moved, gamma=gamma)) / (2 * step)
+    np.testing.assert_allclose(gradient(losses.focal(gamma), [0], outputs)[0, 0], expected[0], rtol=0.1)
+
+
+@family
+def test_gradient_equals_finite_differences_of_the_formula(loss, parameters, cosines):
+    labels, outputs = cosines[0][:40], cosines[1][:40].astype(np.float64)
+    step = 1e-6
+    expected = np.zeros_like(outputs)
+    for column in range(outputs.shape[1]):
+        moved = np.zeros_like(outputs)
+        moved[:, column] = step
+        difference = oracle(labels, outputs + moved, **parameters) - oracle(labels, outputs - moved, **parameters)
+        expected[:, column] = difference / (2 * step)
+    np.testing.assert_allclose(gradient(loss, labels, outputs), expected, rtol=1e-3, atol=2e-4)
+    assert np.abs(expected).max() > 0.05
+
+
+@family
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_half_precision_outputs_lose_nothing_more(loss, parameters, kind, cosines):
+    labels, outputs = cosines
+    half = ops.cast(outputs, kind)
+    values = loss.call(labels, half)
+    assert keras.backend.standardize_dtype(values.dtype) == "float32"
+    rounded = ops.convert_to_numpy(ops.cast(half, "float32"))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(values), oracle(labels, rounded, **parameters), rtol=2e-4, atol=2e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_saturated_half_precision_outputs_are_finite(kind):
+    outputs = ops.cast(np.array([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]), kind)
+    values = each(losses.apfl(0.5, 0.5), [0, 0, 0], outputs)
+    exact = oracle([0, 0, 0], [[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]], s=10, angular=0.5, gamma=0.5)
+    np.testing.assert_allclose(values, exact, rtol=1e-4, atol=1e-6)
+
+
+@family
+@pytest.mark.parametrize("kind", ["int32", "int64", "uint8", "float32"])
+def test_labels_may_be_a_vector_or_a_column(loss, parameters, kind, cosines):
+    labels, outputs = cosines
+    expected = oracle(labels, outputs, **parameters).mean()
+    assert float(loss(labels.astype(kind), outputs)) == pytest.approx(expected, rel=1e-4)
+    assert float(loss(labels.astype(kind)[:, None], outputs)) == pytest.approx(expected, rel=1e-4)
+
+
+@family
+def test_sample_weights_multiply_each_datapoint(loss, parameters, cosines):
+    labels, outputs = cosines
+    weights = np.random.default_rng(2).uniform(0, 2, 200).astype(np.float32)
+    # Keras divides by the number of datapoints, not by the sum of the weights.
+    expected = (oracle(labels, outputs, **parameters) * weights).sum() / 200
+    assert float(loss(labels, outputs, sample_weight=weights)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_reduction_is_passed_on(cosines):
+    labels, outputs = cosines
+    loss = losses.MarginFocalLoss(scale=10, angular_margin=0.3, gamma=1.0, reduction="sum")
+    expected = oracle(labels, outputs, s=10, angular=0.3, gamma=1.0).sum()
+    assert float(loss(labels, outputs)) == pytest.approx(expected, rel=1e-4)
+
+
+@family
+def test_serialisation_keeps_every_parameter(loss, parameters, cosines):
+    labels, outputs = cosines
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert type(copy) is losses.MarginFocalLoss
+    assert copy.name == loss.name
+    np.testing.assert_allclose(
+        each(copy, labels, outputs), oracle(labels, outputs, **parameters), rtol=2e-4, atol=2e-6
+    )
+    assert losses.MarginFocalLoss.from_config(loss.get_config()).get_config() == loss.get_config()
+
+
+def test_a_saved_model_brings_its_loss(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+    model.compile(optimizer="sgd", loss=losses.apfl(2.0, 0.4, scale=7.0))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert (loaded.loss.gamma, loaded.loss.angular_margin, loaded.loss.scale) == (2.0, 0.4, 7.0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"scale": 0.0}, {"scale": -1.0}, {"gamma": -0.1}, {"cosine_margin": -0.1}, {"angular_margin": -0.1},
+        {"angular_margin": 3.2}, {"angular_margin": float("nan")}, {"gamma": float("nan")}, {"scale": float("nan")},
+        {"scale": float("inf")}, {"cosine_margin": float("nan")},
+    ],
+)  # fmt: skip
+def test_bad_parameters(bad):
+    with pytest.raises(ValueError, match="scale must be positive"):
+        losses.MarginFocalLoss(**bad)
+
+
+def test_which_losses_need_cosines():
+    needs = {name: loss.needs_cosines for name, (loss, _) in FAMILY.items()}
+    assert needs == {"softmax": False, "focal": False, "arcface": True, "apfl": True, "am_softmax": True}

@@ -1,0 +1,156 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.errors import UserError
+from common.reported import COLUMNS, Cell, audit_in_words, compare, confusions, measure, read_cells, verdict
+from common.trials import Measured
+
+HEAD = ",".join(COLUMNS)
+
+
+def cell(value=50.0, metric="wa/2class/folds", experiment="toy/table1/toy/row"):
+    return Cell("c", "1", "Row", "WA", metric, value, math.nan, experiment, "")
+
+
+def measured(trials, changes=(), declared_repeats=1, folds=("f1", "f2"), flags=()):
+    """Trials given as {(fold, repeat): (truth, prediction, speaker)} with class numbers."""
+    classes = ["angry", "sad"]
+    records, tables = [], []
+    for (fold, repeat), (truth, prediction, speaker) in trials.items():
+        records.append({"fold": fold, "repeat": repeat, "flags": list(flags), "audit": {}})
+        tables.append(
+            pd.DataFrame(
+                {
+                    "emotion": [classes[t] for t in truth],
+                    "speaker": speaker,
+                    "p_angry": [float(p == 0) for p in prediction],
+                    "p_sad": [float(p == 1) for p in prediction],
+                }
+            )
+        )
+    run = {
+        "classes": classes,
+        "folds": list(folds),
+        "declared_repeats": declared_repeats,
+        "changes": list(changes),
+        "corpus": "toy",
+    }
+    return Measured(run, records, tables)
+
+
+# Fold 1: 3 of 4 right (recalls 1/1 and 2/3); fold 2: 1 of 2 right (recalls 1/1 and 0/1).
+TRIALS = {
+    ("f1", 1): ([0, 1, 1, 1], [0, 1, 1, 0], ["a", "a", "b", "b"]),
+    ("f2", 1): ([0, 1], [0, 0], ["c", "c"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "aggregation", "expected"),
+    [
+        ("wa", "folds", (75 + 50) / 2),
+        ("wa", "pooled", 100 * 4 / 6),
+        ("ua", "folds", 100 * ((1 + 2 / 3) / 2 + (1 + 0) / 2) / 2),
+        ("ua", "pooled", 100 * (1 + 2 / 4) / 2),
+    ],
+)
+def test_metrics_by_hand(function, aggregation, expected):
+    result = measure(confusions(measured(TRIALS)), function, aggregation, of_folds=2)
+    assert result.value == pytest.approx(expected)
+    assert math.isnan(result.std)
+    assert (result.repeats, result.folds, result.utterances, result.speakers) == (1, 2, 6, 3)
+
+
+def test_mean_and_std_are_over_repeats_of_the_mean_over_folds():
+    trials = {**TRIALS, ("f1", 2): ([0, 1, 1, 1], [0, 1, 1, 1], list("aabb")), ("f2", 2): ([0, 1], [0, 1], list("cc"))}
+    result = measure(confusions(measured(trials)), "wa", "folds", of_folds=2)
+    assert result.value == pytest.approx((62.5 + 100) / 2)
+    assert result.std == pytest.approx(np.std([62.5, 100], ddof=1))
+
+
+def test_a_half_finished_repeat_does_not_enter():
+    trials = {**TRIALS, ("f1", 2): ([0, 1, 1, 1], [1, 0, 0, 0], list("aabb"))}
+    assert measure(confusions(measured(trials)), "wa", "folds", of_folds=2).value == pytest.approx(62.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "reported", "expected"),
+    [
+        (70, 65, 75, 70, "within"),
+        (70, 65, 75, 65, "within"),
+        (70, 65, 75, 75.1, "below"),
+        (70, 65, 75, 64.9, "above"),
+        (70, math.nan, math.nan, 71, "below"),
+        (70, math.nan, math.nan, 69, "above"),
+    ],
+)
+def test_verdict(value, low, high, reported, expected):
+    assert verdict(value, low, high, reported) == expected
+
+
+def test_a_whole_run_as_declared_is_compared():
+    (result,) = compare([cell(62.5)], {"toy/table1/toy/row": measured(TRIALS)})
+    assert result.verdict == "within"
+    assert result.difference == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("run", "because"),
+    [
+        (measured(TRIALS, changes=["epochs = 1 instead of 50"]), "epochs = 1 instead of 50"),
+        (measured(TRIALS, changes=["on demo instead of emodb"]), "on demo instead of emodb"),
+        (measured(TRIALS, declared_repeats=5), "1 of 5 repeats"),
+        (measured(TRIALS, folds=("f1", "f2", "f3")), "2 of 3 folds"),
+    ],
+)
+def test_anything_else_is_a_scaled_run_and_never_compared(run, because):
+    (result,) = compare([cell(62.5)], {"toy/table1/toy/row": run})
+    assert result.verdict == "scaled run"
+    assert math.isnan(result.difference)
+    assert because in result.changes
+
+
+@pytest.mark.parametrize("flag", ["partial: 350 of 2800 utterances", "bad audio skipped: 1 of 24 utterances"])
+def test_a_partial_corpus_is_never_compared(flag):
+    (result,) = compare([cell(62.5)], {"toy/table1/toy/row": measured(TRIALS, flags=[flag])})
+    assert result.verdict == "scaled run"
+    assert result.flags == (flag,)
+
+
+def test_cells_without_trials():
+    cells = [cell(), cell(experiment="absent"), cell(experiment="")]
+    verdicts = [result.verdict for result in compare(cells, {}, absent=["absent"])]
+    assert verdicts == ["not run", "corpus absent", "not run"]
+    (empty,) = compare([cell()], {"toy/table1/toy/row": measured({})})
+    assert empty.verdict == "not run"
+
+
+def test_audit_takes_the_worst_fold():
+    trials = [{"audit": {"speaker": 2}}, {"audit": {"speaker": 9, "text": 1}}, {"audit": {}}]
+    assert audit_in_words(trials) == ("speaker shared: 9", "text shared: 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cell,table\na,1\n", "must have the columns"),
+        (f"{HEAD}\na,1,r,WA,wa/x/folds,abc,,,\n", "line 2: value and std must be numbers"),
+        (f"{HEAD}\na,1,r,WA,wa/x/folds,1,,,\na,1,r,WA,wa/x/folds,1,,,\n", "the cell a occurs twice"),
+    ],
+)
+def test_a_wrong_file_of_cells_is_named(tmp_path, text, message):
+    file = tmp_path / "reported.csv"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_cells(file)
+
+
+def test_cells_are_read(tmp_path):
+    file = tmp_path / "reported.csv"
+    file.write_text(f"{HEAD}\na,1,Row,UA,ua/7class/folds,78.73,0.54,e,\nb,1,Row,WA,wa/7class/pooled,50,,,slip\n")
+    first, second = read_cells(file)
+    assert (first.value, first.std, first.function, first.aggregation) == (78.73, 0.54, "ua", "folds")
+    assert (second.aggregation, second.note, math.isnan(second.std)) == ("pooled", "slip", True)

@@ -1,0 +1,453 @@
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import soundfile
+
+from common.corpus import build_table
+from common.errors import UserError
+from common.features.spectrogram import Spectrogram
+from common.features.store import FeatureStore
+from common.files import write_atomic, write_json, write_text
+
+RATE = 8000
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """Mean of |x| times a factor, the number of samples; appends a line to `log` at every call."""
+
+    name: ClassVar[str] = "level"
+    version: ClassVar[int] = 1
+
+    sample_rate: int = RATE
+    factor: float = 1.0
+    log: str = ""
+
+    def __call__(self, samples):
+        if self.log:
+            with open(self.log, "a", encoding="ascii") as file:
+                file.write("x\n")
+        return np.array([self.factor * np.abs(samples).mean(), len(samples)], np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class NewLevel(Level):
+    version: ClassVar[int] = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken(Level):
+    name: ClassVar[str] = "broken"
+
+    def __call__(self, samples):
+        return np.array([np.inf, 0], np.float32)
+
+
+def level(number):
+    return (number + 1) / 64
+
+
+def record(folder, count=4, first=0):
+    """Utterances u0, u1, ... of alternating +-level, which 16-bit samples hold exactly."""
+    rows = []
+    for number in range(first, first + count):
+        path = folder / f"{number}.wav"
+        soundfile.write(path, level(number) * np.tile([1.0, -1.0], 400), RATE)
+        rows.append({"utterance": f"u{number}", "path": str(path), "speaker": "s", "emotion": "sad"})
+    return build_table(rows, "test")
+
+
+def calls(log):
+    return len(Path(log).read_text().splitlines()) if Path(log).exists() else 0
+
+
+@pytest.fixture
+def audio(tmp_path):
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def log(tmp_path):
+    return str(tmp_path / "log")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore(tmp_path / "cache", jobs=1)
+
+
+def entries(store):
+    return sorted(store.root.rglob("*.npy"))
+
+
+def test_what_comes_back_is_what_the_extractor_gave(store, audio):
+    features = store.get(record(audio), Level(factor=2.0))
+    assert list(features) == ["u0", "u1", "u2", "u3"]
+    assert features.skipped == {}
+    for number in range(4):
+        np.testing.assert_allclose(features[f"u{number}"], [2 * level(number), 800])
+        assert features[f"u{number}"].dtype == np.float32
+    with pytest.raises(KeyError):
+        features["u4"]
+
+
+def test_the_second_time_nothing_is_extracted(store, audio, log):
+    table = record(audio)
+    first = store.get(table, Level(log=log))
+    assert calls(log) == 4
+    stamps = [entry.stat().st_mtime_ns for entry in entries(store)]
+    seen = []
+    second = FeatureStore(store.root, jobs=1).get(table, Level(log=log), progress=lambda *at: seen.append(at))
+    assert calls(log) == 4
+    assert [entry.stat().st_mtime_ns for entry in entries(store)] == stamps
+    assert second.paths == first.paths
+    assert seen == []
+
+
+def test_a_renamed_file_is_found_again(store, audio, log):
+    table = record(audio)
+    store.get(table, Level(log=log))
+    moved = audio.parent / "elsewhere"
+    audio.rename(moved)
+    table["path"] = [str(moved / Path(path).name) for path in table["path"]]
+    table["utterance"] = ["v" + name for name in table["utterance"]]
+    assert store.get(table, Level(log=log))["vu3"][0] == level(3)
+    assert calls(log) == 4
+
+
+def test_one_changed_byte_of_audio_is_another_entry(store, audio, log):
+    table = record(audio)
+    store.get(table, Level(log=log))
+    path = audio / "2.wav"
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 0x40  # the last sample, -3/64 = 0xFA00, becomes 0xBA00 = -3/64 - 1/2
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # neither size nor time tells
+    features = store.get(table, Level(log=log))
+    assert calls(log) == 5
+    assert features["u2"][0] == pytest.approx((799 * level(2) + 0.5 + level(2)) / 800, rel=1e-5)
+
+
+@pytest.mark.parametrize("other", [Level(factor=3.0), NewLevel(), Level(sample_rate=16000)])
+def test_another_setting_or_version_is_another_entry(store, audio, other):
+    table = record(audio)
+    first = store.get(table, Level())
+    second = store.get(table, other)
+    assert not set(first.paths.values()) & set(second.paths.values())
+    assert len(entries(store)) == 8
+    np.testing.assert_allclose(first["u1"], [level(1), 800])
+
+
+def damage_truncate(content):
+    return content[:-1]
+
+
+def damage_half(content):
+    return content[: len(content) // 2]
+
+
+def damage_value(content):
+    return content[:-20] + bytes([content[-20] ^ 1]) + content[-19:]
+
+
+def damage_header(content):
+    return bytes([content[0] ^ 1]) + content[1:]
+
+
+def damage_checksum(content):
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def damage_empty(content):
+    return b""
+
+
+def damage_checksum_only(content):
+    return hashlib.blake2b(b"", digest_size=16).digest()
+
+
+DAMAGES = [value for name, value in sorted(globals().items()) if name.startswith("damage_")]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_entry_is_made_anew(store, audio, log, damage):
+    table = record(audio)
+    features = store.get(table, Level(log=log))
+    entry = features.paths["u1"]
+    whole = entry.read_bytes()
+    entry.write_bytes(damage(whole))
+    with pytest.raises(UserError, match="was damaged"):
+        features["u1"]
+    again = store.get(table, Level(log=log))
+    assert calls(log) == 5
+    np.testing.assert_allclose(again["u1"], [level(1), 800])
+    assert entry.read_bytes() == whole
+
+
+def test_a_deleted_entry_is_made_anew(store, audio, log):
+    table = record(audio)
+    store.get(table, Level(log=log)).paths["u1"].unlink()
+    np.testing.assert_allclose(store.get(table, Level(log=log))["u1"], [level(1), 800])
+    assert calls(log) == 5
+
+
+def test_numpy_opens_an_entry_in_place(store, audio):
+    table = record(audio)
+    small = Spectrogram(sample_rate=RATE, dft_length=400, bins=20)
+    features = store.get(table, small)
+    for name, entry in features.paths.items():
+        mapped = np.load(entry, mmap_mode="r", allow_pickle=False)
+        assert isinstance(mapped, np.memmap)
+        assert mapped.shape == (7, 20)  # 1 + (800 - 320) // 80
+        np.testing.assert_array_equal(mapped, features[name])
+
+
+def test_spans_of_one_file_are_separate_entries(store, audio):
+    path = audio / "long.wav"
+    soundfile.write(path, np.repeat([0.25, 0.5], RATE), RATE)
+    rows = [
+        {"utterance": name, "path": str(path), "start": start, "end": end, "speaker": "s", "emotion": "sad"}
+        for name, start, end in (("a", 0.0, 1.0), ("b", 1.0, 2.0), ("c", 0.5, 2.0), ("d", None, None), ("e", 0.0, 0.5))
+    ]
+    features = store.get(build_table(rows, "test"), Level())
+    expected = {"a": [0.25, 8000], "b": [0.5, 8000], "c": [1 / 12 + 1 / 3, 12000], "d": [0.375, 16000], "e": [0.25, 4000]}
+    for name, value in expected.items():
+        np.testing.assert_allclose(features[name], value, rtol=1e-6)
+    assert len(entries(store)) == 5
+
+
+def test_copies_share_an_entry(store, audio):
+    table = record(audio, 2)
+    (audio / "1.wav").write_bytes((audio / "0.wav").read_bytes())
+    features = store.get(table, Level())
+    assert len(entries(store)) == 1
+    assert features["u0"].tolist() == features["u1"].tolist()
+
+
+def test_order_follows_the_table(store, audio):
+    table = record(audio, 6)
+    store.get(table.iloc[[4, 1]], Level())
+    assert list(store.get(table.iloc[::-1], Level())) == ["u5", "u4", "u3", "u2", "u1", "u0"]
+
+
+# --- bad audio -----------------------------------------------------------------------------------------------------
+
+BAD = {
+    "missing": (lambda path: path.unlink(), "does not exist"),
+    "unreadable": (lambda path: path.write_bytes(b"these bytes are no audio" * 9), "not readable as audio"),
+    "empty": (lambda path: soundfile.write(path, np.zeros(0), RATE), "is empty"),
+    "silent": (lambda path: soundfile.write(path, np.zeros(800), RATE), "is silent"),
+    "nan": (lambda path: soundfile.write(path, np.full(800, np.nan), RATE, subtype="FLOAT"), "not finite"),
+    "folder": (lambda path: (path.unlink(), path.mkdir()), "1.wav"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_audio_is_one_sentence_that_names_the_file(store, audio, kind):
+    table = record(audio)
+    spoil, reason = BAD[kind]
+    spoil(audio / "1.wav")
+    with pytest.raises(UserError, match=reason) as caught:
+        store.get(table, Level())
+    assert str(audio / "1.wav") in str(caught.value)
+    assert "--skip-bad-audio" in str(caught.value)
+    assert "0.wav" not in str(caught.value)
+    features = store.get(table, Level(), skip_bad_audio=True)
+    assert list(features) == ["u0", "u2", "u3"]
+    assert list(features.skipped) == ["u1"]
+    assert reason in features.skipped["u1"]
+
+
+def test_many_bad_files_are_counted(store, audio):
+    table = record(audio, 8)
+    for number, (spoil, _) in enumerate(BAD.values()):
+        spoil(audio / f"{number}.wav")
+    with pytest.raises(UserError) as caught:
+        store.get(table, Level())
+    message = str(caught.value)
+    assert sum(str(audio / f"{number}.wav") in message for number in range(6)) == 3
+    assert "and 3 more files" in message
+    features = store.get(table, Level(), skip_bad_audio=True)
+    assert list(features) == ["u6", "u7"]
+    assert set(features.skipped) == {f"u{number}" for number in range(6)}
+
+
+def test_good_files_beside_bad_ones_are_kept(store, audio, log):
+    table = record(audio)
+    good = (audio / "1.wav").read_bytes()
+    (audio / "1.wav").write_bytes(b"")
+    with pytest.raises(UserError):
+        store.get(table, Level(log=log))
+    assert calls(log) == 3
+    (audio / "1.wav").write_bytes(good)
+    assert len(store.get(table, Level(log=log))) == 4
+    assert calls(log) == 4
+
+
+def test_features_that_are_not_finite_are_named(store, audio):
+    with pytest.raises(UserError, match="broken gives values that are not finite"):
+        store.get(record(audio, 1), Broken())
+    assert entries(store) == []
+
+
+def test_progress_counts_what_is_extracted(store, audio):
+    store.get(record(audio, 2), Level())
+    seen = []
+    store.get(record(audio, 5), Level(), progress=lambda done, all_: seen.append((done, all_)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+# --- parallel, killed ----------------------------------------------------------------------------------------------
+
+
+def test_two_jobs_give_what_one_gives(tmp_path, audio):
+    table = record(audio, 20)
+    extractor = Spectrogram(sample_rate=RATE, dft_length=400, bins=20)
+    seen = []
+    one = FeatureStore(tmp_path / "one", jobs=1).get(table, extractor)
+    two = FeatureStore(tmp_path / "two", jobs=2).get(table, extractor, progress=lambda *at: seen.append(at))
+    assert seen == [(done, 20) for done in range(1, 21)]
+    assert list(one) == list(two)
+    for name in one:
+        assert one.paths[name].relative_to(tmp_path / "one") == two.paths[name].relative_to(tmp_path / "two")
+        assert one.paths[name].read_bytes() == two.paths[name].read_bytes()
+
+
+SLOW = """
+import dataclasses, sys, time
+from pathlib import Path
+import numpy as np, pandas as pd
+from common.features import store
+
+@dataclasses.dataclass(frozen=True)
+class Slow:
+    sample_rate: int = 8000
+    def __call__(self, samples):
+        return np.full(200_000, samples[0], np.float32)
+Slow.name, Slow.version = "slow", 1
+
+# Every entry is written in small pieces, so that most moments lie inside a write.
+write = store.write_atomic
+def slowly(path, write_file):
+    def pieces(file):
+        class Drip:
+            def write(self, content):
+                for at in range(0, len(content), 80_000):
+                    file.write(content[at : at + 80_000]); file.flush(); time.sleep(0.005)
+        write_file(Drip())
+    write(path, pieces)
+store.write_atomic = slowly
+table = pd.read_json(sys.argv[1], orient="split")
+features = store.FeatureStore(Path(sys.argv[2]), jobs=1).get(table, Slow())
+print({name: float(features[name][-1]) for name in features})
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_a_killed_extraction_leaves_whole_entries_and_the_next_completes(tmp_path, audio):
+    table = record(audio, 16)
+    (tmp_path / "table.json").write_text(table.to_json(orient="split"))
+    (tmp_path / "slow.py").write_text(SLOW)
+    cache = tmp_path / "cache"
+    command = [sys.executable, tmp_path / "slow.py", tmp_path / "table.json", cache]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+
+    def whole(entry):
+        content = entry.read_bytes()
+        return hashlib.blake2b(content[:-16], digest_size=16).digest() == content[-16:]
+
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(cache.rglob("*.npy"))) < 3 and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
+    process.stdout.close()
+    assert process.returncode == -signal.SIGKILL
+    left = list(cache.rglob("*.npy"))
+    assert 3 <= len(left) < 16
+    assert all(whole(entry) for entry in left)
+    stamps = {entry: entry.stat().st_mtime_ns for entry in left}
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    values = json.loads(done.stdout.replace("'", '"'))
+    assert values == {f"u{number}": level(number) for number in range(16)}
+    assert len(list(cache.rglob("*.npy"))) == 16
+    assert {entry: entry.stat().st_mtime_ns for entry in left} == stamps
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_write_makes_the_folder_and_leaves_one_file(tmp_path):
+    write_text(tmp_path / "a" / "b" / "c.txt", "Grüße\n")
+    assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == "Grüße\n".encode()
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["c.txt"]
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt(), ValueError("x")])
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, error):
+    def write(file):
+        file.write(b"half of")
+        file.flush()
+        raise error
+
+    path = tmp_path / "file"
+    with pytest.raises(type(error)):
+        write_atomic(path, write)
+    assert list(tmp_path.iterdir()) == []
+    path.write_bytes(b"old")
+    with pytest.raises(type(error)):
+        write_atomic(path, write)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_never_sees_half_of_a_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def write(file):
+        file.write(b"new " * 1000)
+        file.flush()
+        assert path.read_bytes() == b"old"
+
+    with path.open("rb") as reader:
+        write_atomic(path, write)
+        assert reader.read() == b"old"  # replaced, not written over
+    assert path.read_bytes() == b"new " * 1000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits of POSIX")
+def test_others_may_read_as_the_umask_says(tmp_path):
+    before = os.umask(0o022)
+    try:
+        write_text(tmp_path / "file", "x")
+        (tmp_path / "plain").write_text("x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_json_refuses_what_json_does_not_know(tmp_path):
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "a.json", {"value": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+    write_json(tmp_path / "a.json", {"größe": [1, 2.5, None]})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"größe": [1, 2.5, None]}
+    assert "größe" in (tmp_path / "a.json").read_text(encoding="utf-8")

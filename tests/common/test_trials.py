@@ -1,0 +1,227 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import toy
+
+from common import executor
+from common.errors import UserError
+from common.trials import find_runs, lock, read_run, write_run
+
+HELPERS = Path(toy.__file__).parent
+ROOT = HELPERS.parents[1]
+
+
+def execute(results, run=None, observer=None, data=toy.data, **keywords):
+    observer = observer or toy.Quiet()
+    return executor.execute(run or toy.run(), data, results, observer, **keywords), observer
+
+
+def start(results, sleep_s, log):
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HELPERS}", "TOY_LOG": str(log)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "toy", str(results), str(sleep_s)],
+        cwd=HELPERS,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def trial_folders(results):
+    return sorted(file.parent.name for file in results.glob("**/trial.json"))
+
+
+def test_every_fold_and_repeat_is_a_trial_in_whole_repeats(tmp_path):
+    outcome, observer = execute(tmp_path)
+    assert outcome == executor.Outcome(done=8, found=0)
+    assert observer.finished == [f"speaker-{s}--{r}" for r in (1, 2) for s in "ABCD"]
+
+
+def test_a_trial_holds_what_a_reader_needs(tmp_path):
+    execute(tmp_path, toy.run(flags=("synthetic corpus: toy",)))
+    folder = next(tmp_path.glob("**/speaker-B--2"))
+    trial = json.loads((folder / "trial.json").read_text())
+    assert (trial["fold"], trial["repeat"], trial["seed"]) == ("speaker-B", 2, 2002)
+    assert trial["utterances"] == {"train": 12, "validation": 6, "test": 6}
+    assert trial["flags"] == ["synthetic corpus: toy"]
+    assert trial["audit"] == {}
+    assert trial["history"] == {"loss": [1.0, 0.5]}
+    assert trial["seconds"]["total"] >= trial["seconds"]["fit"] >= 0
+    assert {"python", "keras", "numpy", "backend"} <= trial["versions"].keys()
+    assert trial["config"] == {"shift": 0.0, "sleep_s": 0.0}
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    assert list(predictions["utterance"]) == [f"B{k}" for k in range(6)]
+    assert list(predictions["emotion"]) == ["angry", "sad"] * 3
+    # B5 is sad, but lies where the angry ones lie; all others lie where they belong.
+    assert list(predictions["p_angry"] > predictions["p_sad"]) == [True, False, True, False, True, True]
+
+
+def test_finished_trials_are_not_done_again_and_need_no_data(tmp_path):
+    execute(tmp_path)
+
+    def no_data():
+        raise AssertionError("data were loaded although nothing was left to do")
+
+    outcome, observer = execute(tmp_path, data=no_data)
+    assert (outcome.done, outcome.found, observer.finished) == (0, 8, [])
+
+
+def test_more_repeats_only_add(tmp_path):
+    execute(tmp_path, toy.run(repeats=1))
+    outcome, observer = execute(tmp_path, toy.run(repeats=2))
+    assert (outcome.done, outcome.found) == (4, 4)
+    assert all(name.endswith("--2") for name in observer.finished)
+
+
+@pytest.mark.parametrize("damage", ["predictions", "record", "missing"])
+def test_a_damaged_trial_is_done_again(tmp_path, damage):
+    execute(tmp_path)
+    folder = next(tmp_path.glob("**/speaker-C--1"))
+    if damage == "predictions":
+        content = bytearray((folder / "predictions.parquet").read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / "predictions.parquet").write_bytes(content)
+    elif damage == "record":
+        (folder / "trial.json").write_text('{"format": 1, "fold"')
+    else:
+        (folder / "predictions.parquet").unlink()
+    assert len(read_run(folder.parent).trials) == 7
+    outcome, observer = execute(tmp_path)
+    assert (outcome.done, observer.finished) == (1, ["speaker-C--1"])
+    assert len(read_run(folder.parent).trials) == 8
+
+
+def test_whatever_could_change_the_numbers_makes_another_run():
+    base = toy.run()
+    others = [
+        toy.run(toy.ToyConfig(shift=0.1)),
+        dataclasses.replace(base, fingerprint="0" * 16),
+        dataclasses.replace(base, deterministic=True),
+        dataclasses.replace(base, corpus=dataclasses.replace(toy.CORPUS, name="other")),
+        dataclasses.replace(base, subset=dataclasses.replace(toy.SUBSET, name="other")),
+        dataclasses.replace(
+            base,
+            experiment=dataclasses.replace(base.experiment, protocol=type(base.experiment.protocol)("none")),
+        ),
+    ]
+    ids = [base.id, *(run.id for run in others)]
+    assert len(set(ids)) == len(ids)
+    assert base.id == toy.run(repeats=1, folds=2, flags=("x",)).id
+
+
+def test_kept_models(tmp_path):
+    execute(tmp_path, keep_models=True)
+    assert len(list(tmp_path.glob("**/model/means.json"))) == 8
+
+
+def test_same_seed_same_predictions(tmp_path):
+    for name in ("one", "two"):
+        execute(tmp_path / name)
+    one, two = (sorted((tmp_path / name).glob("**/predictions.parquet")) for name in ("one", "two"))
+    assert [a.read_bytes() for a in one] == [b.read_bytes() for b in two]
+    assert one[0].read_bytes() != one[1].read_bytes()
+
+
+def test_a_failing_fit_leaves_no_trial(tmp_path, monkeypatch):
+    def broken(config, train, validation, context):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(toy, "fit", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        execute(tmp_path)
+    assert trial_folders(tmp_path) == []
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
+    run = toy.run()
+    leftover = run.folder(tmp_path) / ".tmp-speaker-A--1-99999"
+    leftover.mkdir(parents=True)
+    (leftover / "trial.json").write_text("{}")
+    write_run(run, tmp_path)
+    assert read_run(run.folder(tmp_path)).trials == []
+    execute(tmp_path)
+    assert not leftover.exists()
+
+
+def test_a_locked_trial_is_left_to_the_other_process_and_done_if_that_one_dies(tmp_path):
+    run = toy.run(repeats=1)
+    first = next(run.trials())
+    held = lock(first, tmp_path, 0)
+    held.acquire()
+
+    class Releasing(toy.Quiet):
+        def trial_elsewhere(self, trial):
+            super().trial_elsewhere(trial)
+            held.release()
+
+    outcome, observer = execute(tmp_path, run, Releasing())
+    assert observer.elsewhere == ["speaker-A--1"]
+    assert observer.finished == ["speaker-B--1", "speaker-C--1", "speaker-D--1", "speaker-A--1"]
+    assert outcome.done == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_goes_on_without_losing_or_doubling_a_trial(tmp_path, number):
+    log = tmp_path / "log"
+    process = start(tmp_path / "results", 0.4, log)
+    deadline = time.monotonic() + 60
+    while len(trial_folders(tmp_path / "results")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    process.communicate()
+    finished = trial_folders(tmp_path / "results")
+    assert 2 <= len(finished) < 8
+    again = start(tmp_path / "results", 0.0, log)  # another config: a run of its own
+    same = start(tmp_path / "results", 0.4, log)
+    out, err = same.communicate(timeout=120)
+    assert again.wait(120) == 0
+    assert same.returncode == 0, err
+    assert json.loads(out)["found"] == len(finished)
+    runs = [read_run(folder) for folder in find_runs(tmp_path / "results")]
+    assert sorted(len(run.trials) for run in runs) == [8, 8]
+    assert not list((tmp_path / "results").glob("**/.tmp-*"))
+
+
+def test_two_processes_share_the_work(tmp_path):
+    log = tmp_path / "log"
+    processes = [start(tmp_path / "results", 0.5, log) for _ in range(2)]
+    outs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outs
+    done = [json.loads(out)["done"] for out, _ in outs]
+    assert sum(done) == 8 and min(done) >= 1
+    seeds = [line.split()[1] for line in log.read_text().splitlines()]
+    assert sorted(seeds) == sorted({str(1000 * r + f) for r in (1, 2) for f in (1, 2, 3, 4)})
+
+
+def test_a_folder_without_run_or_of_another_format_is_named(tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        read_run(tmp_path)
+    (tmp_path / "run.json").write_text('{"format": 0}')
+    with pytest.raises(UserError, match="format 0"):
+        read_run(tmp_path)
+
+
+def test_utterances_without_features_are_in_no_part(tmp_path):
+    def fewer():
+        part = toy.data()
+        table = part.table[part.table["utterance"] != "A3"].reset_index(drop=True)
+        return dataclasses.replace(part, table=table, flags=("bad audio skipped: 1 of 24 utterances",))
+
+    execute(tmp_path, toy.run(repeats=1), data=fewer)
+    trials = {
+        json.loads(file.read_text())["fold"]: json.loads(file.read_text()) for file in tmp_path.glob("**/trial.json")
+    }
+    assert trials["speaker-A"]["utterances"]["test"] == 5
+    assert trials["speaker-B"]["utterances"]["train"] + trials["speaker-B"]["utterances"]["validation"] == 17
+    assert all(trial["flags"] == ["bad audio skipped: 1 of 24 utterances"] for trial in trials.values())
+    assert np.all([len(trial["predictions"]) == 32 for trial in trials.values()])

@@ -1,0 +1,39 @@
+"""Shared by all tests: quiet backends, no network, folders of their own."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch):
+    """No test reads a person's corpora, results, cache or downloaded weights unless it is in the corpus tier."""
+    for variable in ("SER_RESULTS", "SER_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+
+
+@pytest.fixture(autouse=True)
+def _offline(request, monkeypatch):
+    """The default tier never leaves this machine."""
+    connect = socket.socket.connect
+
+    def local_only(self, address):
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "localhost", "::1"):
+            raise OSError(f"tests are offline; {address} was asked for")
+        return connect(self, address)
+
+    def local_names(host, *arguments, **keywords):
+        if host not in (None, "127.0.0.1", "localhost", "::1"):
+            raise socket.gaierror(f"tests are offline; {host} was asked for")
+        return getaddrinfo(host, *arguments, **keywords)
+
+    getaddrinfo = socket.getaddrinfo
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+    monkeypatch.setattr(socket, "getaddrinfo", local_names)

@@ -1,0 +1,160 @@
+"""Writes small corpora in the real layouts: real names, real label lines, a few milliseconds of tone for speech."""
+
+from __future__ import annotations
+
+import functools
+import io
+from itertools import islice, product
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+EMODB_LETTERS = {"W": 127, "L": 81, "E": 46, "A": 69, "F": 71, "N": 79, "T": 62}
+EMODB_SPEAKERS = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
+EMODB_TEXTS = ("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10")
+SAVEE_LETTERS = {"a": 15, "d": 15, "f": 15, "h": 15, "n": 30, "sa": 15, "su": 15}
+SAVEE_SPEAKERS = ("DC", "JE", "JK", "KL")
+SESSION_SIZES = {1: 1819, 2: 1811, 3: 2136, 4: 2103, 5: 2170}
+
+
+@functools.cache
+def tone(suffix: str = ".wav", sample_rate: int = 16000, duration_s: float = 0.01) -> bytes:
+    """The bytes of an audio file."""
+    buffer = io.BytesIO()
+    time_s = np.arange(round(duration_s * sample_rate)) / sample_rate
+    soundfile.write(buffer, 0.5 * np.sin(2 * np.pi * 440 * time_s), sample_rate, format=suffix[1:].upper())
+    return buffer.getvalue()
+
+
+def write_audio(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tone(path.suffix.lower()))
+    return path
+
+
+def emodb_names() -> list[str]:
+    """535 names in EMODB's grammar with its counts per emotion."""
+    names = []
+    for letter, count in EMODB_LETTERS.items():
+        takes = product("abcdef", EMODB_TEXTS, EMODB_SPEAKERS)
+        names += [f"{speaker}{text}{letter}{version}" for version, text, speaker in islice(takes, count)]
+    return names
+
+
+def emodb(root: Path, names: list[str] | None = None, folder: str = "wav") -> Path:
+    for name in names if names is not None else emodb_names():
+        write_audio(root / folder / f"{name}.wav")
+    return root
+
+
+def savee_names() -> list[tuple[str, str]]:
+    """480 pairs of speaker and name in SAVEE's grammar."""
+    return [
+        (speaker, f"{letters}{sentence:02d}")
+        for speaker in SAVEE_SPEAKERS
+        for letters, count in SAVEE_LETTERS.items()
+        for sentence in range(1, count + 1)
+    ]
+
+
+def savee(root: Path, layout: str, names: list[tuple[str, str]] | None = None) -> Path:
+    for speaker, name in names if names is not None else savee_names():
+        write_audio(root / (f"{speaker}_{name}.wav" if layout == "flat" else f"AudioData/{speaker}/{name}.wav"))
+    return root
+
+
+def iemocap_dialogue(root: Path, dialogue: str, turns: list[tuple], suffix: str = ".wav") -> Path:
+    """Adds a dialogue with all kinds of lines that the release's files hold.
+
+    Args:
+        root: the folder of Session1 to Session5.
+        dialogue: for example "Ses01F_impro01".
+        turns: (last token, label, V, A, D, transcript or None).
+        suffix: of the audio files.
+
+    Returns:
+        The label file.
+    """
+    session = root / f"Session{dialogue[4]}"
+    labels = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
+    spoken = []
+    for index, (token, label, valence, arousal, dominance, text) in enumerate(turns):
+        start, end = 6.2901 + 3 * index, 8.2357 + 3 * index
+        utterance = f"{dialogue}_{token}"
+        write_audio(session / "sentences" / "wav" / dialogue / f"{utterance}{suffix}")
+        labels += [
+            f"[{start:.4f} - {end:.4f}]\t{utterance}\t{label}\t[{valence:.4f}, {arousal:.4f}, {dominance:.4f}]",
+            "C-E2:\tNeutral;\t()",
+            "C-E3:\tNeutral; Frustration;\t(curious)",
+            "C-F1:\tAnger;\t()",
+            "A-E3:\tval 3; act 2; dom  2;\t()",
+            "A-E4:\tval 2; act 3; dom  ;\t()",
+            "",
+        ]
+        if text is not None:
+            spoken.append(f"{utterance} [{start:08.4f}-{end:08.4f}]: {text}")
+    spoken.insert(1, f"{dialogue}_MXX0 [001.0000-002.0000]: [BREATHING]")
+    spoken.append("F: Hm.")
+    for folder, lines in (("EmoEvaluation", labels), ("transcriptions", spoken)):
+        path = session / "dialog" / folder / f"{dialogue}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n")
+    return session / "dialog" / "EmoEvaluation" / f"{dialogue}.txt"
+
+
+def iemocap(root: Path, suffix: str = ".wav") -> Path:
+    """Two sessions, 13 utterances, every label, every form of a dialogue's name, and what a reader must pass over."""
+    dialogues = {
+        "Ses01F_impro01": [
+            ("F000", "neu", 2.5, 2.5, 2.5, "Excuse me."),
+            ("M000", "fru", 2.0, 3.5, 3.5, "Do you have your forms?"),
+            ("F001", "xxx", 2.3333, 3.0, 2.6667, None),
+            ("M001", "ang", 1.5, 4.0, 4.5, "Yes: [LAUGHTER] and no."),
+        ],
+        "Ses01M_script01_1": [("M000", "hap", 4.5, 3.0, 3.0, "What?"), ("F000", "exc", 5.0, 5.5, 4.0, "Yes.")],
+        "Ses01F_script02_2": [("M012", "sad", 1.5, 0.5, 1.0, "No.")],
+        "Ses02M_script01_1b": [("F000", "sad", 2.0, 2.0, 2.0, "Then."), ("M000", "neu", 3.0, 2.0, 3.0, "Now.")],
+        "Ses02F_impro08a": [
+            ("M000", "sur", 3.0, 4.0, 3.0, "Oh."),
+            ("F000", "fea", 2.0, 4.0, 1.0, "Help."),
+            ("F001", "dis", 1.0, 3.0, 3.0, "Ugh."),
+            ("M001", "oth", 3.0, 3.0, 3.0, "Well."),
+        ],
+    }
+    for dialogue, turns in dialogues.items():
+        iemocap_dialogue(root, dialogue, turns, suffix)
+    # Macs leave a binary file of metadata beside every file of an archive.
+    for folder in ("dialog/EmoEvaluation", "dialog/transcriptions"):
+        (root / "Session1" / folder / "._Ses01F_impro01.txt").write_bytes(b"\x00\x05\x16\x07[\xff\n[\x00\xb0\n")
+    waves = root / "Session1" / "sentences" / "wav"
+    (waves / "Ses01F_impro01" / "._Ses01F_impro01_F000.wav").write_bytes(b"\x00\x05\x16\x07")
+    (waves / "Ses01F_impro01" / "Ses01F_impro01.lab").write_text("not audio\n")
+    (waves / "._Ses01F_impro01").write_bytes(b"\x00\x05\x16\x07")
+    for folder, name in (("Categorical", "e2_cat"), ("Attribute", "e2_atr"), ("Self-evaluation", "f1")):
+        path = root / "Session1" / "dialog" / "EmoEvaluation" / folder / f"Ses01F_impro01_{name}.txt"
+        path.parent.mkdir()
+        path.write_text("[a single rater's line of another grammar]\n")
+    return root
+
+
+def iemocap_full(root: Path) -> Path:
+    """10,039 utterances with the counts per emotion, improvised or scripted, and per session of the release."""
+    improvised = {"ang": 289, "hap": 284, "exc": 663, "neu": 1099, "sad": 608, "xxx": 1000, "fru": 841}
+    scripted = {"ang": 814, "hap": 311, "exc": 378, "neu": 609, "sad": 476, "xxx": 1507, "fru": 1160}
+    queue = [(kind, label) for kind, counts in (("impro", improvised), ("script", scripted))
+             for label, count in counts.items() for _ in range(count)]  # fmt: skip
+    queue = [queue[index] for index in np.random.default_rng(0).permutation(len(queue))]
+    assert len(queue) == sum(SESSION_SIZES.values()) == 10039
+    for session, size in SESSION_SIZES.items():
+        taken, queue = queue[:size], queue[size:]
+        for kind in ("impro", "script"):
+            labels = [label for of_kind, label in taken if of_kind == kind]
+            for scene in range(0, len(labels), 60):
+                dialogue = f"Ses0{session}{'FM'[scene % 2]}_{kind}{scene // 60 + 1:02d}" + "_1" * (kind == "script")
+                turns = [
+                    (f"{'FM'[index % 2]}{index:03d}", label, 3.0, 3.0, 3.0, "Words that were said.")
+                    for index, label in enumerate(labels[scene : scene + 60])
+                ]
+                iemocap_dialogue(root, dialogue, turns)
+    return root
