@@ -206,9 +206,12 @@ class Part:
         return dataclasses.replace(self, table=rows)
 
     def without_labels(self) -> Part:
-        """The same part as a model may see it when it predicts."""
+        """The same part as a model may see it when it predicts.
+
+        Paths go too: file names tell the emotion in many corpora. Ids stay, since features are found by them.
+        """
         hidden = {column: float("nan") for column in ("valence", "arousal", "dominance")}
-        return dataclasses.replace(self, table=self.table.assign(emotion=None, **hidden))
+        return dataclasses.replace(self, table=self.table.assign(emotion=None, path=None, **hidden))
 
 
 @dataclass

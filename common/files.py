@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,3 +39,14 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def find(root: Path, name: str) -> Iterator[Path]:
+    """Files or folders of a name below a folder, in sorted order.
+
+    Hidden folders, where unfinished work lies, are left out; folders that vanish meanwhile are passed over.
+    """
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(entry for entry in folders if not entry.startswith("."))
+        if name in files or name in folders:
+            yield Path(folder) / name

@@ -213,6 +213,8 @@ def verdict(value: float, low: float, high: float, reported: float) -> str:
         reported: the paper's number.
     """
     low, high = (value, value) if math.isnan(low) or math.isnan(high) else (low, high)
+    # Papers print two digits: 83.33 is not below 83.3333.
+    low, high = round(low, 2), round(high, 2)
     if low > reported:
         return "above"
     return "below" if high < reported else "within"

@@ -6,7 +6,7 @@ time: everything random is drawn from the protocol's own seed, never from a tria
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -128,8 +128,8 @@ class LeaveOneSessionOut:
     """Every session is held out once (LOSO); its halves are validation and test (Wen et al. 2023, Sec. 5.1).
 
     Attributes:
-        halves: how the held-out session is cut: "emotion" draws equal halves by emotion, so both speakers are in both;
-            "speaker" gives one speaker to each.
+        halves: how the held-out session is cut: "emotion" draws equal halves by emotion, so both speakers are, as a
+            rule, in both; "speaker" gives one speaker to each.
         seed: of the draw.
     """
 
@@ -211,8 +211,8 @@ def audit(table: pd.DataFrame, fold: Fold) -> dict[str, int]:
 
     Returns:
         Counts by what is shared, only those above zero: "utterance", the columns of `AUDITED`, each between training
-        and test ("speaker") and between validation and test ("speaker (validation)"), and "audio": test files whose
-        bytes also occur in training or validation under another name.
+        and test ("speaker") and between validation and test ("speaker (validation)"), and "audio": test
+        utterances whose audio, under whatever name, is or overlaps training or validation audio.
     """
     part = table.set_index("utterance")
     test = part.loc[list(fold.test)]
@@ -233,16 +233,18 @@ def audit(table: pd.DataFrame, fold: Fold) -> dict[str, int]:
 
 
 def _same_audio(part: pd.DataFrame, fold: Fold) -> int:
-    """Test utterances whose audio is, byte for byte, also training or validation audio.
+    """Test utterances whose audio is also training or validation audio.
 
-    Only files of equal size can be equal, so that only those are hashed.
+    Two utterances share audio if their files are the same, or equal byte for byte, and their spans overlap: segments of
+    one recording side by side share nothing, chunks that overlap do. Only files of equal size can be equal, so that
+    only those are hashed.
     """
-    learnt = _files(part.loc[[*fold.train, *fold.validation]])
-    tested = _files(part.loc[list(fold.test)])
-    spans = set(learnt)
-    by_size: dict[int, set[str]] = {}
-    for path, _, _ in learnt:
-        by_size.setdefault(_size(path), set()).add(path)
+    learnt: dict[str, list[tuple[float, float]]] = {}
+    for path, start, end in _spans(part.loc[[*fold.train, *fold.validation]]):
+        learnt.setdefault(path, []).append((start, end))
+    by_size: dict[int, list[str]] = {}
+    for path in learnt:
+        by_size.setdefault(_size(path), []).append(path)
     hashes: dict[str, bytes] = {}
 
     def content(path: str) -> bytes:
@@ -250,18 +252,19 @@ def _same_audio(part: pd.DataFrame, fold: Fold) -> int:
             hashes[path] = _hash(path)
         return hashes[path]
 
-    count = 0
-    for path, start, end in tested:
-        # Segments of one recording share a file without sharing audio: only other files are compared.
-        others = by_size.get(_size(path), set()) - {path} if _size(path) >= 0 else set()
-        count += (path, start, end) in spans or any(content(path) == content(other) for other in others)
-    return count
+    def is_learnt(path: str, start: float, end: float) -> bool:
+        size = _size(path)
+        candidates = by_size.get(size, []) if size >= 0 else []  # absent files are equal to nothing
+        equal = [other for other in candidates if other != path and content(other) == content(path)]
+        return any(start < last and first < end for file in (path, *equal) for first, last in learnt.get(file, ()))
+
+    return sum(is_learnt(*span) for span in _spans(part.loc[list(fold.test)]))
 
 
-def _files(part: pd.DataFrame) -> Sequence[tuple[str, float | None, float | None]]:
-    # NaN is unequal to itself; None makes spans comparable.
-    spans = part[["path", "start", "end"]].astype(object).where(part[["path", "start", "end"]].notna(), None)
-    return list(spans.itertuples(index=False, name=None))
+def _spans(part: pd.DataFrame) -> Iterator[tuple[str, float, float]]:
+    """Path, start and end of utterances; the whole file is from 0 to infinity."""
+    starts, ends = part["start"].fillna(0.0), part["end"].fillna(float("inf"))
+    return zip(part["path"], starts, ends, strict=True)
 
 
 def _size(path: str) -> int:

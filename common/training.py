@@ -16,7 +16,9 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
 
     Args:
         seed: any int >= 0.
-        deterministic: same seed, same bytes, at some cost in speed.
+        deterministic: same seed, same bytes, at some cost in speed. It lasts as long as the process. JAX is
+            deterministic on a CPU as it is; on a GPU it needs XLA_FLAGS=--xla_gpu_deterministic_ops=true from the
+        start.
     """
     keras.utils.set_random_seed(seed)
     if deterministic and keras.backend.backend() == "tensorflow":

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import platform
 import resource
@@ -25,9 +26,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from common.errors import UserError
 from common.experiments import Context, Experiment, Paper, Part
-from common.files import write_json
+from common.files import find, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,6 +214,11 @@ def perform(
     seed_everything(trial.seed, deterministic=run.deterministic)
     fitted = run.paper.call("fit")(run.config, data.take(fold["train"]), data.take(fold["validation"]), context)
     columns = fitted.predict(test.without_labels())
+    if not all(np.isfinite(values).all() for values in columns.values()):
+        raise UserError(
+            f"{run.experiment.id}, {trial.name}: the predictions are not finite numbers, so training diverged. "
+            "Lower the learning rate or use float32; the trial was not written."
+        )
 
     final = trial.folder(results)
     _remove_leftovers(trial, results)
@@ -242,7 +250,11 @@ def perform(
                 "total": round(time.perf_counter() - started, 3),
             },
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            "history": context.history,
+            # A loss that was not finite is written as null: JSON has no such number, and the trial is not lost for it.
+            "history": {
+                name: [value if math.isfinite(value) else None for value in values]
+                for name, values in context.history.items()
+            },
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "predictions": _checksum(temporary / "predictions.parquet"),
         },
@@ -320,7 +332,7 @@ def read_run(folder: Path) -> Measured:
             f"{folder} was written in format {run.get('format')}; this version reads {FORMAT}. Run it again."
         )
     trials, predictions = [], []
-    for file in sorted(folder.glob("*/trial.json")):
+    for file in find(folder, "trial.json"):
         try:
             trial = json.loads(file.read_bytes())
             table = file.with_name("predictions.parquet")
@@ -334,6 +346,6 @@ def read_run(folder: Path) -> Measured:
 
 def find_runs(results: Path, prefix: str = "") -> list[Path]:
     """Folders of all runs below a results folder whose experiment id starts with `prefix`, newest last."""
-    files = [file for file in results.glob("**/run.json") if not any(part.startswith(".") for part in file.parts)]
-    folders = [file.parent for file in files if str(file.parent.relative_to(results)).startswith(prefix)]
+    folders = [file.parent for file in find(results, "run.json")]
+    folders = [folder for folder in folders if folder.relative_to(results).as_posix().startswith(prefix)]
     return sorted(folders, key=lambda folder: (folder / "run.json").stat().st_mtime)

@@ -10,6 +10,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.experiments import Paper, Part
+from common.files import find
 
 
 def newest_model(results: Path) -> Path:
@@ -18,8 +19,7 @@ def newest_model(results: Path) -> Path:
     Raises:
         UserError: none was kept.
     """
-    models = [folder for folder in results.glob("**/model") if (folder.parent / "trial.json").exists()]
-    models = [folder for folder in models if not folder.parent.name.startswith(".")]
+    models = [folder for folder in find(results, "model") if (folder.parent / "trial.json").exists()]
     if not models:
         raise UserError(f"{results} holds no kept model. Run with --keep-models, or name a model with --model FOLDER.")
     return max(models, key=lambda folder: (folder.parent / "trial.json").stat().st_mtime)

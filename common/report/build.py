@@ -197,6 +197,7 @@ def amount(measured: Measurement) -> str:
 
 LEGEND = (
     "Percent. Reported: mean ± deviation as printed. Measured: mean over repeats (± deviation over repeats) of the "
-    "mean over folds. 95 % interval: speakers resampled. n: repeats × folds. within, above, below: the interval lies "
-    "around, above or below the reported value. A scaled run, or one on another corpus, is never compared."
+    "mean over folds. 95 % interval: speakers resampled (rough for few of them; without the spread over seeds). "
+    "n: repeats × folds. within, above, below: the interval lies around, above or below the reported value. "
+    "A scaled run, or one on another corpus, is never compared."
 )

@@ -121,9 +121,8 @@ def _strip(reported: float | None, measured: Measurement | None) -> str:
         words.append(f"measured {number(measured.value)}, interval {interval(measured)}")
     if reported is not None:
         x = place(reported)
-        parts.append(
-            f'<path class="reported" d="M{x - 4.5:.1f} {middle}L{x:.1f} {middle - 4.5}L{x + 4.5:.1f} {middle}L{x:.1f} {middle + 4.5}Z"/>'
-        )
+        diamond = f"M{x - 4.5:.1f} {middle}l4.5 -4.5l4.5 4.5l-4.5 4.5Z"
+        parts.append(f'<path class="reported" d="{diamond}"/>')
         words.append(f"reported {number(reported)}")
     return (
         f'<svg width="{STRIP_WIDTH}" height="{STRIP_HEIGHT}" role="img" aria-label="{escape("; ".join(words))}">'

@@ -20,7 +20,7 @@ class MtapConfig:
         "densenet169", "Sec. 5.2.2; ResNet50 in Tables 4-7; small_cnn is ours, for a CPU"
     )
     weights: Literal["imagenet", "random"] = setting("imagenet", "Sec. 5.2.2")
-    loss: Literal["softmax", "focal", "arcface", "apfl"] = setting("apfl", "Sec. 3.1 and the rows of Tables 1-3")
+    loss: Literal["softmax", "focal", "arcface", "apfl"] = setting("softmax", "Sec. 3.1 and the rows of Tables 1-3")
     gamma: float = setting(0.0, "Eq. 1; each row of Tables 1-3 and 6")
     margin: float = setting(0.0, "Eq. 2; each row of Tables 1-3, m = 0.3 in Table 6; radians")
     scale: float = setting(10.0, "Sec. 5.2.2: s = 10; only for losses on cosines")

@@ -42,7 +42,7 @@ def test_the_channel_is_repeated_three_times(resnet50):
     np.testing.assert_allclose(model.predict(image, verbose=0), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("width", "features"), [(1.0, 256), (0.25, 64), (0.01, 8)])
+@pytest.mark.parametrize(("width", "features"), [(1.0, 192), (0.25, 48), (0.01, 8)])
 def test_small_cnn(width, features):
     model = backbone("small_cnn", 30, 20, width=width)
     found = model.predict(np.random.default_rng(0).normal(size=(2, 30, 20, 1)), verbose=0)
@@ -55,8 +55,8 @@ def test_small_cnn(width, features):
 
 
 def test_small_cnn_parameter_count():
-    # Convolutions 3 * 3 * (1 * 16 + 16 * 32 + 32 * 64 + 64 * 128) = 96,912; four numbers a normalised channel: 4 * 240.
-    assert backbone("small_cnn", 400, 400).count_params() == 96_912 + 960
+    # Convolutions 3 * 3 * (1 * 16 + 16 * 32 + 32 * 64 + 64 * 96) = 78,480; four numbers a normalised channel: 4 * 208.
+    assert backbone("small_cnn", 400, 400).count_params() == 78_480 + 832
 
 
 def test_weights_of_a_file_are_used(resnet50, tmp_path):

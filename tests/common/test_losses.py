@@ -89,9 +89,7 @@ def test_a_value_worked_by_hand(loss, outputs, expected):
 @family
 def test_against_the_literal_formula(loss, parameters, cosines):
     labels, outputs = cosines
-    np.testing.assert_allclose(
-        each(loss, labels, outputs), oracle(labels, outputs, **parameters), rtol=2e-4, atol=2e-6
-    )
+    np.testing.assert_allclose(each(loss, labels, outputs), oracle(labels, outputs, **parameters), rtol=2e-4, atol=2e-6)
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
@@ -272,9 +270,7 @@ def test_serialisation_keeps_every_parameter(loss, parameters, cosines):
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert type(copy) is losses.MarginFocalLoss
     assert copy.name == loss.name
-    np.testing.assert_allclose(
-        each(copy, labels, outputs), oracle(labels, outputs, **parameters), rtol=2e-4, atol=2e-6
-    )
+    np.testing.assert_allclose(each(copy, labels, outputs), oracle(labels, outputs, **parameters), rtol=2e-4, atol=2e-6)
     assert losses.MarginFocalLoss.from_config(loss.get_config()).get_config() == loss.get_config()
 
 

@@ -83,6 +83,7 @@ def test_a_half_finished_repeat_does_not_enter():
         (70, 65, 75, 65, "within"),
         (70, 65, 75, 75.1, "below"),
         (70, 65, 75, 64.9, "above"),
+        (250 / 3, 250 / 3, 250 / 3, 83.33, "within"),
         (70, math.nan, math.nan, 71, "below"),
         (70, math.nan, math.nan, 69, "above"),
     ],

@@ -50,9 +50,7 @@ def test_against_the_literal_fourier_sum():
     expected = np.empty((5, 12))
     for frame in range(5):
         for k in range(12):
-            total = sum(
-                signal[8 * frame + n] * window[n] * np.exp(-2j * np.pi * k * n / 40) for n in range(16)
-            )
+            total = sum(signal[8 * frame + n] * window[n] * np.exp(-2j * np.pi * k * n / 40) for n in range(16))
             expected[frame, k] = np.log(2 * abs(total) / sum(window) + 1e-3)
     np.testing.assert_allclose(small(signal), expected, atol=1e-4)
 

@@ -256,8 +256,9 @@ def test_two_segments_of_one_recording_are_not_duplicates(recorded):
     for utterance, start, end in (("u0", 0.0, 1.0), ("u4", 1.0, 2.0)):
         table.loc[table["utterance"] == utterance, ["start", "end"]] = start, end
     assert audit(table, FOLD) == {}
-    table.loc[table["utterance"] == "u4", ["start", "end"]] = 0.0, 1.0
-    assert audit(table, FOLD) == {"audio": 1}
+    for start, end in ((0.0, 1.0), (0.9, 1.5), (float("nan"), float("nan"))):  # the same, overlapping, the whole file
+        table.loc[table["utterance"] == "u4", ["start", "end"]] = start, end
+        assert audit(table, FOLD) == {"audio": 1}
 
 
 def test_absent_files_are_no_duplicates(recorded, tmp_path):

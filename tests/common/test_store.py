@@ -223,7 +223,13 @@ def test_spans_of_one_file_are_separate_entries(store, audio):
         for name, start, end in (("a", 0.0, 1.0), ("b", 1.0, 2.0), ("c", 0.5, 2.0), ("d", None, None), ("e", 0.0, 0.5))
     ]
     features = store.get(build_table(rows, "test"), Level())
-    expected = {"a": [0.25, 8000], "b": [0.5, 8000], "c": [1 / 12 + 1 / 3, 12000], "d": [0.375, 16000], "e": [0.25, 4000]}
+    expected = {
+        "a": [0.25, 8000],
+        "b": [0.5, 8000],
+        "c": [1 / 12 + 1 / 3, 12000],
+        "d": [0.375, 16000],
+        "e": [0.25, 4000],
+    }
     for name, value in expected.items():
         np.testing.assert_allclose(features[name], value, rtol=1e-6)
     assert len(entries(store)) == 5

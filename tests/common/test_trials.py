@@ -14,6 +14,7 @@ import toy
 
 from common import executor
 from common.errors import UserError
+from common.files import find
 from common.trials import find_runs, lock, read_run, write_run
 
 HELPERS = Path(toy.__file__).parent
@@ -38,7 +39,7 @@ def start(results, sleep_s, log):
 
 
 def trial_folders(results):
-    return sorted(file.parent.name for file in results.glob("**/trial.json"))
+    return sorted(file.parent.name for file in find(results, "trial.json"))
 
 
 def test_every_fold_and_repeat_is_a_trial_in_whole_repeats(tmp_path):
@@ -225,3 +226,21 @@ def test_utterances_without_features_are_in_no_part(tmp_path):
     assert trials["speaker-B"]["utterances"]["train"] + trials["speaker-B"]["utterances"]["validation"] == 17
     assert all(trial["flags"] == ["bad audio skipped: 1 of 24 utterances"] for trial in trials.values())
     assert np.all([len(trial["predictions"]) == 32 for trial in trials.values()])
+
+
+def test_a_loss_that_is_not_finite_costs_no_trial_but_predictions_that_are_not_do(tmp_path, monkeypatch):
+    fit = toy.fit
+
+    def diverging(config, train, validation, context):
+        fitted = fit(config, train, validation, context)
+        context.history["loss"] = [1.0, float("nan")]
+        return fitted
+
+    monkeypatch.setattr(toy, "fit", diverging)
+    execute(tmp_path / "one", toy.run(repeats=1, folds=1))
+    assert json.loads(next(find(tmp_path / "one", "trial.json")).read_text())["history"]["loss"] == [1.0, None]
+
+    monkeypatch.setattr(toy.Fitted, "predict", lambda self, part: {"p_angry": np.full(len(part), np.nan)})
+    with pytest.raises(UserError, match=r"speaker-A--1.*not finite"):
+        execute(tmp_path / "two", toy.run(repeats=1, folds=1))
+    assert trial_folders(tmp_path / "two") == []

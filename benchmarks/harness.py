@@ -1,0 +1,72 @@
+"""What the harness costs: everything in a trial but Keras' own fit and predict.
+
+One fold of MTAP with the small network, as `--scaled` runs it, with as many epochs as take about a minute. A first,
+short trial is not counted: it loads TensorFlow. The second `reproduce` of finished trials is measured as well.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import data_prep
+from benchmarks.measure import Figure, figure
+from common.backend import start_backend
+from common.errors import CorpusAbsent
+from common.executor import execute
+from papers.mtap.experiments import PAPER
+from papers.progress import Progress
+from papers.runner import Options, Session
+
+
+def main() -> list[Figure]:
+    """Share of a trial, and a second run of finished trials."""
+    try:
+        data_prep.find_root("emodb")
+        experiment, corpus = "mtap/table1/emodb/apfl", "emodb"
+    except CorpusAbsent:
+        experiment, corpus = "mtap/table3/iemocap/apfl", "demo"
+    start_backend()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+
+        def trial(epochs: int, results: str):
+            changes = {"epochs": str(epochs), "patience": str(epochs)}
+            options = Options(
+                corpus=corpus,
+                cache=folder / "cache",
+                results=folder / results,
+                scaled=True,
+                changes=changes,
+                folds="1",
+                yardstick=False,
+            )
+            session = Session(options, Progress())
+            run = session.prepare(PAPER, PAPER.experiment(experiment))
+            data = session._part(run)
+            started = time.perf_counter()
+            execute(run, lambda: data, folder / results, session.observer)
+            seconds = time.perf_counter() - started
+            record = json.loads(next((folder / results).glob("**/trial.json")).read_text())["seconds"]
+            return seconds, record["fit"] + record["predict"]
+
+        _, short = trial(2, "warm")
+        epochs = max(4, round(2 * 60 / short))
+        total, keras_seconds = trial(epochs, "counted")
+        command = [sys.executable, "-m", "papers.cli", "run", experiment, "--corpus", corpus, "--scaled"]
+        command += ["--folds", "1", "--set", f"epochs={epochs}", "--set", f"patience={epochs}", "--no-yardstick"]
+        command += ["--results", str(folder / "counted"), "--cache", str(folder / "cache")]
+        again = []
+        for _ in range(3):
+            started = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            again.append(time.perf_counter() - started)
+    share = 100 * (total - keras_seconds) / total
+    return [
+        figure(f"harness in a trial of {total:.0f} s", [share], "%", 3.0),
+        figure("`ser run` of a finished trial", again, "s"),
+    ]

@@ -1,0 +1,149 @@
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+import toy
+from rich.console import Console
+
+from common import executor, yardstick
+from common.report import build, html, markdown, terminal
+from common.reported import COLUMNS
+
+
+@pytest.fixture
+def paper(tmp_path, monkeypatch):
+    """The toy paper with reported cells that have every kind of outcome."""
+    lines = [
+        ",".join(COLUMNS),
+        "t1/row/wa,1,Row <b>,WA,wa/2class/folds,83.33,0.5,toy/table1/toy/row,slip & co",
+        "t1/row/ua,1,Row <b>,UA,ua/2class/folds,99.00,,toy/table1/toy/row,",
+        "t1/low/ua,1,Low,UA,ua/2class/pooled,10.00,,toy/table1/toy/row,",
+        "t1/none/wa,1,None,WA,wa/2class/folds,50,,,",
+        "t1/absent/wa,1,Absent,WA,wa/2class/folds,50,,toy/table1/toy/absent,",
+        "t2/row/wa,2,Other table,WA,wa/2class/folds,12.34,,,",
+    ]
+    file = tmp_path / "reported.csv"
+    file.write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(type(toy.PAPER), "reported", property(lambda self: file))
+    return toy.PAPER
+
+
+@pytest.fixture
+def results(tmp_path):
+    return tmp_path / "results"
+
+
+def make(results, **keywords):
+    run = toy.run(**keywords)
+    executor.execute(run, toy.data, results, toy.Quiet())
+    return run
+
+
+def section(paper, results, run):
+    absent = {"toy/table1/toy/absent": "not here"}
+    return build.section(paper, "1", {run.experiment.id: run.folder(results)}, absent, results)
+
+
+def test_every_outcome_has_its_verdict(paper, results):
+    shown = section(paper, results, make(results))
+    assert [one.verdict for one in shown.comparisons] == ["within", "below", "above", "not run", "corpus absent"]
+    assert not shown.scaled
+    # 5 of 6 utterances of each speaker are right: 3 of 3 angry, 2 of 3 sad.
+    assert [round(one.measured.value, 2) for one in shown.comparisons[:3]] == [83.33, 83.33, 83.33]
+    assert shown.comparisons[0].difference == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_scaled_run_says_so_everywhere(paper, results):
+    run = make(results, changes=["shift = 0.5 instead of 0.0"], flags=["random weights"])
+    shown = section(paper, results, run)
+    assert {one.verdict for one in shown.comparisons[:3]} == {"scaled run"}
+    report = build.report([shown])
+    stream = io.StringIO()
+    terminal.show(report, Console(file=stream, width=120))
+    for text in (stream.getvalue(), markdown.render(report), html.render(report)):
+        words = " ".join(text.split())
+        assert "scaled" in words and "shift = 0.5 instead of 0.0" in words and "andom weights" in words
+
+
+def test_terminal_shows_numbers_and_n(paper, results):
+    stream = io.StringIO()
+    terminal.show(build.report([section(paper, results, make(results))]), Console(file=stream, width=120))
+    line = next(line for line in stream.getvalue().splitlines() if "Row <b>" in line)
+    assert "83.33 ± 0.50" in line and "83.33 ± 0.00" in line and "2×4" in line and "within" in line
+
+
+def test_markdown_has_a_row_a_cell(paper, results):
+    text = markdown.render(build.report([section(paper, results, make(results))]))
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "Reported" not in line]
+    assert len(rows) == 5
+    assert rows[0].endswith("| within (slip & co) |")
+    assert {line.count("|") for line in rows} == {9}
+
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.addresses, self.tags = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "line", "circle", "path"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_escaped_and_needs_nothing_from_elsewhere(paper, results):
+    text = html.render(build.report([section(paper, results, make(results))]))
+    page = Page()
+    page.feed(text)
+    assert page.open == [] and page.addresses == []
+    assert "script" not in page.tags and "link" not in page.tags
+    assert "Row &lt;b&gt;" in text and "slip &amp; co" in text and "<b>" not in text
+    assert not re.search(r"url\(|@import|https?://", text)
+    assert text.count('class="reported"') == 5 and text.count('class="measured"') == 3
+
+
+def test_yardsticks_stand_below_and_follow_the_folds_that_were_run(paper, results):
+    run = make(results, repeats=1, folds=2)
+    file = yardstick.file_of(results, build.read_run(run.folder(results)).run)
+    numbers = {row.utterance: [float(row.emotion == "angry")] for row in run.table.itertuples()}
+    yardstick.write(file, run.table, numbers, run.folds, run.subset.classes)
+    shown = section(paper, results, run)
+    assert [(one.column, round(one.measured.value), one.measured.folds) for one in shown.references] == [
+        ("WA", 100, 2),
+        ("UA", 100, 2),
+    ] * 2
+    assert "sees the test speaker's unlabelled data" in shown.references[2].title
+
+
+def test_a_report_of_a_folder_prefers_the_declared_run(paper, results):
+    make(results, changes=["shift = 0.5 instead of 0.0"], config=toy.ToyConfig(shift=0.5))
+    declared = make(results)
+    make(results, changes=["shift = 0.4 instead of 0.0"], config=toy.ToyConfig(shift=0.4))
+    whole = build.from_results([paper], results)
+    assert [one.table for one in whole.sections] == ["1"]
+    assert whole.sections[0].comparisons[0].verdict == "within"
+    assert whole.versions["keras"]
+    assert declared.id in str(declared.folder(results))
+
+
+def test_an_empty_folder_makes_an_empty_report(paper, results):
+    results.mkdir()
+    assert build.from_results([paper], results).sections == ()
+    assert "Nothing has been run yet" in html.render(build.report([]))
+
+
+def test_conditions_name_the_rows_they_hold_for(paper, results):
+    first = build.read_run(make(results).folder(results))
+    second = build.read_run(make(results, config=toy.ToyConfig(shift=0.1), flags=["random weights"]).folder(results))
+    second.run["title"] = "Other row"
+    lines = build._conditions([first, second])
+    assert "toy/2class: 24 utterances, leave one speaker out" in lines
+    assert "Random weights (Other row)" in lines

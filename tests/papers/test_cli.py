@@ -1,0 +1,251 @@
+"""The command line as a person meets it: quick answers, one sentence for every mistake, exit code 2, no traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import data_prep
+from papers import cli, runner
+from papers.mtap.experiments import PAPER
+
+ROOT = Path(cli.__file__).parents[1]
+QUICK = ["--scaled", "--set", "epochs=1", "--set", "frames=40", "--set", "bins=40", "--jobs", "1", "--no-yardstick"]
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SER_CORPORA", raising=False)
+
+
+def ser(*arguments, code=0):
+    """Runs `ser` in this process; a person's mistake must come back as a code, never as an exception."""
+    try:
+        result = cli.main(list(arguments))
+    except SystemExit as stop:  # argparse
+        result = stop.code
+    assert result == code, arguments
+
+
+def emodb(folder, speakers=("03", "08", "09"), rate=16000):
+    """A small EMODB: every speaker with two emotions, a tone each."""
+    (folder / "wav").mkdir(parents=True)
+    for speaker in speakers:
+        for text in ("a01", "a02", "a04"):
+            for letter, hertz in (("W", 400), ("T", 150)):
+                time = np.arange(rate // 2) / rate
+                signal = 0.3 * np.sin(2 * np.pi * (hertz + 7 * int(speaker)) * time)
+                soundfile.write(folder / "wav" / f"{speaker}{text}{letter}a.wav", signal, rate, subtype="PCM_16")
+    return folder
+
+
+def run_partial(folder, *more, code=0, experiment="mtap/table1/emodb/softmax"):
+    ser("run", experiment, "--root", str(folder), "--partial", *QUICK, *more, code=code)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["corpora"], ["list", "mtap", "--table", "2"]])
+def test_quick_answers_import_nothing_heavy(arguments, tmp_path):
+    program = (
+        "import sys\nfrom papers import cli\n"
+        f"try: cli.main({arguments!r})\nexcept SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'jax', 'torch', 'pandas', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "print('heavy:', sorted(heavy))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip().endswith("heavy: []")
+
+
+def test_list_names_every_experiment_with_its_trials(capsys):
+    ser("list", "mtap")
+    out = capsys.readouterr().out
+    assert all(experiment.id in out for experiment in PAPER.experiments)
+    line = next(line for line in out.splitlines() if "mtap/table2/savee/apfl" in line)
+    assert "savee/7class" in line and " 25 " in line
+
+
+def test_corpora_and_one_of_them(capsys, tmp_path):
+    ser("corpora")
+    out = capsys.readouterr().out
+    assert all(name in out for name in data_prep.NAMES) and "synthetic" in out
+    ser("corpora", "emodb")
+    out = capsys.readouterr().out
+    assert "03a01Fa.wav" in out and "535" in out and "Not here" in out
+    ser("corpora", "emodb", "--root", str(emodb(tmp_path / "emodb")))
+    out = capsys.readouterr().out
+    assert "18 utterances of 3 speakers" in out and "angry 9 instead of 127" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "mtap/table1/emodb/apfel"], ["no experiment 'mtap/table1/emodb/apfel'", "mtap/table1/emodb/apfl"]),
+        (["run", "mtp/table1/emodb/apfl"], ["no experiment", "mtap/table1/emodb/apfl"]),
+        (["reproduce", "mtop"], ["no paper 'mtop'", "mtap"]),
+        (["reproduce", "mtap", "--table", "11"], ["no table", "'11'"]),
+        (["reproduce", "mtap", "--corpus", "emobd"], ["no corpus 'emobd'", "emodb"]),
+        (["reproduce", "all", "--table", "1"], ["--table needs one paper"]),
+        (["corpora", "savve"], ["no corpus 'savve'", "savee"]),
+        (["list", "mtap", "--table", "x"], ["no table", "'x'"]),
+        (["run", "mtap/table1/emodb/apfl", "--set", "epoch=3"], ["no config field", "'epoch'", "epochs"]),
+        (["run", "mtap/table1/emodb/apfl", "--set", "epochs=many"], ["epochs cannot be 'many'", "int"]),
+        (["run", "mtap/table1/emodb/apfl", "--set", "backbone=vgg"], ["backbone cannot be 'vgg'", "densenet169"]),
+        (["run", "mtap/table1/emodb/apfl", "--set", "epochs"], ["NAME=VALUE"]),
+        (["run", "mtap/table1/emodb/apfl", "--set", "margin=0"], ["needs a margin"]),
+        (["run", "mtap/table1/emodb/apfl"], ["EMODB", "is not here", "--root"]),
+        (["run", "mtap/table1/emodb/apfl", "--root", "nowhere"], ["nowhere", "does not exist"]),
+        (["report"], ["no results folder results"]),
+        (["predict", "x.wav"], ["no kept model"]),
+        (["run", "mtap/table3/iemocap/apfl", "--corpus", "demo", "--folds", "9"], ["the protocol has 5 folds"]),
+        (["run", "mtap/table3/iemocap/apfl", "--corpus", "demo", "--folds", "sesion-1"], ["no fold", "session-1"]),
+    ],
+)
+def test_a_mistake_is_one_or_two_sentences_and_code_2(arguments, words, capsys):
+    ser(*arguments, code=2)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    message = captured.err.splitlines()[-1]
+    assert message.startswith("ser: ") and "Traceback" not in captured.err
+    for word in words:
+        assert word in message
+    assert message.count(". ") <= 2
+
+
+def test_arguments_that_argparse_refuses(capsys):
+    ser("reproduc", "mtap", code=2)
+    ser("run", "mtap/table1/emodb/apfl", "--repeats", "0", code=2)
+    assert "whole number from 1" in capsys.readouterr().err
+
+
+def test_an_incomplete_corpus_stops_with_a_diff(tmp_path, capsys):
+    ser("run", "mtap/table1/emodb/softmax", "--root", str(emodb(tmp_path / "emodb")), code=2)
+    error = capsys.readouterr().err
+    assert "535" in error and "gives 18" in error and "angry 9 instead of 127" in error and "--partial" in error
+
+
+def test_the_wrong_corpus_says_what_was_expected(tmp_path, capsys):
+    ser("run", "mtap/table1/savee/softmax", "--root", str(emodb(tmp_path / "emodb")), code=2)
+    error = capsys.readouterr().err
+    assert "SAVEE" in error.upper() and "DC_a01.wav" in error and "Traceback" not in error
+
+
+def spoil(folder, kind):
+    file = folder / "wav" / "03a02Wa.wav"
+    if kind == "unreadable":
+        file.write_bytes(b"RIFF but not audio")
+    elif kind == "empty":
+        soundfile.write(file, np.zeros(0, np.float32), 16000)
+    elif kind == "silent":
+        soundfile.write(file, np.zeros(8000, np.float32), 16000)
+    else:
+        signal = np.full(8000, 0.1, np.float32)
+        signal[100] = np.nan
+        soundfile.write(file, signal, 16000, subtype="FLOAT")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [("unreadable", "not readable"), ("empty", "empty"), ("silent", "silent"), ("nan", "not finite")],
+)
+def test_bad_audio_is_named_and_can_be_skipped(tmp_path, capsys, kind, word):
+    folder = emodb(tmp_path / "emodb")
+    spoil(folder, kind)
+    run_partial(folder, code=2)
+    error = capsys.readouterr().err
+    message = next(line for line in error.splitlines() if line.startswith("ser: "))
+    assert "03a02Wa.wav" in message and word in message and "--skip-bad-audio" in message
+    run_partial(folder, "--skip-bad-audio", "--folds", "1")
+    trial = json.loads(next(Path("results").glob("**/trial.json")).read_text())
+    assert "bad audio skipped: 1 of 18 utterances" in trial["flags"]
+    assert "partial: 18 of 535 utterances" in trial["flags"]
+    assert trial["utterances"]["test"] == 5
+    assert "Bad audio skipped: 1 of 18" in " ".join(capsys.readouterr().out.split())
+
+
+def test_run_report_predict_and_resume(tmp_path, capsys):
+    folder = emodb(tmp_path / "emodb")
+    run_partial(folder, "--keep-models")
+    first = capsys.readouterr()
+    assert "scaled run" in first.out and "1×3" in first.out and "partial: 18 of 535" in first.out.lower()
+    assert len(list(Path("results").glob("**/trial.json"))) == 3
+    stamps = {file: file.stat().st_mtime_ns for file in Path("results").glob("**/trial.json")}
+
+    run_partial(folder, "--keep-models")
+    second = capsys.readouterr()
+    assert "3 trials, 3 already done" in second.err
+    assert second.out == first.out
+    assert {file: file.stat().st_mtime_ns for file in Path("results").glob("**/trial.json")} == stamps
+
+    ser("report")
+    assert "mtap, Table 1" in capsys.readouterr().out
+    page = Path("results/report.html").read_text()
+    assert "scaled" in page and "EMODB Softmax" in page
+    assert "| EMODB Softmax | WA | 74.37 ± 0.55 |" in Path("results/report.md").read_text()
+
+    audio = folder / "wav" / "08a01Wa.wav"
+    ser("predict", str(audio))
+    out = capsys.readouterr().out
+    assert "mtap/table1/emodb/softmax" in out and "random weights" in out
+    line = next(line for line in out.splitlines() if line.startswith(str(audio)))
+    shares = [float(word.strip(",")) for word in line.split() if word.strip(",").replace(".", "").isdigit()]
+    assert len(shares) == 3 and shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1.02
+
+    ser("predict", str(tmp_path / "missing.wav"), code=2)
+    assert "missing.wav" in capsys.readouterr().err
+
+
+def test_training_script_is_the_same_as_run(tmp_path, capsys):
+    folder = emodb(tmp_path / "emodb")
+    arguments = ["mtap/table1/emodb/apfl", "--root", str(folder), "--partial", "--folds", "1", *QUICK]
+    assert runner.train_main(PAPER, arguments) == 0
+    assert "EMODB APFL" in capsys.readouterr().out
+    run_partial(folder, "--folds", "1", experiment="mtap/table1/emodb/apfl")
+    assert "1 trial, 1 already done" in capsys.readouterr().err
+    assert runner.train_main(PAPER, ["mtap/table1/emodb/apf"]) == 2
+
+
+def test_deterministic_runs_write_the_same_bytes(tmp_path):
+    folder = emodb(tmp_path / "emodb")
+    for results in ("one", "two"):
+        run_partial(folder, "--deterministic", "--folds", "1", "--results", results)
+    one, two = (next(Path(results).glob("**/predictions.parquet")).read_bytes() for results in ("one", "two"))
+    assert one == two
+
+
+def test_reproduce_takes_the_rows_on_that_corpus_and_marks_absent_ones(tmp_path, capsys, monkeypatch):
+    ids = [experiment.id for experiment in cli.experiments_of(PAPER, ("1",), "savee")]
+    assert ids == [f"mtap/table1/savee/{loss}" for loss in ("softmax", "focal", "arcface", "apfl")]
+    stand_in = cli.experiments_of(PAPER, ("1",), "demo")
+    assert [experiment.corpus for experiment in stand_in] == ["emodb"] * 4
+
+    emodb(tmp_path / "corpora" / "emodb")
+    monkeypatch.setenv("SER_CORPORA", str(tmp_path / "corpora"))
+    ser("reproduce", "mtap", "--table", "1", "--partial", "--folds", "1", *QUICK)
+    out = capsys.readouterr().out
+    lines = {line.split("│")[1].strip(): line for line in out.splitlines() if "│" in line}
+    assert "scaled run" in lines["EMODB APFL"] and "corpus absent" in lines["SAVEE APFL"]
+    assert Path("results/report.html").exists()
+
+
+def test_interruption_keeps_trials_and_says_so(tmp_path, capsys, monkeypatch):
+    folder = emodb(tmp_path / "emodb")
+    from papers import progress
+
+    def stop(self, trial):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress.Progress, "trial_finished", stop)
+    run_partial(folder, code=130)
+    assert "Finished trials are kept" in capsys.readouterr().err
+    assert len(list(Path("results").glob("**/trial.json"))) == 1
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    run_partial(folder)
+    assert "3 trials, 1 already done" in capsys.readouterr().err

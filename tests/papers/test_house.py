@@ -1,0 +1,65 @@
+"""What holds for the whole house: cards are generated, papers are complete, the README's commands exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from papers import cards, cli
+
+ROOT = Path(cli.__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", cli.PAPERS)
+def test_a_card_is_what_its_sources_say(name):
+    card = (cli.paper(name).folder / "README.md").read_text(encoding="utf-8")
+    assert cards.update(cli.paper(name), card) == card, "run `python -m papers.cards`"
+    assert "<!-- measured: generated -->" in card
+
+
+@pytest.mark.parametrize("name", cli.PAPERS)
+def test_a_paper_has_the_same_files_as_all_others(name):
+    names = {file.name for file in cli.paper(name).folder.iterdir()}
+    assert {"README.md", "config.py", "data.py", "model.py", "train.py", "experiments.py", "reported.csv"} <= names
+
+
+def test_every_package_in_papers_is_known_to_the_command_line():
+    packages = {file.parent.name for file in (ROOT / "papers").glob("*/experiments.py")}
+    assert packages == set(cli.PAPERS)
+
+
+def test_a_block_is_replaced_and_a_missing_one_is_named():
+    text = "a\n<!-- x: generated -->\nold\n<!-- x: end -->\nb"
+    assert cards.with_block(text, "x", "new") == "a\n<!-- x: generated -->\nnew\n<!-- x: end -->\nb"
+    empty = "<!-- x: generated -->\n<!-- x: end -->"
+    assert cards.with_block(empty, "x", "new") == "<!-- x: generated -->\nnew\n<!-- x: end -->"
+    with pytest.raises(UserError, match="no block '<!-- y: generated -->'"):
+        cards.with_block(text, "y", "new")
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "papers/mtap/README.md"])
+def test_commands_in_the_texts_parse(file):
+    """Every `ser ...` line of a code block is accepted by the parser, so that no text shows an option that is gone."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    commands = []
+    for block in re.findall(r"```(?:sh|)\n(.*?)```", text, re.DOTALL):
+        commands += [re.split(r"\s{3,}|\s#", line.removeprefix("$ "))[0] for line in block.splitlines()]
+    commands = [command.split()[1:] for command in commands if command.startswith("ser ")]
+    parser = cli.parser()
+    for command in commands:
+        if "NAME" not in command:
+            parser.parse_args(command)
+    assert commands or file == "CONTRIBUTING.md"
+
+
+def test_make_targets_of_the_readme_exist():
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    used = set(re.findall(r"(?:`|^)make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert used and used <= targets
+
+
+def test_continuous_integration_runs_the_readmes_test_command_and_nothing_else():
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    commands = [line for line in lines if line and not line.startswith("#")]
+    assert commands == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "make test"]

@@ -1,0 +1,245 @@
+"""MTAP's loss study: every config resolves, every distinct network is built and stepped, cells are the paper's."""
+
+import dataclasses
+import math
+import statistics
+from collections import Counter
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+import data_prep
+from common.corpus import COLUMNS
+from common.errors import UserError
+from common.experiments import Context, Part, override
+from common.reported import read_cells
+from papers.mtap import data
+from papers.mtap.config import MtapConfig
+from papers.mtap.experiments import PAPER, resolve
+from papers.mtap.model import build_loss, build_model
+from papers.mtap.train import fit, load
+
+CELLS = read_cells(PAPER.reported)
+CLASSES = ("angry", "neutral", "sad")
+
+
+def part(count=12, bins=24, seed=0):
+    """Utterances whose class is the bin where their spectrogram is loud."""
+    generator = np.random.default_rng(seed)
+    table = pd.DataFrame({"utterance": [f"u{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
+    table["emotion"] = [CLASSES[k % 3] for k in range(count)]
+    spectrograms = {}
+    for k, utterance in enumerate(table["utterance"]):
+        image = generator.normal(0, 0.3, (int(generator.integers(20, 40)), bins)).astype(np.float32)
+        image[:, 8 * (k % 3) : 8 * (k % 3) + 4] += 3
+        spectrograms[utterance] = image
+    return Part(table, {"spectrogram": spectrograms}, CLASSES)
+
+
+def reduced(config, **changes):
+    """A config at a size that steps in seconds; backbones keep their depth."""
+    small = {"frames": 32, "bins": 24 if config.backbone == "small_cnn" else 32, "epochs": 1, "batch_size": 4}
+    return dataclasses.replace(config, **{**small, "weights": "random", **changes})
+
+
+def test_sixteen_rows_of_tables_1_and_2():
+    rows = Counter((e.table, e.corpus) for e in PAPER.experiments)
+    assert rows == {
+        ("1", "emodb"): 4, ("1", "savee"): 4, ("2", "emodb"): 4, ("2", "savee"): 4, ("3", "iemocap"): 4,
+        ("4", "iemocap"): 1, ("6", "iemocap"): 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("experiment", "gamma", "margin", "frames", "trials"),
+    [
+        ("mtap/table1/emodb/softmax", 0.0, 0.0, 400, 50),
+        ("mtap/table1/emodb/apfl", 0.10, 0.50, 400, 50),
+        ("mtap/table1/savee/apfl", 5.0, 0.50, 500, 20),
+        ("mtap/table2/emodb/apfl", 5.0, 0.50, 400, 50),
+        ("mtap/table2/savee/apfl", 0.50, 0.50, 500, 25),
+        ("mtap/table2/savee/focal", 0.10, 0.0, 500, 25),
+        ("mtap/table3/iemocap/arcface", 0.0, 0.30, 600, 25),
+        ("mtap/table6/iemocap/resnet50-apfl", 2.0, 0.30, 600, 25),
+    ],
+)
+def test_rows_have_the_tables_gamma_and_margin(experiment, gamma, margin, frames, trials):
+    row = PAPER.experiment(experiment)
+    assert (row.config.gamma, row.config.margin, row.config.frames) == (gamma, margin, frames)
+    assert row.protocol.count(data_prep.corpus(row.corpus)) * row.repeats == trials
+    assert row.config.scale == 10 and row.config.weights == "imagenet"
+
+
+@pytest.mark.parametrize("experiment", PAPER.experiments, ids=lambda e: e.id)
+def test_every_experiment_resolves_as_declared_and_scaled(experiment):
+    corpus = data_prep.corpus(experiment.corpus)
+    assert experiment.subset in [subset.name for subset in corpus.subsets]
+    config, flags = resolve(experiment.config)  # no network in tests: ImageNet weights cannot be had
+    assert config.weights == "random"
+    assert any("ImageNet weights could not be downloaded" in flag for flag in flags)
+    scaled, flags = resolve(override(experiment.config, PAPER.scaled))
+    assert (scaled.backbone, flags) == ("small_cnn", ["random weights"])
+    assert (scaled.loss, scaled.gamma, scaled.margin) == (config.loss, config.gamma, config.margin)
+    assert build_loss(config).get_config()["gamma"] == experiment.config.gamma
+
+
+DECLARED = {(e.config.backbone, build_loss(e.config).needs_cosines): e.config for e in PAPER.experiments}
+SCALED = {e.config.loss: override(e.config, PAPER.scaled) for e in PAPER.experiments}
+
+
+@pytest.fixture
+def eager():
+    """Runs a step without tracing it first: tracing DenseNet169 takes longer than stepping it."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)
+    else:
+        yield
+
+
+@pytest.mark.parametrize("config", DECLARED.values(), ids=lambda c: f"{c.backbone}-{c.loss}")
+def test_a_step_moves_every_weight_of_every_declared_network(config, eager):
+    config = reduced(config)
+    model = build_model(config, 3)
+    before = [weight.numpy().copy() for weight in model.trainable_weights]
+    model.compile(keras.optimizers.SGD(0.1), build_loss(config), jit_compile=False)
+    learnt = part(4, bins=config.bins)
+    images = data.Normalisation.fitted(data.spectrograms(learnt), "bin").images(data.spectrograms(learnt), 32)
+    loss = model.train_on_batch(images, learnt.labels)
+    still = [w.path for w, old in zip(model.trainable_weights, before, strict=True) if np.array_equal(w.numpy(), old)]
+    assert still == [] and math.isfinite(float(loss))
+
+
+@pytest.mark.parametrize("config", SCALED.values(), ids=lambda c: c.loss)
+def test_every_loss_is_fitted_and_predicts_probabilities(config):
+    learnt = part(8)
+    context = Context()
+    fitted = fit(reduced(config), learnt, part(3, seed=1), context)
+    assert math.isfinite(context.history["loss"][0]) and 0 <= context.history["validation"][0] <= 1
+    assert {"fit"} <= context.seconds.keys()
+    columns = fitted.predict(learnt.without_labels())
+    assert list(columns) == [f"p_{emotion}" for emotion in CLASSES]
+    np.testing.assert_allclose(sum(columns.values()), 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "apfl"])
+def test_it_learns_what_can_be_learnt(loss):
+    config = reduced(SCALED[loss], epochs=12, learning_rate=3e-3)
+    keras.utils.set_random_seed(3)
+    fitted = fit(config, part(36), part(9, seed=1), Context())
+    test = part(18, seed=2)
+    answers = np.stack(list(fitted.predict(test.without_labels()).values()), axis=1).argmax(axis=1)
+    assert (answers == test.labels).mean() > 0.8
+
+
+def test_a_kept_model_predicts_the_same(tmp_path):
+    fitted = fit(reduced(SCALED["apfl"]), part(8), part(0), Context())
+    fitted.save(tmp_path)
+    again = load(tmp_path)
+    expected, found = fitted.predict(part(5)), again.predict(part(5))
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="not a kept mtap model"):
+        load(tmp_path)
+
+
+def test_normalisation_sees_frames_not_padding():
+    spectrograms = [np.full((4, 2), 1.0, np.float32), np.full((2, 2), 4.0, np.float32)]
+    spectrograms[0][:, 1] = 7
+    spectrograms[1][:, 1] = 7
+    # Bin 0: four frames of 1 and two of 4: mean 2, variance (4 * 1 + 2 * 4) / 6 = 2. Bin 1 never changes.
+    fitted = data.Normalisation.fitted(spectrograms, "bin")
+    np.testing.assert_allclose(fitted.mean, [2, 7])
+    np.testing.assert_allclose(fitted.deviation, [math.sqrt(2), 1])
+    images = fitted.images(spectrograms, 5)
+    assert images.shape == (2, 5, 2, 1)
+    np.testing.assert_allclose(images[1, :, 0, 0], [math.sqrt(2), math.sqrt(2), 0, 0, 0])
+    # One mean for all bins: (1 * 4 + 4 * 2 + 7 * 6) / 12 = 4.5.
+    np.testing.assert_allclose(data.Normalisation.fitted(spectrograms, "corpus").mean, [4.5, 4.5])
+    np.testing.assert_allclose(data.Normalisation.fitted(spectrograms, "none").images(spectrograms, 4)[0, :, 0, 0], 1)
+
+
+def test_spectrogram_is_the_papers_size():
+    (extractor,) = data.features(MtapConfig(margin=0.5, gamma=0.1)).values()
+    features = extractor(np.zeros(16000 * 4 + 640 - 160, np.float32))
+    assert features.shape == (400, 400)  # Sec. 5.2.1: 400 x 400 for EMODB: 4 s at a hop of 10 ms
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "apfl", "margin": 0.0, "gamma": 1.0},
+        {"loss": "focal", "gamma": 0.0},
+        {"loss": "softmax", "epochs": 0},
+        {"loss": "softmax", "learning_rate": -1.0},
+        {"loss": "softmax", "dropout": 1.0},
+    ],
+)
+def test_impossible_settings_are_named(changes):
+    with pytest.raises(UserError):
+        MtapConfig(**changes)
+
+
+def test_every_field_names_its_source():
+    for item in dataclasses.fields(MtapConfig):
+        source = item.metadata["source"]
+        assert source.startswith(("Sec.", "Eq.", "Table", "not given")), item.name
+
+
+def test_reported_cells_are_whole():
+    assert Counter(cell.table for cell in CELLS) == {"1": 16, "2": 16, "3": 8, "4": 16, "5": 16, "6": 16, "7": 20}
+    known = {experiment.id for experiment in PAPER.experiments}
+    assert {cell.experiment for cell in CELLS if cell.experiment} == known
+    for cell in CELLS:
+        assert 0 < cell.value < 100 and cell.column.lower() == cell.function
+        assert cell.metric.split("/")[1] == ("7class" if cell.row.startswith(("EMODB", "SAVEE")) else "4class")
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "mean"),
+    # Column means added up from the printed tables: a digit that was typed wrong moves them.
+    [("1", "WA", 64.46625), ("1", "UA", 60.10125), ("2", "WA", 73.28375), ("2", "UA", 70.33125), ("3", "WA", 72.19)],
+)
+def test_column_means(table, column, mean):
+    values = [cell.value for cell in CELLS if cell.table == table and cell.column == column]
+    assert statistics.mean(values) == pytest.approx(mean, abs=1e-3)
+
+
+def test_apfl_is_the_best_row_of_tables_1_to_3():
+    for table in "123":
+        for corpus in ("EMODB", "SAVEE", "IEMOCAP"):
+            for column in ("WA", "UA"):
+                rows = {
+                    cell.row.split()[-1]: cell.value
+                    for cell in CELLS
+                    if (cell.table, cell.column) == (table, column) and cell.row.startswith(corpus)
+                }
+                if rows:
+                    assert max(rows, key=rows.get) == "APFL"
+
+
+def test_repeated_numbers_agree_between_tables():
+    """Tables 4 to 7 repeat each other; the one slip is the first line of Table 6, and is noted."""
+    value = {cell.cell: (cell.value, cell.std) for cell in CELLS}
+    for column in ("wa", "ua"):
+        same = [
+            (f"table3/iemocap/softmax/{column}", f"table4/iemocap/densenet169/{column}"),
+            (f"table4/iemocap/densenet169/{column}", f"table6/iemocap/densenet169-cel/{column}"),
+            (f"table3/iemocap/apfl/{column}", f"table6/iemocap/densenet169-apfl/{column}"),
+            (f"table4/iemocap/resnet50+bert+vggish/{column}", f"table5/iemocap/resnet50/{column}"),
+            (f"table4/iemocap/densenet169+bert+vggish/{column}", f"table5/iemocap/densenet169/{column}"),
+            (f"table4/iemocap/resnet50+bert+vggish/{column}", f"table6/iemocap/resnet50+bert+vggish-cel/{column}"),
+        ]
+        for one, other in same:
+            assert value[one] == value[other]
+        assert value[f"table4/iemocap/resnet50/{column}"] != value[f"table6/iemocap/resnet50-cel/{column}"]
+    assert {cell.cell for cell in CELLS if cell.note.startswith("slip")} == {
+        "table6/iemocap/resnet50-cel/wa",
+        "table6/iemocap/resnet50-cel/ua",
+    }
