@@ -19,8 +19,9 @@ from common.backend import start_backend
 from common.errors import CorpusAbsent
 from common.executor import execute
 from papers.mtap.experiments import PAPER
+from papers.options import Options
 from papers.progress import Progress
-from papers.runner import Options, Session
+from papers.runner import Session
 
 
 def main() -> list[Figure]:

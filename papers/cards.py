@@ -69,6 +69,17 @@ def measured(paper: Paper, results: Path) -> str:
     return "\n".join(markdown.render_section(section).replace("## ", "### ", 1) for section in sections) + build.LEGEND
 
 
+def corpora() -> str:
+    """The supported corpora, for the README."""
+    import data_prep
+
+    lines = ["| Name | Corpus | Utterances | Speakers | Language | Licence |", "|---|---|--:|--:|---|---|"]
+    for name in data_prep.NAMES:
+        one = data_prep.corpus(name)
+        lines.append(f"| `{name}` | {one.title} | {one.utterances} | {one.speakers} | {one.language} | {one.licence} |")
+    return "\n".join(lines)
+
+
 def with_block(text: str, name: str, content: str) -> str:
     """A card with one generated block replaced.
 
@@ -106,6 +117,8 @@ def main() -> int:
         card = paper(name).folder / "README.md"
         write_text(card, update(paper(name), card.read_text(encoding="utf-8"), arguments.results))
         print(f"Written: {card}")
+    readme = Path(__file__).parents[1] / "README.md"
+    write_text(readme, with_block(readme.read_text(encoding="utf-8"), "corpora", corpora()))
     return 0
 
 

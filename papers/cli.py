@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError, unknown
-from papers import runner
+from papers import options, runner
 
 PAPERS = ("mtap",)
 """Packages that are rebuilt, in the order of lists and reports."""
@@ -65,7 +65,7 @@ def list_experiments(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """`ser run`: one experiment."""
-    return runner.run_one(paper_of(arguments.experiment), arguments.experiment, runner.options_from(arguments))
+    return runner.run_one(paper_of(arguments.experiment), arguments.experiment, options.options_from(arguments))
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
@@ -75,26 +75,26 @@ def reproduce(arguments: argparse.Namespace) -> int:
     from common.report import build, terminal
     from papers.progress import Progress
 
-    options = runner.options_from(arguments)
+    wanted = options.options_from(arguments)
     if arguments.demo:
-        options = dataclasses.replace(options, corpus="demo", scaled=True, keep_models=True)
+        wanted = dataclasses.replace(wanted, corpus="demo", scaled=True, keep_models=True)
     if arguments.paper == "all" and arguments.table and not arguments.demo:
         raise UserError("--table needs one paper: tables of different papers share nothing but their numbers.")
     papers = [paper(name) for name in (PAPERS if arguments.paper == "all" else (arguments.paper,))]
     sections, measured = [], []
     with Progress() as observer:
-        session = runner.Session(options, observer)
+        session = runner.Session(wanted, observer)
         for one in papers:
             tables = one.demo if arguments.demo and not arguments.table else tuple(arguments.table)
-            chosen = experiments_of(one, tables, options.corpus)
+            chosen = experiments_of(one, tables, wanted.corpus)
             folders, absent = runner.perform_all(session, one, chosen)
-            only = {experiment.id for experiment in chosen} if options.corpus else None
+            only = {experiment.id for experiment in chosen} if wanted.corpus else None
             for table in dict.fromkeys(experiment.table for experiment in chosen):
-                sections.append(build.section(one, table, folders, absent, options.results, only=only))
+                sections.append(build.section(one, table, folders, absent, wanted.results, only=only))
             measured += [build.read_run(folder) for folder in folders.values()]
     whole = build.report(sections, measured)
     terminal.show(whole)
-    write_pages(whole, options.results / "report.html", options.results / "report.md")
+    write_pages(whole, wanted.results / "report.html", wanted.results / "report.md")
     return 0
 
 
@@ -180,18 +180,18 @@ def parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("run", help="one experiment")
     verb.add_argument("experiment", help="as `ser list` names it, for example mtap/table1/emodb/apfl")
-    runner.add_run_options(verb)
+    options.add_run_options(verb)
     verb.set_defaults(command=run)
 
     verb = verbs.add_parser("reproduce", help="all trials of a paper's tables, and the side-by-side; resumes")
     verb.add_argument("paper", help="paper, or 'all'")
     verb.add_argument("--table", action="append", default=[], help="only this table (repeatable)")
     verb.add_argument("--demo", action="store_true", help="scaled, on the embedded synthetic corpus")
-    runner.add_run_options(verb)
+    options.add_run_options(verb)
     verb.set_defaults(command=reproduce)
 
     verb = verbs.add_parser("report", help="the side-by-side of everything in a results folder")
-    verb.add_argument("--results", type=Path, default=runner.default_folder("SER_RESULTS", "results"))
+    verb.add_argument("--results", type=Path, default=options.default_folder("SER_RESULTS", "results"))
     verb.add_argument("--html", type=Path, help="page to write (default: report.html in the results folder)")
     verb.add_argument("--markdown", type=Path, help="Markdown to write (default: report.md in the results folder)")
     verb.set_defaults(command=report)
@@ -199,7 +199,7 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("predict", help="emotions of audio files by a kept model")
     verb.add_argument("files", nargs="+", type=Path, help="audio files")
     verb.add_argument("--model", type=Path, help="model folder (default: the newest kept one in the results folder)")
-    verb.add_argument("--results", type=Path, default=runner.default_folder("SER_RESULTS", "results"))
+    verb.add_argument("--results", type=Path, default=options.default_folder("SER_RESULTS", "results"))
     verb.set_defaults(command=predict)
     return top
 

@@ -6,51 +6,15 @@ import dataclasses
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import data_prep
 from common.errors import CorpusAbsent, UserError, unknown
 from common.experiments import Experiment, Paper, Part, override
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a person may choose for a run, besides the experiment.
-
-    Attributes:
-        corpus: run on this corpus instead of the experiment's own.
-        root: folder of the corpus; None: found by `data_prep.find_root`.
-        results: results folder.
-        cache: feature cache.
-        scaled: apply the paper's scaled settings.
-        changes: config fields to set, as typed.
-        folds: how many folds, or names of folds; None: all.
-        repeats: runs a fold; None: as the experiment declares (or as the paper's scaled runs do).
-        partial: go on if the corpus' counts differ.
-        skip_bad_audio: go on without audio that cannot be used.
-        deterministic: same seed, same bytes.
-        keep_models: keep fitted models for `ser predict`.
-        yardstick: evaluate eGeMAPS + SVM on the same folds.
-        jobs: processes for feature extraction; None: one a core.
-    """
-
-    corpus: str | None = None
-    root: Path | None = None
-    results: Path = Path("results")
-    cache: Path = Path("cache")
-    scaled: bool = False
-    changes: Mapping[str, str] = field(default_factory=dict)
-    folds: str | None = None
-    repeats: int | None = None
-    partial: bool = False
-    skip_bad_audio: bool = False
-    deterministic: bool = False
-    keep_models: bool = False
-    yardstick: bool = True
-    jobs: int | None = None
+from papers.options import Options, add_run_options, options_from
 
 
 @dataclass(frozen=True)
@@ -222,21 +186,6 @@ def chosen_folds(names: Sequence[str], choice: str | None) -> tuple[str, ...]:
     return tuple(wanted)
 
 
-def changes_from(settings: Iterable[str]) -> dict[str, str]:
-    """`--set` arguments as a mapping.
-
-    Raises:
-        UserError: one that is not NAME=VALUE.
-    """
-    changes = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals or not name:
-            raise UserError(f"--set {setting}: write it as NAME=VALUE, for example --set epochs=5.")
-        changes[name.strip()] = value.strip()
-    return changes
-
-
 def perform_all(
     session: Session, paper: Paper, experiments: Sequence[Experiment]
 ) -> tuple[dict[str, Path], dict[str, str]]:
@@ -253,6 +202,12 @@ def perform_all(
     Raises:
         CorpusAbsent: no experiment's corpus is here.
     """
+    corpora = sorted({target(experiment, session.options.corpus)[0].name for experiment in experiments})
+    if session.options.root is not None and len(corpora) > 1:
+        raise UserError(
+            f"--root names one folder, but these rows need {' and '.join(corpora)}. Choose one with --corpus, "
+            "or put them side by side and set SER_CORPORA."
+        )
     runs, absent = [], {}
     for experiment in experiments:
         try:
@@ -265,60 +220,6 @@ def perform_all(
     for run in runs:
         session.perform(run)
     return {run.experiment.id: run.folder(session.options.results) for run in runs}, absent
-
-
-def add_run_options(parser) -> None:
-    """The options of `ser run` and `ser reproduce`."""
-    parser.add_argument("--corpus", help="run on this corpus (results then never compare with another corpus' numbers)")
-    parser.add_argument("--root", type=Path, help="folder of the corpus (default: $SER_CORPORA/NAME or corpora/NAME)")
-    parser.add_argument("--results", type=Path, default=default_folder("SER_RESULTS", "results"), help="results folder")
-    parser.add_argument("--cache", type=Path, default=default_folder("SER_CACHE", "cache"), help="feature cache")
-    parser.add_argument(
-        "--scaled", action="store_true", help="small network, few epochs, one run a fold: fits a laptop"
-    )
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a config field")
-    parser.add_argument("--folds", metavar="N|NAMES", help="only the first N folds, or these (comma-separated)")
-    parser.add_argument("--repeats", type=positive, help="runs a fold (default: as the paper)")
-    parser.add_argument("--partial", action="store_true", help="go on if the corpus is not complete; results say so")
-    parser.add_argument("--skip-bad-audio", action="store_true", help="go on without unusable audio; results say so")
-    parser.add_argument("--deterministic", action="store_true", help="same seed, same bytes; slower")
-    parser.add_argument("--keep-models", action="store_true", help="keep fitted models for `ser predict`")
-    parser.add_argument("--no-yardstick", action="store_true", help="without eGeMAPS + SVM on the same folds")
-    parser.add_argument("--jobs", type=positive, help="processes for feature extraction (default: one a core)")
-
-
-def positive(text: str) -> int:
-    """An argument that must be a whole number from 1."""
-    import argparse
-
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
-    return int(text)
-
-
-def default_folder(variable: str, name: str) -> Path:
-    """A folder from the environment, or below the working folder."""
-    return Path(os.environ.get(variable, name))
-
-
-def options_from(arguments) -> Options:
-    """Options as typed."""
-    return Options(
-        corpus=arguments.corpus,
-        root=arguments.root,
-        results=arguments.results,
-        cache=arguments.cache,
-        scaled=arguments.scaled,
-        changes=changes_from(arguments.set),
-        folds=arguments.folds,
-        repeats=arguments.repeats,
-        partial=arguments.partial,
-        skip_bad_audio=arguments.skip_bad_audio,
-        deterministic=arguments.deterministic,
-        keep_models=arguments.keep_models,
-        yardstick=not arguments.no_yardstick,
-        jobs=arguments.jobs,
-    )
 
 
 def guarded(command: Callable[[], int]) -> int:

@@ -98,6 +98,7 @@ def test_corpora_and_one_of_them(capsys, tmp_path):
         (["run", "mtap/table1/emodb/apfl", "--set", "backbone=vgg"], ["backbone cannot be 'vgg'", "densenet169"]),
         (["run", "mtap/table1/emodb/apfl", "--set", "epochs"], ["NAME=VALUE"]),
         (["run", "mtap/table1/emodb/apfl", "--set", "margin=0"], ["needs a margin"]),
+        (["reproduce", "mtap", "--table", "1", "--root", "."], ["emodb and savee", "--corpus"]),
         (["run", "mtap/table1/emodb/apfl"], ["EMODB", "is not here", "--root"]),
         (["run", "mtap/table1/emodb/apfl", "--root", "nowhere"], ["nowhere", "does not exist"]),
         (["report"], ["no results folder results"]),

@@ -24,6 +24,11 @@ def test_a_paper_has_the_same_files_as_all_others(name):
     assert {"README.md", "config.py", "data.py", "model.py", "train.py", "experiments.py", "reported.csv"} <= names
 
 
+def test_the_readmes_corpora_are_those_of_the_readers():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert cards.with_block(readme, "corpora", cards.corpora()) == readme, "run `python -m papers.cards`"
+
+
 def test_every_package_in_papers_is_known_to_the_command_line():
     packages = {file.parent.name for file in (ROOT / "papers").glob("*/experiments.py")}
     assert packages == set(cli.PAPERS)
