@@ -53,9 +53,16 @@ class Section:
         return f"{self.paper.name}, Table {self.table}" if self.table.isdigit() else f"{self.paper.name}, {self.table}"
 
     @property
-    def scaled(self) -> bool:
-        """True if some number comes from a scaled run."""
-        return any(comparison.verdict == "scaled run" for comparison in self.comparisons)
+    def qualifiers(self) -> tuple[str, ...]:
+        """What must stand beside the heading: "scaled", and "synthetic corpus" if no person spoke."""
+        scaled = any(comparison.verdict == "scaled run" for comparison in self.comparisons)
+        synthetic = any(flag.startswith("synthetic") for comparison in self.comparisons for flag in comparison.flags)
+        return (*(("scaled",) if scaled else ()), *(("synthetic corpus",) if synthetic else ()))
+
+    @property
+    def title(self) -> str:
+        """Heading with its qualifiers."""
+        return f"{self.heading} ({', '.join(self.qualifiers)})" if self.qualifiers else self.heading
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,8 @@ def _references(runs: Sequence[Measured], cells: Sequence[Cell], results: Path) 
             continue
         shown.add((file, tuple(folds)))
         for one in yardstick.read(file):
-            title = f"{run.run['corpus'].upper()} {yardstick.KINDS[one.kind]}"
+            synthetic = " (synthetic)" if run.run["synthetic"] else ""
+            title = f"{run.run['corpus'].upper()}{synthetic} {yardstick.KINDS[one.kind]}"
             for column, (function, aggregation) in metrics.items():
                 measured = measure(one.on(folds), function, aggregation, len(run.run["folds"]))
                 references.append(Reference(title, column, measured))

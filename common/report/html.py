@@ -49,7 +49,7 @@ and ticks mark 0, 25, 50, 75 and 100 %.</p>
 
 
 def _section(section: Section) -> str:
-    badge = ' <span class="badge scaled">scaled</span>' if section.scaled else ""
+    badges = "".join(f' <span class="badge scaled">{escape(word)}</span>' for word in section.qualifiers)
     rows = []
     last = None
     for comparison in section.comparisons:
@@ -69,7 +69,7 @@ def _section(section: Section) -> str:
     heads = ("Row", "", "Reported", "Measured", "95 % interval", "", "n", "Diff.", "Verdict")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return f"""<section>
-<h2>{escape(section.heading)}{badge}</h2>
+<h2>{escape(section.heading)}{badges}</h2>
 <p class="title">{escape(section.paper.title)} <span>{escape(section.paper.reference)}</span></p>
 <div class="scroll"><table>
 <thead><tr>{head}</tr></thead>

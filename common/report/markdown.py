@@ -15,7 +15,7 @@ def render(report: Report) -> str:
 def render_section(section: Section) -> str:
     """One table with its conditions."""
     lines = [
-        f"## {section.heading}{' (scaled)' if section.scaled else ''}",
+        f"## {section.title}",
         "",
         "| Row | | Reported | Measured | 95 % interval | n | Diff. | Verdict |",
         "|---|---|--:|--:|--:|--:|--:|---|",

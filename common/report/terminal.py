@@ -34,8 +34,7 @@ def show(report: Report, console: Console | None = None) -> None:
 
 def table_of(section: Section) -> Table:
     """A section as a table."""
-    title = f"{section.heading}{' (scaled)' if section.scaled else ''}"
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(title=section.title, title_justify="left", title_style="bold", header_style="bold")
     for name in ("Row", "", "Reported", "Measured", "95 % interval", "n", "Diff.", "Verdict"):
         table.add_column(name, justify="left" if name in ("Row", "", "Verdict") else "right", no_wrap=name != "Row")
     last = None

@@ -48,22 +48,28 @@ def section(paper, results, run):
 def test_every_outcome_has_its_verdict(paper, results):
     shown = section(paper, results, make(results))
     assert [one.verdict for one in shown.comparisons] == ["within", "below", "above", "not run", "corpus absent"]
-    assert not shown.scaled
+    assert shown.title == "toy, Table 1"
     # 5 of 6 utterances of each speaker are right: 3 of 3 angry, 2 of 3 sad.
     assert [round(one.measured.value, 2) for one in shown.comparisons[:3]] == [83.33, 83.33, 83.33]
     assert shown.comparisons[0].difference == pytest.approx(0.0, abs=0.01)
 
 
 def test_a_scaled_run_says_so_everywhere(paper, results):
-    run = make(results, changes=["shift = 0.5 instead of 0.0"], flags=["random weights"])
+    run = make(results, changes=["shift = 0.5 instead of 0.0"], flags=["random weights", "synthetic corpus: toy"])
     shown = section(paper, results, run)
+    assert shown.title == "toy, Table 1 (scaled, synthetic corpus)"
     assert {one.verdict for one in shown.comparisons[:3]} == {"scaled run"}
     report = build.report([shown])
     stream = io.StringIO()
     terminal.show(report, Console(file=stream, width=120))
     for text in (stream.getvalue(), markdown.render(report), html.render(report)):
         words = " ".join(text.split())
-        assert "scaled" in words and "shift = 0.5 instead of 0.0" in words and "andom weights" in words
+        assert (
+            "scaled" in words
+            and "synthetic corpus" in words
+            and "shift = 0.5 instead of 0.0" in words
+            and "andom weights" in words
+        )
 
 
 def test_terminal_shows_numbers_and_n(paper, results):
@@ -120,6 +126,7 @@ def test_yardsticks_stand_below_and_follow_the_folds_that_were_run(paper, result
         ("WA", 100, 2),
         ("UA", 100, 2),
     ] * 2
+    assert shown.references[0].title == "TOY (synthetic) eGeMAPS + SVM"
     assert "sees the test speaker's unlabelled data" in shown.references[2].title
 
 
