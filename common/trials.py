@@ -49,6 +49,7 @@ class Run:
     Attributes:
         paper: the paper.
         experiment: the experiment as the paper declares it.
+        protocol: the protocol that cuts the folds.
         config: the config that runs.
         corpus: the corpus that is run on; may be another than the experiment's.
         subset: its subset.
@@ -64,6 +65,7 @@ class Run:
 
     paper: Paper
     experiment: Experiment
+    protocol: Any
     config: Any
     corpus: Corpus
     subset: Subset
@@ -86,7 +88,7 @@ class Run:
             "corpus": self.corpus.name,
             "subset": self.subset.name,
             "fingerprint": self.fingerprint,
-            "protocol": describe_protocol(self.experiment.protocol),
+            "protocol": describe_protocol(self.protocol),
             "deterministic": self.deterministic,
         }
         return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=5).hexdigest()
@@ -151,8 +153,8 @@ def write_run(run: Run, results: Path) -> None:
             "classes": list(run.subset.classes),
             "fingerprint": run.fingerprint,
             "utterances": len(run.table),
-            "protocol": describe_protocol(run.experiment.protocol),
-            "protocol_name": run.experiment.protocol.name,
+            "protocol": describe_protocol(run.protocol),
+            "protocol_name": run.protocol.name,
             "folds": [fold.name for fold in run.folds],
             "declared_repeats": run.experiment.repeats,
             "config": dataclasses.asdict(run.config),

@@ -21,7 +21,7 @@ class Options:
         results: results folder.
         cache: feature cache.
         scaled: apply the paper's scaled settings.
-        changes: config fields to set, as typed.
+        changes: config fields to set, as typed; "protocol.NAME" sets a field of the protocol.
         folds: how many folds, or names of folds; None: all.
         repeats: runs a fold; None: as the experiment declares (or as the paper's scaled runs do).
         partial: go on if the corpus' counts differ.
@@ -57,7 +57,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scaled", action="store_true", help="small network, few epochs, one run a fold: fits a laptop"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a config field")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a config field, or protocol.FIELD of the protocol",
+    )
     parser.add_argument("--folds", metavar="N|NAMES", help="only the first N folds, or these (comma-separated)")
     parser.add_argument("--repeats", type=positive, help="runs a fold (default: as the paper)")
     parser.add_argument("--partial", action="store_true", help="go on if the corpus is not complete; results say so")

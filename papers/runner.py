@@ -6,7 +6,7 @@ import dataclasses
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,14 +51,17 @@ class Session:
         options = self.options
         corpus, subset = target(experiment, options.corpus)
         config, changes, flags = self._config(paper, experiment)
+        protocol = override(experiment.protocol, _for_protocol(options.changes))
+        changes += differences(protocol, experiment.protocol)
         if corpus.name != experiment.corpus:
             changes.insert(0, f"on {corpus.name} instead of {experiment.corpus}")
         data = self._load(corpus.name, subset)
-        folds = tuple(experiment.protocol(data.loaded.table))
+        folds = tuple(protocol(data.loaded.table))
         repeats = options.repeats or (paper.scaled_repeats if options.scaled else experiment.repeats)
         return Run(
             paper=paper,
             experiment=experiment,
+            protocol=protocol,
             config=config,
             corpus=data.loaded.corpus,
             subset=data.loaded.subset,
@@ -74,22 +77,17 @@ class Session:
 
     def _config(self, paper: Paper, experiment: Experiment) -> tuple[Any, list[str], list[str]]:
         """Config, how it differs from the declared one (in words), and flags."""
-        wanted = override(experiment.config, self.options.changes)
+        by_hand = {name: value for name, value in self.options.changes.items() if not name.startswith(PROTOCOL)}
+        wanted = override(experiment.config, by_hand)
         if self.options.scaled:
             # What a person sets by hand wins over the scaled settings.
-            scaled = {name: value for name, value in paper.scaled.items() if name not in self.options.changes}
-            wanted = override(wanted, scaled)
+            wanted = override(wanted, {name: value for name, value in paper.scaled.items() if name not in by_hand})
         flags: list[str] = []
         if paper.resolve:
             if wanted not in self._resolved:
                 self._resolved[wanted] = paper.call("resolve")(wanted)
             wanted, flags = self._resolved[wanted]
-        changes = [
-            f"{item.name} = {getattr(wanted, item.name)} instead of {getattr(experiment.config, item.name)}"
-            for item in dataclasses.fields(wanted)
-            if getattr(wanted, item.name) != getattr(experiment.config, item.name)
-        ]
-        return wanted, changes, list(flags)
+        return wanted, differences(wanted, experiment.config), list(flags)
 
     def _load(self, corpus: str, subset: str) -> Data:
         from common.corpus import fingerprint
@@ -154,6 +152,23 @@ class Session:
             self.observer.note("Yardstick: eGeMAPS + SVM on the same folds")
             functionals = self._features(run, GemapsFunctionals())
             yardstick.write(file, run.table, functionals, run.folds, run.subset.classes)
+
+
+PROTOCOL = "protocol."
+"""Prefix of `--set` names that change the protocol and not the config."""
+
+
+def _for_protocol(changes: Mapping[str, str]) -> dict[str, str]:
+    return {name.removeprefix(PROTOCOL): value for name, value in changes.items() if name.startswith(PROTOCOL)}
+
+
+def differences(actual: Any, declared: Any) -> list[str]:
+    """How a config or protocol differs from the declared one, in words."""
+    return [
+        f"{item.name} = {getattr(actual, item.name)} instead of {getattr(declared, item.name)}"
+        for item in dataclasses.fields(actual)
+        if getattr(actual, item.name) != getattr(declared, item.name)
+    ]
 
 
 def target(experiment: Experiment, corpus: str | None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 from common.experiments import Experiment, Paper
 from common.models.backbones import IMAGENET, imagenet_file
@@ -63,9 +64,15 @@ def _experiments() -> tuple[Experiment, ...]:
     return tuple(rows)
 
 
+@functools.cache
+def _imagenet_is_here(backbone: str) -> bool:
+    """Asked once a process: a network that swallows requests would cost its time-out for every row."""
+    return imagenet_file(backbone) is not None
+
+
 def resolve(config: MtapConfig) -> tuple[MtapConfig, list[str]]:
     """ImageNet weights where they can be had, otherwise random ones and the flag that says so."""
-    if config.weights == "random" or imagenet_file(config.backbone) is not None:
+    if config.weights == "random" or _imagenet_is_here(config.backbone):
         return config, ["random weights"] if config.weights == "random" else []
     reason = "could not be downloaded" if config.backbone in IMAGENET else f"do not exist for {config.backbone}"
     return dataclasses.replace(config, weights="random"), [f"random weights: ImageNet weights {reason}"]

@@ -110,10 +110,7 @@ def test_whatever_could_change_the_numbers_makes_another_run():
         dataclasses.replace(base, deterministic=True),
         dataclasses.replace(base, corpus=dataclasses.replace(toy.CORPUS, name="other")),
         dataclasses.replace(base, subset=dataclasses.replace(toy.SUBSET, name="other")),
-        dataclasses.replace(
-            base,
-            experiment=dataclasses.replace(base.experiment, protocol=type(base.experiment.protocol)("none")),
-        ),
+        dataclasses.replace(base, protocol=type(base.protocol)("none")),
     ]
     ids = [base.id, *(run.id for run in others)]
     assert len(set(ids)) == len(ids)

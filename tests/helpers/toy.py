@@ -109,6 +109,7 @@ def run(config: ToyConfig | None = None, repeats: int = 2, folds: int = 4, chang
     return Run(
         paper=PAPER,
         experiment=experiment,
+        protocol=experiment.protocol,
         config=config or experiment.config,
         corpus=CORPUS,
         subset=SUBSET,

@@ -96,6 +96,8 @@ def test_corpora_and_one_of_them(capsys, tmp_path):
         (["run", "mtap/table1/emodb/apfl", "--set", "epoch=3"], ["no config field", "'epoch'", "epochs"]),
         (["run", "mtap/table1/emodb/apfl", "--set", "epochs=many"], ["epochs cannot be 'many'", "int"]),
         (["run", "mtap/table1/emodb/apfl", "--set", "backbone=vgg"], ["backbone cannot be 'vgg'", "densenet169"]),
+        (["run", "mtap/table1/emodb/apfl", "--set", "protocol.valid=x"], ["LeaveOneSpeakerOut", "validation"]),
+        (["run", "mtap/table1/emodb/apfl", "--set", "protocol.validation=x"], ["validation cannot be 'x'", "none"]),
         (["run", "mtap/table1/emodb/apfl", "--set", "epochs"], ["NAME=VALUE"]),
         (["run", "mtap/table1/emodb/apfl", "--set", "margin=0"], ["needs a margin"]),
         (["reproduce", "mtap", "--table", "1", "--root", "."], ["emodb and savee", "--corpus"]),
@@ -210,6 +212,13 @@ def test_training_script_is_the_same_as_run(tmp_path, capsys):
     run_partial(folder, "--folds", "1", experiment="mtap/table1/emodb/apfl")
     assert "1 trial, 1 already done" in capsys.readouterr().err
     assert runner.train_main(PAPER, ["mtap/table1/emodb/apf"]) == 2
+
+
+def test_the_protocol_can_be_changed_and_says_so(tmp_path, capsys):
+    run_partial(emodb(tmp_path / "emodb"), "--set", "protocol.validation=none", "--folds", "1")
+    assert "validation = none instead of speaker" in " ".join(capsys.readouterr().out.split())
+    trial = json.loads(next(Path("results").glob("**/trial.json")).read_text())
+    assert trial["utterances"] == {"train": 12, "validation": 0, "test": 6}
 
 
 def test_deterministic_runs_write_the_same_bytes(tmp_path):
