@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from common.corpus import Corpus, Subset
 
-NAMES = ("demo", "emodb", "iemocap", "savee")
+NAMES = ("demo", "emodb", "iemocap", "librispeech", "msp_improv", "ravdess", "savee", "tess")
 """Corpora with a reader, by the name of their module."""
 
 
@@ -42,7 +42,7 @@ class Loaded:
         corpus: the corpus.
         subset: the subset.
         table: its utterances.
-        flags: what every result must carry ("partial: ...", "bad audio skipped: ...").
+        flags: what every result must carry ("partial: ...", "bad audio skipped: ..."), among them the reader's notes.
     """
 
     corpus: Corpus
@@ -77,6 +77,8 @@ def find_root(name: str, root: str | Path | None = None) -> Path:
 def read(name: str, root: str | Path | None = None) -> pd.DataFrame:
     """The whole corpus as an utterance table.
 
+    What a reader decided and a result must tell is in `attrs["notes"]`, a list of sentences ("arousal is 6 - A: ...").
+
     Raises:
         CorpusAbsent: no such folder.
         UserError: the folder is not that corpus, or holds an unknown label.
@@ -103,7 +105,9 @@ def load(name: str, subset: str, root: str | Path | None = None, *, partial: boo
 
     spec = corpus(name)
     part = spec.subset(subset)
-    table, flags = select(read(name, root), name, part, partial=partial)
+    whole = read(name, root)
+    table, flags = select(whole, name, part, partial=partial)
+    flags += whole.attrs.get("notes", [])
     if spec.synthetic:
         flags = [f"synthetic corpus: {spec.title}", *flags]
     return Loaded(spec, part, table, tuple(flags))

@@ -9,7 +9,7 @@ from rich.table import Table
 
 import data_prep
 from common.corpus import Corpus, count_difference, select
-from common.errors import CorpusAbsent
+from common.errors import CorpusAbsent, UserError
 from common.experiments import Paper
 from common.reported import read_cells
 from papers.runner import target
@@ -75,9 +75,14 @@ def show_corpus(corpus: Corpus, root: Path | None) -> None:
     unreadable = table.loc[table["duration"].isna(), "path"]
     if len(unreadable):
         console.print(f"  unreadable audio: {len(unreadable)} files, first {unreadable.iloc[0]}", markup=False)
+    for note in table.attrs.get("notes", []):
+        console.print(f"  {note}", markup=False)
     for subset in corpus.subsets:
-        chosen, _ = select(table, corpus.name, subset, partial=True)
-        difference = count_difference(chosen, subset)
+        try:
+            chosen, _ = select(table, corpus.name, subset, partial=True)
+            difference = count_difference(chosen, subset)
+        except UserError:  # a corpus whose parts are downloaded one by one
+            difference = f"no utterance instead of {subset.expected}"
         console.print(f"  {corpus.name}/{subset.name}: {difference or 'as stated'}", markup=False)
 
 

@@ -15,15 +15,28 @@ EMODB_SPEAKERS = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
 EMODB_TEXTS = ("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10")
 SAVEE_LETTERS = {"a": 15, "d": 15, "f": 15, "h": 15, "n": 30, "sa": 15, "su": 15}
 SAVEE_SPEAKERS = ("DC", "JE", "JK", "KL")
+MSP_SCENARIOS = {
+    "T": {"A": 115, "S": 106, "H": 136, "N": 283, "O": 7, "X": 5},
+    "R": {"A": 169, "S": 80, "H": 88, "N": 241, "O": 22, "X": 20},
+    "S": {"A": 470, "S": 633, "H": 1048, "N": 1789, "O": 241, "X": 200},
+    "P": {"A": 38, "S": 66, "H": 1372, "N": 1164, "O": 45, "X": 100},
+}
+MSP_ACTIVATION = {"A": 3.8, "H": 3.2, "N": 2.6, "S": 2.3, "O": 3.0, "X": 3.0}
+TESS_EMOTIONS = {
+    "angry": "angry", "disgust": "disgust", "fear": "Fear", "happy": "happy", "neutral": "neutral",
+    "ps": "Pleasant_surprise", "sad": "Sad",
+}  # fmt: skip
+TESS_WORDS = ["".join(letters) for letters in product("bdfgklmnpr", "aeiou", "dgkt")]
 SESSION_SIZES = {1: 1819, 2: 1811, 3: 2136, 4: 2103, 5: 2170}
 
 
 @functools.cache
-def tone(suffix: str = ".wav", sample_rate: int = 16000, duration_s: float = 0.01) -> bytes:
+def tone(suffix: str = ".wav", sample_rate: int = 16000, duration_s: float = 0.01, channels: int = 1) -> bytes:
     """The bytes of an audio file."""
     buffer = io.BytesIO()
     time_s = np.arange(round(duration_s * sample_rate)) / sample_rate
-    soundfile.write(buffer, 0.5 * np.sin(2 * np.pi * 440 * time_s), sample_rate, format=suffix[1:].upper())
+    samples = np.tile(0.5 * np.sin(2 * np.pi * 440 * time_s)[:, None], channels)
+    soundfile.write(buffer, samples, sample_rate, format=suffix[1:].upper())
     return buffer.getvalue()
 
 
@@ -157,4 +170,133 @@ def iemocap_full(root: Path) -> Path:
                     for index, label in enumerate(labels[scene : scene + 60])
                 ]
                 iemocap_dialogue(root, dialogue, turns)
+    return root
+
+
+def msp_improv_line(name: str, label: str, values: tuple) -> str:
+    """The line of an utterance; the space after D's value is the release's."""
+    arousal, valence, dominance = (f"{value:f}".replace("nan", "NaN") for value in values)
+    return f"UTD-IMPROV-{name}.avi; {label}; A:{arousal}; V:{valence}; D:{dominance} ; N:4.000000;"
+
+
+def msp_improv(
+    root: Path, turns: list[tuple], *, audio: str = "Audio", labels: str = "Evalution.txt", texts: str | None = None
+) -> Path:
+    """A label file with raters' lines of all kinds, the audio with what lies beside it, and transcripts.
+
+    Args:
+        root: the folder.
+        turns: (name such as "S01A-F01-S-FM01", letter of the label, (A, V, D), transcript or None).
+        audio: folder of the sessions.
+        labels: name of the label file.
+        texts: folder of the transcripts; None: the release's.
+
+    Returns:
+        The folder.
+    """
+    lines = []
+    for name, label, values, text in turns:
+        scene, speaker, scenario, _ = name.split("-")
+        folder = root / audio / f"session{int(speaker[1:])}" / scene / scenario
+        write_audio(folder / f"MSP-IMPROV-{name}.wav")
+        lines += [
+            msp_improv_line(name, label, values),
+            "WORKER0001-p00; Neutral; Neutral,Other (what; is: it?); A:3.000000; V:3.000000; D:3.000000; N:4.000000;",
+            "WORKER0002-p01; Angry; ; A:3.000000; V:3.000000; D:NaN; N:NaN;",
+            "WORKER0002-p01; Sad; Sad,Depressed; A:2.000000; V:3.000000; D:2.000000; N:3.000000;",  # heard it twice
+            "",
+        ]
+        if text is not None:
+            path = root / (texts or "All_human_transcriptions") / f"MSP-IMPROV-{name}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    (root / labels).write_text("\n".join(lines) + "\n")
+    return root
+
+
+def msp_improv_full(root: Path, inverted: bool = False) -> Path:
+    """8,438 utterances with the counts per scenario and emotion of the release, spread over its 12 speakers."""
+    turns = []
+    for scenario, counts in MSP_SCENARIOS.items():
+        letters = [letter for letter, count in counts.items() for _ in range(count)]
+        for index, position in enumerate(np.random.default_rng(0).permutation(len(letters))):
+            letter = letters[position]
+            speaker = f"{'FM'[index % 2]}0{index // 2 % 6 + 1}"
+            scene = f"S{index // 12 % 20 + 1:02d}{'AHSN'[index // 240 % 4]}"
+            arousal = MSP_ACTIVATION[letter] + (index % 3 - 1)
+            values = (6 - arousal if inverted else arousal, 3.0, 3.0)
+            turns.append((f"{scene}-{speaker}-{scenario}-FM{index // 960 + 1:02d}", letter, values, "It was said."))
+    return msp_improv(root, turns)
+
+
+def ravdess_names() -> list[str]:
+    """1440 names in RAVDESS' grammar: neutral in one intensity, all others in two."""
+    return [
+        f"03-01-{emotion:02d}-{intensity:02d}-{statement:02d}-{repetition:02d}-{actor:02d}"
+        for actor in range(1, 25)
+        for emotion in range(1, 9)
+        for intensity in ((1,) if emotion == 1 else (1, 2))
+        for statement in (1, 2)
+        for repetition in (1, 2)
+    ]
+
+
+def ravdess(root: Path, names: list[str] | None = None, layout: str = "actors") -> Path:
+    """Writes the files by actor ("actors"), so in a folder of the folder ("release"), or all in one ("flat")."""
+    for name in names if names is not None else ravdess_names():
+        actor = f"Actor_{name[-2:]}"
+        folder = {"actors": actor, "release": f"Audio_Speech_Actors_01-24/{actor}", "flat": "."}[layout]
+        write_audio(root / folder / f"{name}.wav")
+    return root
+
+
+def tess_names() -> list[str]:
+    """2800 names in TESS' grammar, with its misspelt one; the words are made up."""
+    words = ["bite", *TESS_WORDS[1:]]
+    names = [f"{speaker}_{word}_{emotion}" for speaker in ("OAF", "YAF") for emotion in TESS_EMOTIONS for word in words]
+    return ["OA_bite_neutral" if name == "OAF_bite_neutral" else name for name in names]
+
+
+def tess(root: Path, names: list[str] | None = None, layout: str = "folders") -> Path:
+    """Writes the files by speaker and emotion ("folders"), so in a folder of the folder ("nested"), or in one ("flat").
+
+    The folders' spelling is the release's, which is not the same for both speakers.
+    """
+    for name in names if names is not None else tess_names():
+        speaker, _, emotion = name.split("_")
+        label = TESS_EMOTIONS.get(emotion, emotion)
+        if speaker == "YAF":
+            label = {"Pleasant_surprise": "pleasant_surprised"}.get(label, label.lower())
+        folder = f"{'OAF' if speaker == 'OA' else speaker}_{label}"
+        folder = {"folders": folder, "nested": f"TESS Toronto emotional speech set data/{folder}", "flat": "."}[layout]
+        write_audio(root / folder / f"{name}.wav")
+    return root
+
+
+def librispeech(root: Path, chapters: list[tuple], lists: bool = True) -> Path:
+    """Parts of LibriSpeech with its lists.
+
+    Args:
+        root: the folder of the parts.
+        chapters: (part, speaker, "F" or "M", chapter, book, number of utterances).
+        lists: write SPEAKERS.TXT and CHAPTERS.TXT.
+
+    Returns:
+        The folder.
+    """
+    speakers = {"14": "14   | F | train-clean-360  | 25.03 | Kristin | LeMoine"}
+    listed = ["1      | 14   | 19.77 | train-clean-360  | 53   | 1023  | In Chancery | Bleak House | with a bar"]
+    for part, speaker, letter, chapter, book, count in chapters:
+        folder = root / part / speaker / chapter
+        names = [f"{speaker}-{chapter}-{index:04d}" for index in range(count)]
+        for name in names:
+            write_audio(folder / f"{name}.flac")
+        (folder / f"{speaker}-{chapter}.trans.txt").write_text("".join(f"{name} IT IS {name[-1]}\n" for name in names))
+        speakers[speaker] = f"{speaker:<4} | {letter} | {part:<16} | 25.03 | A Name"
+        listed.append(f"{chapter:<6} | {speaker:<4} | 7.67  | {part:<16} | 68   | {book:<5} | A Chapter | A Book")
+    if lists:
+        (root / "SPEAKERS.TXT").write_text(
+            "; Some pipe(|) separated metadata\n;ID  |SEX|\n" + "\n".join(speakers.values())
+        )
+        (root / "CHAPTERS.TXT").write_text("; Some pipe(|) separated metadata\n" + "\n".join(listed) + "\n")
     return root

@@ -82,6 +82,17 @@ def test_corpora_and_one_of_them(capsys, tmp_path):
     assert "18 utterances of 3 speakers" in out and "angry 9 instead of 127" in out
 
 
+def test_a_corpus_of_which_one_part_is_here(capsys, tmp_path):
+    chapter = tmp_path / "LibriSpeech" / "dev-clean" / "84" / "121550"
+    chapter.mkdir(parents=True)
+    soundfile.write(chapter / "84-121550-0000.flac", np.zeros(16000), 16000)
+    ser("corpora", "librispeech", "--root", str(tmp_path))
+    out = capsys.readouterr().out
+    assert "librispeech/dev-clean: 1 utterances instead of 2703" in out
+    assert "librispeech/train-clean-100: no utterance instead of 28539" in out
+    assert "gender is missing: LibriSpeech's SPEAKERS.TXT is not there" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -1,0 +1,285 @@
+"""LibriSpeech: 292,367 utterances read from English audiobooks by 2,484 speakers, in seven parts; no emotion labels.
+
+Layout: `LibriSpeech/train-clean-100/19/198/19-198-0000.flac` (part, speaker, chapter; 16 kHz) with the transcripts of a
+chapter beside it in `19-198.trans.txt`; SPEAKERS.TXT and CHAPTERS.TXT beside the parts. Any of the parts may be
+there, and each is a subset by its name; other folders (intro, mp3) are not read.
+
+`dialogue` is the chapter: one recording by one speaker. `script` is the book ("book121", its number in Project
+Gutenberg from CHAPTERS.TXT), because a text read by two speakers has two chapter numbers: the audit then counts the
+books that a test part shares, be it the same passages of them or not. Without CHAPTERS.TXT `script` falls back to the
+chapter ("chapter198"), and a note says that shared books go unseen.
+
+When each word was said is published apart (librispeech-alignments, made with the Montreal Forced Aligner), one
+`19-198.alignment.txt` a chapter; see `read_alignments`.
+
+Licence: CC BY 4.0. Source: Panayotov et al., "LibriSpeech: an ASR corpus based on public domain audio books", ICASSP
+2015.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.corpus import Corpus, Subset
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = {
+    "train-clean-100": 28539,
+    "train-clean-360": 104014,
+    "train-other-500": 148688,
+    "dev-clean": 2703,
+    "dev-other": 2864,
+    "test-clean": 2620,
+    "test-other": 2939,
+}
+"""Utterances of each part of the release, by the name of its folder."""
+
+
+def is_in_part(table: pd.DataFrame, part: str) -> pd.Series:
+    """Mask of the utterances of a part, by the folder that holds their speaker's."""
+    return table["path"].map(lambda path: path.rsplit(os.sep, 4)[-4] == part).astype(bool)
+
+
+CORPUS = Corpus(
+    name="librispeech",
+    title="LibriSpeech",
+    language="English",
+    licence="CC BY 4.0",
+    access="it is free from https://www.openslr.org/12.",
+    layout=(
+        "LibriSpeech (or its contents directly) with SPEAKERS.TXT, CHAPTERS.TXT and any of "
+        f"{', '.join(PARTS)}, each with SPEAKER/CHAPTER/SPEAKER-CHAPTER-0000.flac and SPEAKER-CHAPTER.trans.txt"
+    ),
+    reader="data_prep.librispeech:read",
+    subsets=(
+        *(
+            Subset(part, total=count, where=functools.partial(is_in_part, part=part), source="the release")
+            for part, count in PARTS.items()
+        ),
+        # Any of the parts may be there: --partial then goes on, and every result says with how many utterances.
+        Subset("all", total=sum(PARTS.values()), source="the release, all seven parts"),
+    ),
+    default_subset="train-clean-100",
+    utterances=sum(PARTS.values()),
+    speakers=2484,
+)
+
+_GENDER = {"F": "female", "M": "male"}
+_UTTERANCE = re.compile(r"(\d+)-(\d+)-\d{4}")
+_SPOKEN = re.compile(r"(?P<utterance>\d+-\d+-\d{4}) (?P<text>\S.*)")
+_ALIGNED = re.compile(r'(?P<utterance>\d+-\d+-\d{4}) "(?P<words>[^"]*)" "(?P<ends>[^"]*)"')
+
+
+def read(root: str | Path) -> pd.DataFrame:
+    """Reads what is there of LibriSpeech: 100,000 utterances in a few seconds.
+
+    Args:
+        root: the folder of the parts, or the one that holds LibriSpeech.
+
+    Returns:
+        The utterance table (see `common.corpus`); emotion, session and the dimensions are missing, text where a
+        chapter has no transcript file. `attrs["notes"]` says if SPEAKERS.TXT or CHAPTERS.TXT is missing, and with it
+        gender or books.
+
+    Raises:
+        UserError: the folder is not LibriSpeech; a file name or a line that does not follow its grammar, or a speaker
+            or chapter that the lists do not hold (names file, and line where there is one).
+    """
+    from common.corpus import build_table
+
+    root = _release(Path(root).absolute())
+    notes: list[str] = []
+    genders = _listed(root / "SPEAKERS.TXT", 5, 1)
+    if genders is None:
+        notes.append("gender is missing: LibriSpeech's SPEAKERS.TXT is not there")
+    books = _listed(root / "CHAPTERS.TXT", 8, 5)
+    if books is None:
+        notes.append("books that speakers share go unseen: LibriSpeech's CHAPTERS.TXT is not there")
+    rows = [row for chapter in _chapters(root) for row in _rows(chapter, root, genders, books)]
+    if not rows:
+        raise UserError(f"{root} has parts of LibriSpeech, but no utterance such as 19/198/19-198-0000.flac in them.")
+    table = build_table(rows, "librispeech")
+    table.attrs["notes"] = notes
+    return table
+
+
+def _release(root: Path) -> Path:
+    for folder in (root, root / "LibriSpeech"):
+        if any((folder / part).is_dir() for part in PARTS):
+            return folder
+    names = sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    raise UserError(
+        f"{root} is not LibriSpeech: expected at least one of the folders {', '.join(PARTS)}, there or in LibriSpeech, "
+        f"but found {listed or 'nothing'}."
+    )
+
+
+def _listed(path: Path, fields: int, field: int) -> dict[str, str] | None:
+    """First field -> another field of a list such as SPEAKERS.TXT; None if there is no such file."""
+    if not path.is_file():
+        return None
+    found = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if not line.strip() or line.startswith(";"):
+            continue
+        parts = [part.strip() for part in line.split("|", fields - 1)]
+        if len(parts) < fields or not parts[0].isdigit():
+            raise UserError(
+                f"{path}, line {number}: expected {fields} fields with '|' between, but found '{line[:80]}'."
+            )
+        found[parts[0]] = parts[field]
+    return found
+
+
+def _folders(path: str | Path) -> list[str]:
+    with os.scandir(path) as entries:
+        return sorted(entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+
+
+def _chapters(root: Path) -> Iterator[str]:
+    for part in PARTS:
+        if (root / part).is_dir():
+            for speaker in _folders(root / part):
+                yield from _folders(speaker)
+
+
+def _rows(folder: str, root: Path, genders: dict[str, str] | None, books: dict[str, str] | None) -> Iterator[dict]:
+    """The rows of a chapter's folder."""
+    upper, chapter = os.path.split(folder)
+    speaker = os.path.basename(upper)
+    names = sorted(os.listdir(folder))
+    # Archives packed on a Mac carry a "._NAME" of metadata beside every file.
+    files = [name for name in names if name.endswith(".flac") and not name.startswith(".")]
+    if not files:
+        return
+    gender = None if genders is None else _GENDER.get(genders.get(speaker, ""))
+    if genders is not None and gender is None:
+        raise UserError(f"{root / 'SPEAKERS.TXT'}: no F or M for speaker {speaker}, whose audio is in {upper}.")
+    if books is not None and chapter not in books:
+        raise UserError(f"{root / 'CHAPTERS.TXT'}: no chapter {chapter}, whose audio is in {folder}.")
+    texts = _texts(os.path.join(folder, f"{speaker}-{chapter}.trans.txt"))
+    for name in files:
+        utterance, path = name[:-5], os.path.join(folder, name)
+        match = _UTTERANCE.fullmatch(utterance)
+        if match is None or match.groups() != (speaker, chapter):
+            raise UserError(f"{path}: expected the name {speaker}-{chapter}-0000.flac, with four digits of any value.")
+        yield {
+            "utterance": utterance,
+            "path": path,
+            "speaker": speaker,
+            "gender": gender,
+            "dialogue": chapter,
+            "script": f"chapter{chapter}" if books is None else f"book{books[chapter]}",
+            "text": texts.get(utterance),
+            "duration": _duration(path),
+        }
+
+
+def _texts(path: str) -> dict[str, str]:
+    """Utterance -> transcript of a chapter; empty if there is no such file."""
+    if not os.path.isfile(path):
+        return {}
+    texts = {}
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            match = _SPOKEN.fullmatch(line.rstrip())
+            if match is None:
+                raise UserError(f"{path}, line {number}: expected '19-198-0000 TEXT', but found '{line.strip()[:80]}'.")
+            texts[match["utterance"]] = match["text"]
+    return texts
+
+
+def _duration(path: str) -> float:
+    """Seconds by a FLAC file's first block; NaN if it is no FLAC file or does not say.
+
+    The block STREAMINFO must come first, so 42 bytes are enough: ten times as fast as opening the file as audio,
+    which `build_table` does for those few that remain. (RFC 9639, Sec. 8.2: 20 bits sample rate, 3 channels, 5 bits per
+    sample, 36 bits samples in all, from byte 18.)
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            header = file.read(42)
+    except OSError:
+        return math.nan
+    if len(header) < 42 or header[:4] != b"fLaC" or header[4] & 0x7F != 0:
+        return math.nan
+    bits = int.from_bytes(header[18:26], "big")
+    sample_rate, samples = bits >> 44, bits & (1 << 36) - 1
+    return samples / sample_rate if sample_rate and samples else math.nan
+
+
+def read_alignments(root: str | Path) -> dict[str, list[tuple[str, float, float]]]:
+    """Reads when each word was said, from all files named `19-198.alignment.txt` in a folder and below.
+
+    A line is an utterance, its words, and the time in s at which each of them ends; an empty word is a silence:
+
+        1272-128104-0000 ",A,MAN,SAID," "0.210,0.430,0.780,1.120,1.500"
+
+    All 292,367 utterances take about a gigabyte: give the folder of the part that is needed.
+
+    Args:
+        root: the folder of the alignments, by themselves or beside the audio.
+
+    Returns:
+        For each utterance its words in order with start and end in s; silences are left out.
+
+    Raises:
+        UserError: no such file there; a line that cannot be read, with more times than words or fewer, or with times
+            that go back; an utterance that occurs twice (names file and line).
+    """
+    found: dict[str, list[tuple[str, float, float]]] = {}
+    root = Path(root).absolute()
+    files = 0
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in sorted(names):
+            if not name.endswith(".alignment.txt") or name.startswith("."):
+                continue
+            files += 1
+            path = os.path.join(folder, name)
+            with open(path, encoding="utf-8", errors="replace") as file:
+                for number, line in enumerate(file, start=1):
+                    if line.strip():
+                        _add_words(found, line.strip(), f"{path}, line {number}")
+    if not files:
+        raise UserError(f"{root} holds no alignments: no file such as 19-198.alignment.txt there or below.")
+    return found
+
+
+def _add_words(found: dict[str, list[tuple[str, float, float]]], line: str, place: str) -> None:
+    match = _ALIGNED.fullmatch(line)
+    if match is None:
+        raise UserError(
+            f'{place}: expected \'UTTERANCE "WORD,WORD,..." "END,END,..."\' with an utterance such as '
+            f"1272-128104-0000, but found '{line[:80]}'."
+        )
+    utterance = match["utterance"]
+    if utterance in found:
+        raise UserError(f"{place}: utterance {utterance} is aligned a second time.")
+    words = match["words"].split(",")
+    try:
+        ends = [float(end) for end in match["ends"].removesuffix(",").split(",")]
+    except ValueError:
+        raise UserError(f"{place}: an end that is not a number of seconds in '{match['ends'][:80]}'.") from None
+    if len(ends) != len(words):
+        raise UserError(f"{place}: {len(words)} words (silences count) but {len(ends)} ends.")
+    starts = [0.0, *ends[:-1]]
+    if not all(0 <= start <= end < math.inf for start, end in zip(starts, ends, strict=True)):
+        raise UserError(f"{place}: the ends of the words go back in time or are not finite.")
+    # Few distinct words make up millions: each is kept once.
+    found[utterance] = [
+        (sys.intern(word), start, end) for word, start, end in zip(words, starts, ends, strict=True) if word
+    ]

@@ -1,0 +1,164 @@
+"""RAVDESS, speech: 1,440 acted English utterances of 24 actors, 8 emotions, two sentences.
+
+Layout: `Actor_01/03-01-06-01-02-01-12.wav` and so on for 24 actors, directly in the folder, in a folder of it (the
+release unpacks to `Audio_Speech_Actors_01-24`), or all files in one folder; 48 kHz, 16 bit, a few of them stereo. A
+name is seven codes: modality (03: audio alone), channel (01: speech), emotion, intensity, statement, repetition,
+actor. Actors with odd numbers are men.
+
+Songs (channel 02) and what was filmed (modality 01 and 02, the same takes) may lie beside the speech; they are passed
+over. All actors say the same two sentences in every emotion, so a split by actors shares both scripts and the
+overlap audit says so. Intensity and repetition are in the utterance's name only. The release holds two files of equal
+content under two names; both are kept, and the audit counts them where they meet across a split.
+
+Licence: CC BY-NC-SA 4.0. Source: Livingstone and Russo, "The Ryerson Audio-Visual Database of Emotional Speech and Song
+(RAVDESS)", PLoS ONE 13(5), 2018.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.corpus import Corpus, Subset
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EMOTION = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fearful",
+    "07": "disgusted",
+    "08": "surprised",
+}
+"""Emotion by its code."""
+
+TEXTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+"""The two sentences by their code."""
+
+CODES = {
+    "modality": ("01", "02", "03"),
+    "channel": ("01", "02"),
+    "emotion": tuple(EMOTION),
+    "intensity": ("01", "02"),
+    "statement": tuple(TEXTS),
+    "repetition": ("01", "02"),
+    "actor": tuple(f"{number:02d}" for number in range(1, 25)),
+}
+"""The codes of each part of a name, in the order of the parts."""
+
+CORPUS = Corpus(
+    name="ravdess",
+    title="RAVDESS (Ryerson Audio-Visual Database of Emotional Speech and Song), speech",
+    language="English (North American)",
+    licence="CC BY-NC-SA 4.0",
+    access="it is free from https://zenodo.org/records/1188976 (Audio_Speech_Actors_01-24.zip).",
+    layout="Actor_01 to Actor_24 with 03-01-06-01-02-01-12.wav and 1439 more, or these files directly in the folder",
+    reader="data_prep.ravdess:read",
+    subsets=(
+        Subset(
+            "8class",
+            # Neutral has one intensity, the others have two.
+            {emotion: 96 if emotion == "neutral" else 192 for emotion in EMOTION.values()},
+            source="the release: 24 actors with 60 utterances each; used whole by quaternion AT",
+        ),
+    ),
+    default_subset="8class",
+    utterances=1440,
+    speakers=24,
+)
+
+_NAME = re.compile("-".join(rf"(?P<{part}>\d\d)" for part in CODES))
+
+
+def read(root: str | Path) -> pd.DataFrame:
+    """Reads the speech of RAVDESS.
+
+    Args:
+        root: the folder that holds Actor_01 and so on, one that holds that folder, or the folder of the files.
+
+    Returns:
+        The utterance table (see `common.corpus`); session and dialogue are missing, script is the statement's code.
+
+    Raises:
+        UserError: the folder is not RAVDESS or has no speech, or a file name does not follow its grammar.
+    """
+    from common.corpus import build_table
+
+    root = Path(root).absolute()
+    files = _files(root)
+    rows = []
+    if any(_NAME.fullmatch(path.stem) for path in files):
+        rows = [row for path in files if (row := _row(path)) is not None]
+    if not rows:
+        found = f"{len(files)} wav files such as {files[0].relative_to(root)}" if files else "no wav file"
+        raise UserError(
+            f"{root} is not RAVDESS with its speech: expected the folders Actor_01 to Actor_24 with files such as "
+            f"03-01-06-01-02-01-12.wav, but found {found}."
+        )
+    return build_table(rows, "ravdess")
+
+
+def _files(root: Path) -> list[Path]:
+    """The wav files of the actors' folders; of the folder itself, or of its folders, if there are none of these.
+
+    Some repackagings hold the whole corpus twice, in the folder and once more in a folder of it: only the former is
+    read.
+    """
+    if files := _by_actor(root):
+        return files
+    folders = _folders(root)
+    nested = [path for folder in folders for path in _by_actor(folder)]
+    return nested or _wav_files(root) or [path for folder in folders for path in _wav_files(folder)]
+
+
+def _by_actor(root: Path) -> list[Path]:
+    folders = _folders(root)
+    if not any(re.fullmatch(r"Actor_\d\d", folder.name) for folder in folders):
+        return []
+    # Every folder with wav files is read, so that an unknown actor is an error and not silently left out.
+    return [path for folder in folders for path in _wav_files(folder)]
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _wav_files(folder: Path) -> list[Path]:
+    # Archives packed on a Mac carry a "._NAME.wav" of metadata beside every file.
+    names = [name for name in os.listdir(folder) if name.lower().endswith(".wav") and not name.startswith(".")]
+    return [folder / name for name in sorted(names)]
+
+
+def _row(path: Path) -> dict[str, str] | None:
+    """The row of a file; None for songs and what was filmed."""
+    match = _NAME.fullmatch(path.stem)
+    if match is None:
+        raise UserError(
+            f"{path}: not a RAVDESS file name; expected seven codes ({', '.join(CODES)}) as in "
+            "03-01-06-01-02-01-12.wav."
+        )
+    for part, known in CODES.items():
+        if match[part] not in known:
+            raise UserError(f"{path}: unknown {part} '{match[part]}' in the name; RAVDESS has {', '.join(known)}.")
+    if match["emotion"] == "01" and match["intensity"] == "02":
+        raise UserError(f"{path}: neutral has no strong intensity (02) in RAVDESS.")
+    if path.parent.name.startswith("Actor_") and path.parent.name != f"Actor_{match['actor']}":
+        raise UserError(f"{path}: actor {match['actor']} in the name, but the folder is {path.parent.name}.")
+    if (match["modality"], match["channel"]) != ("03", "01"):
+        return None
+    return {
+        "utterance": path.stem,
+        "path": str(path),
+        "speaker": match["actor"],
+        "gender": "male" if int(match["actor"]) % 2 else "female",
+        "script": match["statement"],
+        "text": TEXTS[match["statement"]],
+        "emotion": EMOTION[match["emotion"]],
+    }
