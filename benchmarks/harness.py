@@ -1,7 +1,7 @@
 """What the harness costs: everything in a trial but Keras' own fit and predict.
 
-One fold of MTAP with the small network, as `--scaled` runs it, with as many epochs as take about a minute. Two
-short trials before it find that number; they also load TensorFlow. The second `reproduce` of finished trials is measured as well.
+One fold of MTAP with the small network, as `--scaled` runs it, with as many epochs as take about a minute. Two short
+trials before it find that number; they also load TensorFlow. The second run of finished trials is measured as well.
 """
 
 from __future__ import annotations
