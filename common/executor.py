@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from common.audit import audit
 from common.experiments import Part
-from common.splits import audit
 from common.trials import Run, Trial, lock, perform, write_run
 
 

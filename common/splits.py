@@ -1,4 +1,4 @@
-"""Protocols that cut a corpus into folds, and the audit of what the parts of a fold share.
+"""Protocols that cut a corpus into folds.
 
 A protocol is a frozen dataclass with a `name`; called with an utterance table it returns the folds, the same ones every
 time: everything random is drawn from the protocol's own seed, never from a trial's.
@@ -6,9 +6,8 @@ time: everything random is drawn from the protocol's own seed, never from a tria
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from common.errors import UserError
@@ -87,18 +86,22 @@ class StratifiedKFold:
 
     Attributes:
         folds: how many.
-        share: share of a fold's training part that validates, by emotion.
+        share: share of a fold's training part that validates, by emotion; for `validation` "share".
         seed: of the cut.
+        by: what the folds have in equal shares.
+        validation: "share", or "fold": the next fold validates (Rana et al. 2019: eight of ten folds train).
     """
 
     folds: int = 10
     share: float = 0.1
     seed: int = 0
+    by: Literal["emotion", "speaker"] = "emotion"
+    validation: Literal["share", "fold"] = "share"
 
     @property
     def name(self) -> str:
         """Name in lists and reports."""
-        return f"{self.folds}-fold, speaker-dependent"
+        return f"{self.folds}-fold{' stratified by speaker' if self.by == 'speaker' else ''}, speaker-dependent"
 
     def count(self, corpus: Corpus) -> int:
         """Folds on a complete corpus, without reading it."""
@@ -109,37 +112,44 @@ class StratifiedKFold:
         import numpy as np
         from sklearn.model_selection import StratifiedKFold as Cut
 
-        smallest = table["emotion"].value_counts().min()
+        smallest = table[self.by].value_counts().min()
         if smallest < self.folds:
             raise UserError(
-                f"{self.folds} stratified folds need as many utterances of each emotion; the rarest has {smallest}."
+                f"{self.folds} stratified folds need as many utterances of each {self.by}; the rarest has {smallest}."
             )
+        if self.validation == "fold" and self.folds < 3:
+            raise UserError("A fold that validates, beside one that tests and one that trains, needs 3 folds.")
         cut = Cut(self.folds, shuffle=True, random_state=self.seed)
+        parts = [_mask(table, table.index[test]) for _, test in cut.split(np.zeros(len(table)), table[self.by])]
         result = []
-        for number, (_, test) in enumerate(cut.split(np.zeros(len(table)), table["emotion"]), start=1):
-            is_test = _mask(table, table.index[test])
-            is_validation = _drawn(table, ~is_test, self.share, self.seed)
-            result.append(_fold(table, f"fold-{number:02d}", is_validation, is_test))
+        for number, is_test in enumerate(parts):
+            if self.validation == "fold":
+                is_validation = parts[(number + 1) % self.folds]
+            else:
+                is_validation = _drawn(table, ~is_test, self.share, self.seed)
+            result.append(_fold(table, f"fold-{number + 1:02d}", is_validation, is_test))
         return result
 
 
 @dataclass(frozen=True)
 class LeaveOneSessionOut:
-    """Every session is held out once (LOSO); its halves are validation and test (Wen et al. 2023, Sec. 5.1).
+    """Every session is held out once (LOSO).
 
     Attributes:
-        halves: how the held-out session is cut: "emotion" draws equal halves by emotion, so both speakers are, as a
-            rule, in both; "speaker" gives one speaker to each.
-        seed: of the draw.
+        validation: where the validation part comes from. "half": the held-out session is cut into equal halves by
+            emotion, so both speakers are, as a rule, in both (Wen et al. 2023, Sec. 5.1). "half-speaker": one speaker
+            validates, the other tests. "session": the next session in order validates, the whole held-out one tests.
+            "none": the whole held-out session tests, nothing validates (Pan et al. 2024, who name no validation set).
+        seed: of the draw of halves.
     """
 
-    halves: Literal["emotion", "speaker"] = "emotion"
+    validation: Literal["half", "half-speaker", "session", "none"] = "half"
     seed: int = 0
 
     @property
     def name(self) -> str:
         """Name in lists and reports."""
-        return "leave one session out, halves"
+        return "leave one session out" + (", halves" if self.validation.startswith("half") else "")
 
     def count(self, corpus: Corpus) -> int:
         """Folds on a complete corpus, without reading it."""
@@ -147,23 +157,131 @@ class LeaveOneSessionOut:
 
     def __call__(self, table: pd.DataFrame) -> list[Fold]:
         """One fold a session, in the order of their names."""
-        if table["session"].isna().any():
-            raise UserError("Leaving one session out needs a corpus with sessions; this one has none.")
-        sessions = _values(table, "session")
-        if len(sessions) < 2:
-            raise UserError(f"Leaving one session out needs 2 sessions; here are {len(sessions)}.")
+        sessions = _sessions(table, 3 if self.validation == "session" else 2)
         folds = []
-        for session in sessions:
+        for number, session in enumerate(sessions):
             held_out = table["session"] == session
-            if self.halves == "speaker":
+            if self.validation == "half":
+                is_validation = _drawn(table, held_out, 0.5, self.seed)
+            elif self.validation == "half-speaker":
                 speakers = _values(table[held_out], "speaker")
                 if len(speakers) < 2:
                     raise UserError(f"Halves by speaker need 2 speakers in each session; session {session} has 1.")
                 is_validation = held_out & (table["speaker"] == speakers[0])
+            elif self.validation == "session":
+                is_validation = table["session"] == sessions[(number + 1) % len(sessions)]
             else:
-                is_validation = _drawn(table, held_out, 0.5, self.seed)
+                is_validation = _mask(table, [])
             folds.append(_fold(table, f"session-{session}", is_validation, held_out & ~is_validation))
         return folds
+
+
+@dataclass(frozen=True)
+class FixedTestSession:
+    """One session tests, the others train and validate (Atmaja and Akagi 2020, Sec. VI-A).
+
+    Attributes:
+        session: the session that tests.
+        validation: "tail" takes the last `share` of the training utterances in the table's order (by path), which is
+            what Keras' `validation_split` does and makes it the last session's end: speakers are shared with training.
+            "session" takes the last training session whole, the honest twin.
+        share: for "tail"; rounded down: 20 % of 7869 are 1573.
+    """
+
+    session: str = "5"
+    validation: Literal["tail", "session"] = "tail"
+    share: float = 0.2
+
+    @property
+    def name(self) -> str:
+        """Name in lists and reports."""
+        return f"session {self.session} tests"
+
+    def count(self, corpus: Corpus) -> int:
+        """One."""
+        return 1
+
+    def __call__(self, table: pd.DataFrame) -> list[Fold]:
+        """One fold."""
+        sessions = _sessions(table, 3 if self.validation == "session" else 2)
+        if self.session not in sessions:
+            raise UserError(f"There is no session {self.session} to test on; there are {', '.join(sessions)}.")
+        is_test = table["session"] == self.session
+        if self.validation == "session":
+            is_validation = table["session"] == [session for session in sessions if session != self.session][-1]
+        else:
+            learnt = table.index[~is_test]
+            is_validation = _mask(table, learnt[len(learnt) - int(self.share * len(learnt)) :])
+        return [_fold(table, f"session-{self.session}", is_validation, is_test)]
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """A part of the corpus tests, a part validates, the rest trains (Guizzo et al. 2023: about 70/20/10).
+
+    Attributes:
+        unit: what is dealt out: single utterances (speakers are then in all parts), whole speakers, or whole sessions.
+        validation: share of the units that validates.
+        test: share of the units that tests; of speakers and sessions at least one each validates and tests.
+        in_turn: False gives one fold: utterances are drawn by `seed`, speakers and sessions taken in order (the last
+            ones test, as the authors' code does). True, the honest twin, gives as many folds as it takes for every
+            speaker or session to be tested once.
+        seed: of the draw.
+    """
+
+    unit: Literal["utterance", "speaker", "session"] = "utterance"
+    validation: float = 0.2
+    test: float = 0.1
+    in_turn: bool = False
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name in lists and reports."""
+        shares = f"{100 * (1 - self.validation - self.test):.0f}/{100 * self.validation:.0f}/{100 * self.test:.0f}"
+        return f"{shares} by {self.unit}{', all in turn' if self.in_turn else ''}"
+
+    def count(self, corpus: Corpus) -> int:
+        """Folds on a complete corpus, without reading it."""
+        units = {"utterance": corpus.utterances, "speaker": corpus.speakers, "session": corpus.sessions}[self.unit]
+        return -(-units // self._sizes(units)[1]) if self.in_turn else 1
+
+    def __call__(self, table: pd.DataFrame) -> list[Fold]:
+        """One fold, or as many as it takes."""
+        import numpy as np
+
+        units = _sessions(table, 3) if self.unit == "session" else _values(table, self.unit)
+        if len(units) < 3:
+            raise UserError(f"Training, validation and test part need 3 {self.unit}s; here are {len(units)}.")
+        if self.unit == "utterance":
+            units = [str(unit) for unit in np.random.default_rng(self.seed).permutation(units)]
+        validating, testing = self._sizes(len(units))
+        folds = []
+        for number in range(-(-len(units) // testing) if self.in_turn else 1):
+            # The last units test, those before them validate; in turn, the circle is moved on by what was tested.
+            end = len(units) - number * testing
+            tested = units[max(0, end - testing) : end]
+            others = units[end:] + units[: max(0, end - testing)]
+            name = f"fold-{number + 1:02d}"
+            is_test, is_validation = (
+                table[self.unit].isin(chosen) for chosen in (tested, others[len(others) - validating :])
+            )
+            folds.append(_fold(table, name, is_validation, is_test))
+        return folds
+
+    def _sizes(self, units: int) -> tuple[int, int]:
+        """How many units validate and test: 24 speakers are cut 17/5/2, 5 sessions 3/1/1."""
+        return max(1, round(self.validation * units)), max(1, round(self.test * units))
+
+
+def _sessions(table: pd.DataFrame, least: int) -> list[str]:
+    """The sessions of a table, of which there must be at least some."""
+    if table["session"].isna().any():
+        raise UserError("This protocol needs a corpus with sessions; this one has none.")
+    sessions = _values(table, "session")
+    if len(sessions) < least:
+        raise UserError(f"This protocol needs {least} sessions; here are {len(sessions)}.")
+    return sessions
 
 
 def _values(table: pd.DataFrame, column: str) -> list[str]:
@@ -196,83 +314,3 @@ def _fold(table: pd.DataFrame, name: str, is_validation: pd.Series, is_test: pd.
         tuple(ids[is_validation]),
         tuple(ids[is_test]),
     )
-
-
-AUDITED = ("speaker", "dialogue", "script", "text")
-"""Columns whose values may not be shared unnoticed."""
-
-
-def audit(table: pd.DataFrame, fold: Fold) -> dict[str, int]:
-    """What the test part of a fold shares with the parts a model learns from.
-
-    Args:
-        table: the subset's utterance table.
-        fold: one of its folds.
-
-    Returns:
-        Counts by what is shared, only those above zero: "utterance", the columns of `AUDITED`, each between training
-        and test ("speaker") and between validation and test ("speaker (validation)"), and "audio": test
-        utterances whose audio, under whatever name, is or overlaps training or validation audio.
-    """
-    part = table.set_index("utterance")
-    test = part.loc[list(fold.test)]
-    shared: dict[str, int] = {}
-
-    def note(name: str, count: int) -> None:
-        if count:
-            shared[name] = count
-
-    note("utterance", len(set(fold.test) & (set(fold.train) | set(fold.validation))))
-    for suffix, ids in (("", fold.train), (" (validation)", fold.validation)):
-        other = part.loc[list(ids)]
-        for column in AUDITED:
-            values = set(test[column].dropna()) & set(other[column].dropna())
-            note(column + suffix, len(values))
-    note("audio", _same_audio(part, fold))
-    return shared
-
-
-def _same_audio(part: pd.DataFrame, fold: Fold) -> int:
-    """Test utterances whose audio is also training or validation audio.
-
-    Two utterances share audio if their files are the same, or equal byte for byte, and their spans overlap: segments of
-    one recording side by side share nothing, chunks that overlap do. Only files of equal size can be equal, so that
-    only those are hashed.
-    """
-    learnt: dict[str, list[tuple[float, float]]] = {}
-    for path, start, end in _spans(part.loc[[*fold.train, *fold.validation]]):
-        learnt.setdefault(path, []).append((start, end))
-    by_size: dict[int, list[str]] = {}
-    for path in learnt:
-        by_size.setdefault(_size(path), []).append(path)
-    hashes: dict[str, bytes] = {}
-
-    def content(path: str) -> bytes:
-        if path not in hashes:
-            hashes[path] = _hash(path)
-        return hashes[path]
-
-    def is_learnt(path: str, start: float, end: float) -> bool:
-        size = _size(path)
-        candidates = by_size.get(size, []) if size >= 0 else []  # absent files are equal to nothing
-        equal = [other for other in candidates if other != path and content(other) == content(path)]
-        return any(start < last and first < end for file in (path, *equal) for first, last in learnt.get(file, ()))
-
-    return sum(is_learnt(*span) for span in _spans(part.loc[list(fold.test)]))
-
-
-def _spans(part: pd.DataFrame) -> Iterator[tuple[str, float, float]]:
-    """Path, start and end of utterances; the whole file is from 0 to infinity."""
-    starts, ends = part["start"].fillna(0.0), part["end"].fillna(float("inf"))
-    return zip(part["path"], starts, ends, strict=True)
-
-
-def _size(path: str) -> int:
-    file = Path(path)
-    return file.stat().st_size if file.exists() else -1
-
-
-def _hash(path: str) -> bytes:
-    import hashlib
-
-    return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest()

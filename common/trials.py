@@ -198,7 +198,7 @@ def perform(
         trial: what to do.
         data: all utterances of the run, with features and labels.
         results: results folder.
-        audit: what the fold's parts share (see `common.splits.audit`).
+        audit: what the fold's parts share (see `common.audit.audit`).
         keep_model: also keep the fitted model, for `ser predict`.
         on_epoch: progress.
     """

@@ -3,9 +3,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from common.audit import audit
 from common.corpus import build_table
 from common.errors import UserError
-from common.splits import Fold, LeaveOneSessionOut, LeaveOneSpeakerOut, StratifiedKFold, audit
+from common.splits import FixedTestSession, Fold, HoldOut, LeaveOneSessionOut, LeaveOneSpeakerOut, StratifiedKFold
 
 
 def corpus(speakers=6, each=(7, 10, 13), sessions=True):
@@ -36,7 +37,7 @@ PROTOCOLS = {
     "k-fold": StratifiedKFold(5),
     "k-fold, none": StratifiedKFold(7, share=0.0),
     "session, emotion": LeaveOneSessionOut(),
-    "session, speaker": LeaveOneSessionOut("speaker"),
+    "session, speaker": LeaveOneSessionOut("half-speaker"),
 }
 every_protocol = pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 
@@ -146,7 +147,7 @@ def test_halves_of_a_session_are_equal_within_one_of_each_emotion(seed):
 
 def test_halves_by_speaker():
     table = corpus()
-    for fold in LeaveOneSessionOut("speaker")(table):
+    for fold in LeaveOneSessionOut("half-speaker")(table):
         (validating,) = set(column(table, "speaker", fold.validation))
         (tested,) = set(column(table, "speaker", fold.test))
         assert validating < tested
@@ -159,7 +160,7 @@ def test_halves_by_speaker():
         (LeaveOneSpeakerOut("none"), 1, "needs 2 speakers; here are 1"),
         (LeaveOneSpeakerOut("stratified"), 1, "needs 2 speakers; here are 1"),
         (LeaveOneSessionOut(), 2, "needs 2 sessions; here are 1"),
-        (LeaveOneSessionOut("speaker"), 3, "session 2 has 1"),
+        (LeaveOneSessionOut("half-speaker"), 3, "session 2 has 1"),
         (StratifiedKFold(50), 6, "the rarest has 42"),
     ],
 )
@@ -176,6 +177,105 @@ def test_two_speakers_are_enough_without_a_validation_speaker(validation):
 def test_no_sessions():
     with pytest.raises(UserError, match="this one has none"):
         LeaveOneSessionOut()(corpus(sessions=False))
+
+
+def test_a_whole_session_validates_or_nothing_does():
+    table = corpus()
+    for fold, tested, validating in zip(LeaveOneSessionOut("session")(table), "123", "231", strict=True):
+        assert set(column(table, "session", fold.test)) == {tested} and len(fold.test) == 60
+        assert set(column(table, "session", fold.validation)) == {validating} and len(fold.validation) == 60
+    for fold in LeaveOneSessionOut("none")(table):
+        assert (len(fold.train), len(fold.validation), len(fold.test)) == (120, 0, 60)
+    with pytest.raises(UserError, match="needs 3 sessions; here are 2"):
+        LeaveOneSessionOut("session")(corpus(4))
+
+
+def test_folds_stratified_by_speaker_train_on_eight_of_ten():
+    table = corpus()
+    folds = StratifiedKFold(10, by="speaker", validation="fold")(table)
+    assert [(len(fold.train), len(fold.validation), len(fold.test)) for fold in folds] == [(144, 18, 18)] * 10
+    for fold, following in zip(folds, folds[1:] + folds[:1], strict=True):
+        assert set(fold.validation) == set(following.test)
+        # 30 utterances of each speaker in ten folds: three each.
+        assert set(column(table, "speaker", fold.test).value_counts()) == {3}
+
+
+def test_a_fixed_test_session_validates_on_the_tail_of_the_rest():
+    table = corpus(each=(7, 10, 14))  # 31 utterances of each of 6 speakers
+    (fold,) = FixedTestSession("3")(table)
+    assert len(fold.test) == 62 and set(column(table, "session", fold.test)) == {"3"}
+    # 20 % of 124 are 24.8: 24, the last ones by path, all of the last training speaker.
+    rest = [u for u, s in zip(table["utterance"], table["session"], strict=True) if s != "3"]
+    assert fold.validation == tuple(rest[-24:])
+    assert set(column(table, "speaker", fold.validation)) == {"03"}
+    assert audit_names(table, fold) == set()
+    (honest,) = FixedTestSession("3", "session")(table)
+    assert set(column(table, "session", honest.validation)) == {"2"} and len(honest.train) == 62
+    with pytest.raises(UserError, match="no session 5 to test on; there are 1, 2, 3"):
+        FixedTestSession()(table)
+
+
+def audit_names(table, fold):
+    return {name.split()[0] for name in audit(table, fold)}
+
+
+def test_the_fixed_split_has_the_papers_sizes():
+    """IEMOCAP: 7869 utterances of Sessions 1 to 4, of which 1573 validate, and 2170 of Session 5."""
+    rows = [
+        {"utterance": f"{s}-{k:04d}", "path": f"/n/{s}-{k:04d}.wav", "speaker": s, "session": s, "duration": 1.0}
+        for s, count in zip("12345", (1819, 1811, 2136, 2103, 2170), strict=True)
+        for k in range(count)
+    ]
+    (fold,) = FixedTestSession()(build_table(rows, "test"))
+    assert (len(fold.train), len(fold.validation), len(fold.test)) == (7869 - 1573, 1573, 2170)
+    assert {utterance[0] for utterance in fold.validation} == {"4"}
+
+
+@pytest.mark.parametrize(("units", "cut"), [(4, (2, 1, 1)), (5, (3, 1, 1)), (24, (17, 5, 2)), (25, (18, 5, 2))])
+def test_speakers_are_cut_as_the_authors_code_cuts_them(units, cut):
+    table = corpus(units, each=(1, 1, 1))
+    (fold,) = HoldOut("speaker")(table)
+    parts = [sorted(set(column(table, "speaker", part))) for part in (fold.train, fold.validation, fold.test)]
+    assert tuple(len(part) for part in parts) == cut
+    assert parts[0] + parts[1] + parts[2] == sorted(table["speaker"].unique())
+
+
+def test_sessions_are_cut_three_one_one():
+    table = corpus(10, each=(2, 2, 2))
+    (fold,) = HoldOut("session")(table)
+    sessions = [sorted(set(column(table, "session", part))) for part in (fold.train, fold.validation, fold.test)]
+    assert sessions == [["1", "2", "3"], ["4"], ["5"]]
+
+
+def test_utterances_are_drawn_by_seed_and_share_speakers():
+    table = corpus()
+    (fold,) = HoldOut()(table)
+    assert (len(fold.train), len(fold.validation), len(fold.test)) == (126, 36, 18)
+    assert HoldOut()(table) == [fold] and HoldOut(seed=1)(table) != [fold]
+    assert audit_names(table, fold) == {"speaker"}
+
+
+@pytest.mark.parametrize("unit", ["speaker", "session"])
+def test_in_turn_every_utterance_is_tested_once_and_nothing_is_shared(unit):
+    table = corpus(14, each=(2, 2, 2))
+    folds = HoldOut(unit, in_turn=True)(table)
+    assert len(folds) == {"speaker": 14, "session": 7}[unit]
+    assert Counter(u for fold in folds for u in fold.test) == Counter(table["utterance"])
+    for fold in folds:
+        assert Counter(fold.train + fold.validation + fold.test) == Counter(table["utterance"])
+        parts = [set(column(table, unit, part)) for part in (fold.train, fold.validation, fold.test)]
+        assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+        assert all(parts)
+
+
+def test_counts_of_folds_need_no_corpus_on_disk():
+    import data_prep
+
+    iemocap, ravdess = data_prep.corpus("iemocap"), data_prep.corpus("ravdess")
+    assert LeaveOneSpeakerOut().count(iemocap) == 10 and LeaveOneSessionOut("none").count(iemocap) == 5
+    assert FixedTestSession().count(iemocap) == 1 and StratifiedKFold(10).count(iemocap) == 10
+    assert HoldOut("speaker").count(ravdess) == 1
+    assert HoldOut("speaker", in_turn=True).count(ravdess) == 12  # 24 actors, two a fold
 
 
 # --- audit ---------------------------------------------------------------------------------------------------------
@@ -276,7 +376,7 @@ def test_the_audit_of_the_protocols(protocol):
             assert shared == {}
         elif isinstance(protocol, StratifiedKFold):
             assert shared["speaker"] >= 5
-        elif protocol.halves == "emotion":
+        elif protocol.validation == "half":
             assert shared == {"speaker (validation)": 2}
         else:
             assert shared == {}
