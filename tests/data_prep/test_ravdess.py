@@ -1,8 +1,9 @@
 import corpora
 import pytest
 
+from common.audit import audit
 from common.errors import UserError
-from common.splits import Fold, audit
+from common.splits import Fold
 from data_prep import load, ravdess
 
 
