@@ -175,11 +175,15 @@ def target(experiment: Experiment, corpus: str | None):
     """Corpus and subset an experiment runs on: its own, or another corpus' subset of the same name, or its default one.
 
     Raises:
-        UserError: no such corpus.
+        UserError: no such corpus, or one without emotions for an experiment that learns them.
     """
     spec = data_prep.corpus(corpus or experiment.corpus)
     names = [subset.name for subset in spec.subsets]
-    return spec, experiment.subset if experiment.subset in names else spec.default_subset
+    subset = experiment.subset if experiment.subset in names else spec.default_subset
+    own = data_prep.corpus(experiment.corpus).subset(experiment.subset)
+    if own.classes and not spec.subset(subset).classes:
+        raise UserError(f"{experiment.id} learns emotions, and {spec.name}/{subset} has no emotion labels.")
+    return spec, subset
 
 
 def chosen_folds(names: Sequence[str], choice: str | None) -> tuple[str, ...]:

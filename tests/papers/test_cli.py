@@ -114,6 +114,7 @@ def test_a_corpus_of_which_one_part_is_here(capsys, tmp_path):
         (["reproduce", "mtap", "--table", "1", "--root", "."], ["emodb and savee", "--corpus"]),
         (["run", "mtap/table1/emodb/apfl"], ["EMODB", "is not here", "--root"]),
         (["run", "mtap/table1/emodb/apfl", "--root", "nowhere"], ["nowhere", "does not exist"]),
+        (["run", "mtap/table1/emodb/apfl", "--corpus", "librispeech"], ["learns emotions", "no emotion labels"]),
         (["report"], ["no results folder results"]),
         (["predict", "x.wav"], ["no kept model"]),
         (["run", "mtap/table3/iemocap/apfl", "--corpus", "demo", "--folds", "9"], ["the protocol has 5 folds"]),
