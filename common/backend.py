@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -41,3 +42,5 @@ def _start() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices("GPU")
+        # Every trial has a model of its own and so traces its functions anew; TensorFlow warns of each after a few.
+        logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
