@@ -28,6 +28,10 @@ class Observer(Protocol):
         """Another process holds the trial; it is waited for at the end."""
 
 
+class Paused(Exception):
+    """Trials are left, and the process should be replaced before they run (see `execute`)."""
+
+
 @dataclass
 class Outcome:
     """How many trials were done now, and how many were there already (or were done by another process)."""
@@ -37,7 +41,13 @@ class Outcome:
 
 
 def execute(
-    run: Run, load_data: Callable[[], Part], results: Path, observer: Observer, *, keep_models: bool = False
+    run: Run,
+    load_data: Callable[[], Part],
+    results: Path,
+    observer: Observer,
+    *,
+    keep_models: bool = False,
+    pause: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Performs every trial of a run that is not done yet.
 
@@ -47,6 +57,10 @@ def execute(
         results: results folder.
         observer: is told of the progress.
         keep_models: keep the fitted models.
+        pause: asked after each trial; True if this process had better end before the next one.
+
+    Raises:
+        Paused: `pause` said so; what was finished is kept.
     """
     from filelock import Timeout
 
@@ -83,6 +97,8 @@ def execute(
             attempt(trial, 0)
         except Timeout:
             elsewhere.append(trial)
+        if outcome.done and pause():
+            raise Paused
     for trial in elsewhere:
         observer.trial_elsewhere(trial)
         # The other process finishes it, or dies and leaves it to us.

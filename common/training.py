@@ -32,6 +32,11 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
+def forget_models() -> None:
+    """Frees what Keras and its backend keep of earlier models, so that hundreds of trials fit into one process."""
+    keras.utils.clear_session(free_memory=True)
+
+
 class BestEpoch(keras.callbacks.Callback):
     """Keeps the weights of the epoch with the best score and stops when none has been better for a while.
 

@@ -202,10 +202,11 @@ def perform(
         keep_model: also keep the fitted model, for `ser predict`.
         on_epoch: progress.
     """
-    from common.training import seed_everything
+    from common.training import forget_models, seed_everything
 
     run = trial.run
     started = time.perf_counter()
+    forget_models()
     present = set(data.table["utterance"])
     fold = {
         part: tuple(utterance for utterance in getattr(trial.fold, part) if utterance in present)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import data_prep
+from common.backend import machine_bytes, resident_bytes
 from common.errors import CorpusAbsent, UserError, unknown
+from common.executor import Paused
 from common.experiments import Experiment, Paper, Part, override
 from papers.options import Options, add_run_options, options_from
 
@@ -23,6 +25,10 @@ class Data:
 
     loaded: data_prep.Loaded
     fingerprint: str
+
+
+MEMORY_SHARE = 0.25
+"""Of the machine's memory: what finished trials may leave behind before the command goes on in a fresh process."""
 
 
 class Session:
@@ -38,6 +44,7 @@ class Session:
         self.observer = observer
         self._data: dict[tuple[str, str], Data] = {}
         self._resolved: dict[Any, tuple[Any, list[str]]] = {}
+        self._memory_after_first_trial = 0
 
     def prepare(self, paper: Paper, experiment: Experiment):
         """The experiment as it will really run.
@@ -108,10 +115,27 @@ class Session:
         from common.executor import execute
 
         options = self.options
-        outcome = execute(run, lambda: self._part(run), options.results, self.observer, keep_models=options.keep_models)
+        outcome = execute(
+            run,
+            lambda: self._part(run),
+            options.results,
+            self.observer,
+            keep_models=options.keep_models,
+            pause=self._memory_is_full,
+        )
         if options.yardstick and run.subset.classes:
             self._yardstick(run)
         return outcome
+
+    def _memory_is_full(self) -> bool:
+        """True once trials have left behind `MEMORY_SHARE` of the machine's memory.
+
+        TensorFlow keeps some of every traced training step (16 MB for the small network with Adam, far more for a deep
+        one), and nothing in this process gets it back.
+        """
+        now = resident_bytes()
+        self._memory_after_first_trial = self._memory_after_first_trial or now
+        return now - self._memory_after_first_trial > MEMORY_SHARE * machine_bytes()
 
     def _features(self, run, extractor):
         from common.features.store import FeatureStore
@@ -252,6 +276,10 @@ def guarded(command: Callable[[], int]) -> int:
     signal.signal(signal.SIGTERM, stop)
     try:
         return command()
+    except Paused:
+        print("Going on in a fresh process: finished trials have filled the memory.", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except UserError as error:
         print(f"ser: {error}", file=sys.stderr)
         return 2

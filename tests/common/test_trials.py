@@ -241,3 +241,12 @@ def test_a_loss_that_is_not_finite_costs_no_trial_but_predictions_that_are_not_d
     with pytest.raises(UserError, match=r"speaker-A--1.*not finite"):
         execute(tmp_path / "two", toy.run(repeats=1, folds=1))
     assert trial_folders(tmp_path / "two") == []
+
+
+def test_a_paused_run_keeps_what_it_finished_and_goes_on(tmp_path):
+    observer = toy.Quiet()
+    with pytest.raises(executor.Paused):
+        execute(tmp_path, observer=observer, pause=lambda: len(observer.finished) == 3)
+    assert len(trial_folders(tmp_path)) == 3
+    outcome, _ = execute(tmp_path)
+    assert (outcome.done, outcome.found) == (5, 3)
