@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError
+from common.errors import UserError, WrongFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,7 +172,7 @@ def _sessions(root: Path, corpus_name: str) -> list[Path]:
             return found
     names = sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    raise UserError(
+    raise WrongFolder(
         f"{root} is not {corpus_name}: expected the folders Session1 to Session5 (or IEMOCAP_full_release with them), "
         f"but found {listed or 'nothing'}."
     )

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError
+from common.errors import UserError, WrongFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ def _release(root: Path) -> Path:
             return folder
     names = sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    raise UserError(
+    raise WrongFolder(
         f"{root} is not LibriSpeech: expected at least one of the folders {', '.join(PARTS)}, there or in LibriSpeech, "
         f"but found {listed or 'nothing'}."
     )

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError
+from common.errors import UserError, WrongFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,10 +158,10 @@ def _sessions(root: Path) -> dict[str, Path]:
     raise _not_this_corpus(root)
 
 
-def _not_this_corpus(root: Path) -> UserError:
+def _not_this_corpus(root: Path) -> WrongFolder:
     names = sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return UserError(
+    return WrongFolder(
         f"{root} is not MSP-IMPROV: expected {LABEL_FILES[0]} (or {LABEL_FILES[1]}) and the folders session1 to "
         f"session6, there or in Audio, but found {listed or 'nothing'}."
     )
