@@ -105,6 +105,7 @@ class Check:
         utterances: in the folder and in the release.
         speakers: likewise.
         sessions: likewise; None for a corpus without sessions.
+        texts: utterances with a transcript; nobody states how many there should be, so this is no difference.
         subsets: each subset by its name.
         bad_audio: files that are unreadable, cut short, empty, silent, or hold samples that are not finite.
         unused_files: audio files that belong to no utterance, relative to the folder. Releases have some (IEMOCAP's
@@ -122,6 +123,7 @@ class Check:
     utterances: Count | None = None
     speakers: Count | None = None
     sessions: Count | None = None
+    texts: int = 0
     subsets: dict[str, Part] = dataclasses.field(default_factory=dict)
     bad_audio: list[BadAudio] = dataclasses.field(default_factory=list)
     unused_files: list[str] = dataclasses.field(default_factory=list)
@@ -186,6 +188,7 @@ def check(
         utterances=Count(len(table), spec.utterances),
         speakers=Count(int(table["speaker"].nunique()), spec.speakers),
         sessions=Count(int(table["session"].nunique()), spec.sessions) if spec.sessions else None,
+        texts=int(table["text"].notna().sum()),
         subsets=count_subsets(table, spec),
         bad_audio=bad,
         unused_files=_unused(table, folder),

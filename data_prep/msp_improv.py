@@ -196,7 +196,7 @@ def _texts(root: Path) -> dict[str, str]:
             for name in names:
                 if name.startswith(".") or not name.lower().endswith(".txt"):
                     continue
-                with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+                with open(os.path.join(folder, name), encoding="utf-8-sig", errors="replace") as file:
                     if text := " ".join(file.read().split()):
                         texts[name[:-4]] = text
     return texts
@@ -209,7 +209,7 @@ def _labels(path: Path) -> Iterator[tuple[int, dict]]:
     in the first line are what counts. Raters' lines hold free text and are passed over: should a damaged line of an
     utterance be taken for one of them, its audio file is left without a label, which is an error.
     """
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             if line.lstrip("\ufeff \t").startswith(("UTD-", "MSP-")):
                 yield number, _row(line.strip("\ufeff \t\r\n"), path, number)

@@ -23,9 +23,9 @@ def run(name: str, root: Path, *, quick: bool, as_json: bool) -> int:
     """Checks a folder and prints what was found.
 
     With `as_json` standard output gets one JSON object: the fields of `data_prep.check.Check` under their names
-    (`corpus`, `root`, `quick`, `refusal`, `utterances`, `speakers`, `sessions`, `subsets`, `bad_audio`, `unused_files`,
-    `durations`, `sample_rates`, `channels`, `notes`; counts are {"found", "expected"}), and `differences`, a list of
-    sentences, empty if all is as stated.
+    (`corpus`, `root`, `quick`, `refusal`, `utterances`, `speakers`, `sessions`, `texts`, `subsets`, `bad_audio`,
+    `unused_files`, `durations`, `sample_rates`, `channels`, `notes`; counts are {"found", "expected"}), and `differences`,
+    a list of sentences, empty if all is as stated.
 
     Returns:
         0 if all is as stated, 1 if something differs.
@@ -59,7 +59,15 @@ def show(result: Check) -> None:
         line(f"The reader refuses this folder: {result.refusal}")
         return
     counts = [(name, getattr(result, name)) for name in ("utterances", "speakers", "sessions")]
-    line(", ".join(f"{_of(count.found, count.expected)} {name}" for name, count in counts if count is not None))
+    found = ", ".join(f"{_of(count.found, count.expected)} {name}" for name, count in counts if count is not None)
+    texts = (
+        "all"
+        if result.texts == result.utterances.found
+        else f"{result.texts} of the utterances"
+        if result.texts
+        else "none"
+    )
+    line(f"{found}; {texts} with a transcript")
     table = Table(header_style="bold")
     for name in ("Subset", "Found", "Expected", "Classes"):
         table.add_column(name, justify="right" if name in ("Found", "Expected") else "left")

@@ -141,6 +141,7 @@ def test_notes_sessions_and_parts_that_are_not_there(tmp_path):
     assert result.subsets["test-clean"].difference == "no utterance instead of 2620"
     corpora.iemocap(tmp_path / "b")
     assert check("iemocap", tmp_path / "b").sessions == Count(2, 5)
+    assert check("iemocap", tmp_path / "b").texts == 12  # of 13
 
 
 @pytest.mark.parametrize("gone", ["sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
@@ -180,7 +181,7 @@ def test_progress_counts_every_file(tmp_path):
 def test_json_keys(whole):
     record = json.loads(json.dumps(check("emodb", whole).as_dict(), allow_nan=False))
     assert list(record) == [
-        "corpus", "root", "quick", "refusal", "utterances", "speakers", "sessions", "subsets", "bad_audio",
+        "corpus", "root", "quick", "refusal", "utterances", "speakers", "sessions", "texts", "subsets", "bad_audio",
         "unused_files", "durations", "sample_rates", "channels", "notes", "differences",
     ]  # fmt: skip
     assert record["subsets"]["7class"]["classes"]["sad"] == {"found": 62, "expected": 62}

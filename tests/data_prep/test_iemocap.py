@@ -156,6 +156,14 @@ def test_an_unknown_label_names_file_line_and_the_known(root):
     assert str(caught.value) == f"{place} unknown label 'joy'; known are {known}."
 
 
+@pytest.mark.parametrize("values", ["0.4000, 2.5000, 2.5000", "2.5000, 25.0000, 2.5000", "2.5000, 2.5000, 6.0000"])
+def test_a_value_off_the_scale_names_file_and_line(root, values):
+    place = add_line(root, f"[1.0000 - 2.0000]\tSes01F_impro01_F000\tneu\t[{values}]")
+    with pytest.raises(UserError, match="IEMOCAP's scale is 1 to 5") as caught:
+        iemocap.read(root)
+    assert str(caught.value).startswith(place)
+
+
 def test_lines_that_end_as_on_windows(root):
     path = root / "Session1" / "dialog" / "EmoEvaluation" / "Ses01F_impro01.txt"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
