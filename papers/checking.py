@@ -24,8 +24,8 @@ def run(name: str, root: Path, *, quick: bool, as_json: bool) -> int:
 
     With `as_json` standard output gets one JSON object: the fields of `data_prep.check.Check` under their names
     (`corpus`, `root`, `quick`, `refusal`, `utterances`, `speakers`, `sessions`, `texts`, `subsets`, `bad_audio`,
-    `unused_files`, `durations`, `sample_rates`, `channels`, `notes`; counts are {"found", "expected"}), and `differences`,
-    a list of sentences, empty if all is as stated.
+    `unused_files`, `durations`, `sample_rates`, `channels`, `notes`; counts are {"found", "expected"}), and
+    `differences`, a list of sentences, empty if all is as stated.
 
     Returns:
         0 if all is as stated, 1 if something differs.
