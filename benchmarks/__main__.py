@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.measure import machine
 
-NAMES = ("start", "spectrograms", "harness")
+NAMES = ("start", "corpora", "spectrograms", "harness")
 
 
 def main() -> int:

@@ -143,7 +143,8 @@ def build_table(rows: Iterable[Mapping], corpus: str) -> pd.DataFrame:
         The table, sorted by path and utterance, with the columns and types of `COLUMNS`.
 
     Raises:
-        UserError: a column, label or gender outside the vocabulary, or an utterance that occurs twice.
+        UserError: a column, label or gender outside the vocabulary, an utterance that occurs twice, or a path that is
+            not UTF-8.
     """
     import pandas as pd
 
@@ -151,6 +152,13 @@ def build_table(rows: Iterable[Mapping], corpus: str) -> pd.DataFrame:
     strange = sorted({key for row in rows for key in row} - set(COLUMNS))
     if strange:
         raise UserError(f"The reader of {corpus} gave unknown columns: {', '.join(strange)}.")
+    for row in rows:
+        try:
+            row["path"].encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{corpus}: the file name {row['path']} is not UTF-8; rename the file or its folder."
+            ) from None
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     for column, kind in COLUMNS.items():
         table[column] = table[column].astype("float64" if kind == "float64" else "str")

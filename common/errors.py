@@ -7,11 +7,22 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend; the command line prints it without a traceback and exits with 2."""
+    """Something the user can mend; the command line prints it without a traceback and exits with 2.
+
+    Messages quote names and lines of files that may hold anything: what is not printable (control characters, bytes of
+    a name that is not UTF-8) is shown as an escape.
+    """
+
+    def __init__(self, message: str):
+        super().__init__("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message))
 
 
 class CorpusAbsent(UserError):
     """No folder of that corpus was given or found; a report shows such cells as "corpus absent"."""
+
+
+class WrongFolder(UserError):
+    """The folder is there but is not that corpus; its message says what was expected and what was found."""
 
 
 class AudioError(UserError):

@@ -81,11 +81,15 @@ def read(name: str, root: str | Path | None = None) -> pd.DataFrame:
 
     Raises:
         CorpusAbsent: no such folder.
-        UserError: the folder is not that corpus, or holds an unknown label.
+        UserError: the folder is not that corpus, holds an unknown label, or cannot be read.
     """
     spec = corpus(name)
     module, function = spec.reader.split(":")
-    return getattr(importlib.import_module(module), function)(find_root(name, root))
+    folder = find_root(name, root)
+    try:
+        return getattr(importlib.import_module(module), function)(folder)
+    except OSError as error:
+        raise UserError(f"{name}: {error.filename or folder} cannot be read ({error.strerror or error}).") from error
 
 
 def load(name: str, subset: str, root: str | Path | None = None, *, partial: bool = False) -> Loaded:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError
+from common.errors import UserError, WrongFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def read(root: str | Path) -> pd.DataFrame:
     files = _wav_files(root / "wav") or _wav_files(root)
     if not any(_NAME.fullmatch(path.stem) for path in files):
         found = f"{len(files)} wav files such as {files[0].name}" if files else _names(root)
-        raise UserError(
+        raise WrongFolder(
             f"{root} is not EMODB: expected files such as 03a01Fa.wav there or in its folder wav, but found {found}."
         )
     return build_table([_row(path) for path in files], "emodb")

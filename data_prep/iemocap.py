@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError
+from common.errors import UserError, WrongFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,7 +172,7 @@ def _sessions(root: Path, corpus_name: str) -> list[Path]:
             return found
     names = sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    raise UserError(
+    raise WrongFolder(
         f"{root} is not {corpus_name}: expected the folders Session1 to Session5 (or IEMOCAP_full_release with them), "
         f"but found {listed or 'nothing'}."
     )
@@ -213,7 +213,7 @@ def _text_files(folder: Path) -> Iterator[Path]:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
 
 
 def _labels(folder: Path) -> Iterator[dict]:
@@ -234,6 +234,12 @@ def _row(line: str, path: Path, number: int) -> dict:
         )
     if match["label"] not in EMOTION:
         raise UserError(f"{path}, line {number}: unknown label '{match['label']}'; known are {', '.join(EMOTION)}.")
+    values = {key: float(match[key]) for key in ("valence", "arousal", "dominance")}
+    for key, value in values.items():
+        if not 0.5 <= value <= 5.5:
+            raise UserError(
+                f"{path}, line {number}: {key} is {value}; IEMOCAP's scale is 1 to 5, a few lie at 0.5 or 5.5."
+            )
     part = f"_{name['part']}" if name["part"] else ""
     return {
         "utterance": match["utterance"],
@@ -243,9 +249,7 @@ def _row(line: str, path: Path, number: int) -> dict:
         "dialogue": name["dialogue"],
         "script": f"script{name['scene']}{part}" if name["kind"] == "script" else None,
         "emotion": EMOTION[match["label"]],
-        "valence": float(match["valence"]),
-        "arousal": float(match["arousal"]),
-        "dominance": float(match["dominance"]),
+        **values,
     }
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError
+from common.errors import UserError, WrongFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ def _release(root: Path) -> Path:
             return folder
     names = sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    raise UserError(
+    raise WrongFolder(
         f"{root} is not LibriSpeech: expected at least one of the folders {', '.join(PARTS)}, there or in LibriSpeech, "
         f"but found {listed or 'nothing'}."
     )
@@ -130,7 +130,7 @@ def _listed(path: Path, fields: int, field: int) -> dict[str, str] | None:
     if not path.is_file():
         return None
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         if not line.strip() or line.startswith(";"):
             continue
         parts = [part.strip() for part in line.split("|", fields - 1)]
@@ -160,7 +160,7 @@ def _rows(folder: str, root: Path, genders: dict[str, str] | None, books: dict[s
     speaker = os.path.basename(upper)
     names = sorted(os.listdir(folder))
     # Archives packed on a Mac carry a "._NAME" of metadata beside every file.
-    files = [name for name in names if name.endswith(".flac") and not name.startswith(".")]
+    files = [name for name in names if name.lower().endswith(".flac") and not name.startswith(".")]
     if not files:
         return
     gender = None if genders is None else _GENDER.get(genders.get(speaker, ""))
@@ -191,7 +191,7 @@ def _texts(path: str) -> dict[str, str]:
     if not os.path.isfile(path):
         return {}
     texts = {}
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -250,7 +250,7 @@ def read_alignments(root: str | Path) -> dict[str, list[tuple[str, float, float]
                 continue
             files += 1
             path = os.path.join(folder, name)
-            with open(path, encoding="utf-8", errors="replace") as file:
+            with open(path, encoding="utf-8-sig", errors="replace") as file:
                 for number, line in enumerate(file, start=1):
                     if line.strip():
                         _add_words(found, line.strip(), f"{path}, line {number}")

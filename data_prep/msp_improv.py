@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError
+from common.errors import UserError, WrongFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,10 +158,10 @@ def _sessions(root: Path) -> dict[str, Path]:
     raise _not_this_corpus(root)
 
 
-def _not_this_corpus(root: Path) -> UserError:
+def _not_this_corpus(root: Path) -> WrongFolder:
     names = sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return UserError(
+    return WrongFolder(
         f"{root} is not MSP-IMPROV: expected {LABEL_FILES[0]} (or {LABEL_FILES[1]}) and the folders session1 to "
         f"session6, there or in Audio, but found {listed or 'nothing'}."
     )
@@ -196,7 +196,7 @@ def _texts(root: Path) -> dict[str, str]:
             for name in names:
                 if name.startswith(".") or not name.lower().endswith(".txt"):
                     continue
-                with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+                with open(os.path.join(folder, name), encoding="utf-8-sig", errors="replace") as file:
                     if text := " ".join(file.read().split()):
                         texts[name[:-4]] = text
     return texts
@@ -209,7 +209,7 @@ def _labels(path: Path) -> Iterator[tuple[int, dict]]:
     in the first line are what counts. Raters' lines hold free text and are passed over: should a damaged line of an
     utterance be taken for one of them, its audio file is left without a label, which is an error.
     """
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             if line.lstrip("\ufeff \t").startswith(("UTD-", "MSP-")):
                 yield number, _row(line.strip("\ufeff \t\r\n"), path, number)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError
+from common.errors import UserError, WrongFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def read(root: str | Path) -> pd.DataFrame:
         rows = [row for path in files if (row := _row(path)) is not None]
     if not rows:
         found = f"{len(files)} wav files such as {files[0].relative_to(root)}" if files else "no wav file"
-        raise UserError(
+        raise WrongFolder(
             f"{root} is not RAVDESS with its speech: expected the folders Actor_01 to Actor_24 with files such as "
             f"03-01-06-01-02-01-12.wav, but found {found}."
         )

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError
+from common.errors import UserError, WrongFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def read(root: str | Path) -> pd.DataFrame:
     root = Path(root).absolute()
     files = _by_speaker(root / "AudioData") or _by_speaker(root) or _flat(root) or _flat(root / "ALL")
     if not any(_NAME.fullmatch(utterance) for utterance, _ in files):
-        raise UserError(
+        raise WrongFolder(
             f"{root} is not SAVEE: expected the folder AudioData with DC/a01.wav and so on, or files such as "
             f"DC_a01.wav, but found {_description(root)}."
         )

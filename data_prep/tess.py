@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError
+from common.errors import UserError, WrongFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ def read(root: str | Path) -> pd.DataFrame:
     names = (_NAME.fullmatch(path.stem) for path in files)
     if not any(name and name["speaker"] in SPEAKERS for name in names):
         found = f"{len(files)} wav files such as {files[0].relative_to(root)}" if files else "no wav file"
-        raise UserError(
+        raise WrongFolder(
             f"{root} is not TESS: expected the folders OAF_angry and so on with files such as OAF_back_angry.wav, "
             f"but found {found}."
         )

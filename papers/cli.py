@@ -53,6 +53,13 @@ def corpora(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def check_corpus(arguments: argparse.Namespace) -> int:
+    """`ser corpora check`: a folder held against its corpus; 1 if something differs."""
+    from papers import checking
+
+    return checking.run(arguments.name, arguments.root, quick=arguments.quick, as_json=arguments.json)
+
+
 def list_experiments(arguments: argparse.Namespace) -> int:
     """`ser list`: experiments with their cells and trials."""
     from papers import lists
@@ -173,6 +180,14 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--root", type=Path, help="folder to read and count")
     verb.set_defaults(command=corpora)
 
+    # One verb of two words, so that its arguments may stand in any order and `ser corpora NAME` stays.
+    verb = verbs.add_parser("corpora check", help="a folder held against its corpus: counts, files, all audio")
+    verb.add_argument("name", help="corpus")
+    verb.add_argument("root", type=Path, help="its folder")
+    verb.add_argument("--quick", action="store_true", help="only the headers of the audio files")
+    verb.add_argument("--json", action="store_true", help="everything as JSON on standard output")
+    verb.set_defaults(command=check_corpus)
+
     verb = verbs.add_parser("list", help="experiments, the cells they measure, and how many trials they take")
     verb.add_argument("paper", nargs="?", help="paper (default: all)")
     verb.add_argument("--table", help="only this table")
@@ -204,9 +219,16 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command; "corpora check" is one verb."""
+    if list(words[:2]) == ["corpora", "check"]:
+        words = ["corpora check", *words[2:]]
+    return parser().parse_args(words)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `ser`."""
-    arguments = parser().parse_args(argv)
+    arguments = parse(sys.argv[1:] if argv is None else argv)
     return runner.guarded(lambda: arguments.command(arguments))
 
 

@@ -8,16 +8,18 @@ from rich.console import Console
 from rich.table import Table
 
 import data_prep
-from common.corpus import Corpus, count_difference, select
-from common.errors import CorpusAbsent, UserError
+from common.corpus import Corpus
+from common.errors import CorpusAbsent
 from common.experiments import Paper
 from common.reported import read_cells
+from data_prep.check import count_subsets
 from papers.runner import target
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=120)
+def console() -> Console:
+    """Where results are printed; a file or a pipe gets lines of 120 characters."""
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=120)
 
 
 def show_corpora(corpora: list[Corpus]) -> None:
@@ -29,8 +31,12 @@ def show_corpora(corpora: list[Corpus]) -> None:
         table.add_row(
             corpus.name, corpus.title, str(corpus.utterances), str(corpus.speakers), corpus.licence, _found(corpus)
         )
-    _console().print(table)
-    _console().print("`ser corpora NAME` shows how to get a corpus and the layout it should have.", style="dim")
+    console().print(table)
+    console().print(
+        "`ser corpora NAME` shows how to get a corpus and the layout it should have; `ser corpora check NAME FOLDER` "
+        "holds a folder against it.",
+        style="dim",
+    )
 
 
 def _found(corpus: Corpus) -> str:
@@ -50,40 +56,35 @@ def show_corpus(corpus: Corpus, root: Path | None) -> None:
         CorpusAbsent: a folder was given that does not exist.
         UserError: the folder is not that corpus.
     """
-    console = _console()
-    console.print(f"[bold]{corpus.title}[/bold] ({corpus.name})")
+    out = console()
+    out.print(f"[bold]{corpus.title}[/bold] ({corpus.name})")
     for name, text in (("Language", corpus.language), ("Licence", corpus.licence), ("Access", corpus.access)):
-        console.print(f"{name}: {text}")
-    console.print(f"Layout: {corpus.layout}", markup=False)
-    console.print("Subsets:")
+        out.print(f"{name}: {text}")
+    out.print(f"Layout: {corpus.layout}", markup=False)
+    out.print("Subsets:")
     for subset in corpus.subsets:
         counts = ", ".join(f"{emotion} {count}" for emotion, count in subset.counts.items()) or "all labels"
-        console.print(f"  {corpus.name}/{subset.name}: {subset.expected} = {counts}", markup=False)
+        out.print(f"  {corpus.name}/{subset.name}: {subset.expected} = {counts}", markup=False)
     try:
         folder = data_prep.find_root(corpus.name, root)
     except CorpusAbsent as error:
         if root is not None:
             raise
-        console.print(f"Not here: {error}", markup=False)
+        out.print(f"Not here: {error}", markup=False)
         return
     table = data_prep.read(corpus.name, root)
-    console.print(
+    out.print(
         f"Read from {folder}: {len(table)} utterances of {table['speaker'].nunique()} speakers, "
         f"{table['duration'].sum() / 60:.1f} minutes",
         markup=False,
     )
     unreadable = table.loc[table["duration"].isna(), "path"]
     if len(unreadable):
-        console.print(f"  unreadable audio: {len(unreadable)} files, first {unreadable.iloc[0]}", markup=False)
+        out.print(f"  unreadable audio: {len(unreadable)} files, first {unreadable.iloc[0]}", markup=False)
     for note in table.attrs.get("notes", []):
-        console.print(f"  {note}", markup=False)
-    for subset in corpus.subsets:
-        try:
-            chosen, _ = select(table, corpus.name, subset, partial=True)
-            difference = count_difference(chosen, subset)
-        except UserError:  # a corpus whose parts are downloaded one by one
-            difference = f"no utterance instead of {subset.expected}"
-        console.print(f"  {corpus.name}/{subset.name}: {difference or 'as stated'}", markup=False)
+        out.print(f"  {note}", markup=False)
+    for name, part in count_subsets(table, corpus).items():
+        out.print(f"  {corpus.name}/{name}: {part.difference or 'as stated'}", markup=False)
 
 
 def show_experiments(paper: Paper, table: str | None) -> None:
@@ -108,9 +109,9 @@ def show_experiments(paper: Paper, table: str | None) -> None:
         trials = experiment.protocol.count(corpus) * experiment.repeats
         measured = sum(cell.experiment == experiment.id for cell in cells)
         shown.add_row(experiment.id, f"{corpus.name}/{subset}", experiment.protocol.name, str(trials), str(measured))
-    console = _console()
-    console.print(shown)
+    out = console()
+    out.print(shown)
     without = sum(not cell.experiment for cell in cells)
-    console.print(
+    out.print(
         f"{len(cells)} reported cells, {without} of them quoted from others or without an experiment yet.", style="dim"
     )

@@ -42,3 +42,8 @@ def test_what_a_user_can_mend_is_one_kind_of_error():
     assert issubclass(CorpusAbsent, UserError)
     assert issubclass(AudioError, UserError)
     assert not issubclass(UserError, ValueError)
+
+
+def test_what_is_not_printable_is_escaped():
+    # Messages quote damaged files: an escape sequence must not reach the terminal, half a character must not stop it.
+    assert str(UserError("x\x00\x1b[2J\udce4.wav: ä\n")) == "x\\x00\\x1b[2J\\udce4.wav: ä\\n"

@@ -28,6 +28,22 @@ TESS_EMOTIONS = {
 }  # fmt: skip
 TESS_WORDS = ["".join(letters) for letters in product("bdfgklmnpr", "aeiou", "dgkt")]
 SESSION_SIZES = {1: 1819, 2: 1811, 3: 2136, 4: 2103, 5: 2170}
+IEMOCAP_LABEL_FILES = {1: 28, 2: 30, 3: 32, 4: 30, 5: 31}
+IEMOCAP_FOUR = {1: (528, 557), 2: (481, 542), 3: (522, 629), 4: (528, 503), 5: (590, 651)}
+"""Utterances of the four classes, excited as happy, by the woman and by the man of each session."""
+IEMOCAP_CLASSES = [
+    ({("ang", "impro"): 289, ("ang", "script"): 814}, (229, 137, 240, 327, 170)),
+    ({("hap", "impro"): 284, ("exc", "impro"): 663, ("hap", "script"): 311, ("exc", "script"): 378},
+     (278, 327, 286, 303, 442)),
+    ({("neu", "impro"): 1099, ("neu", "script"): 609}, (384, 362, 320, 258, 384)),
+    ({("sad", "impro"): 608, ("sad", "script"): 476}, (194, 197, 305, 143, 245)),
+]  # fmt: skip
+"""For each of the four classes: utterances by label and kind of scene, and by session."""
+IEMOCAP_REST = {
+    ("fru", "impro"): 841, ("fru", "script"): 1008, ("xxx", "impro"): 1000, ("xxx", "script"): 1507,
+    ("sur", "impro"): 60, ("sur", "script"): 47, ("fea", "impro"): 20, ("fea", "script"): 20, ("dis", "impro"): 2,
+    ("oth", "script"): 3,
+}  # fmt: skip
 
 
 @functools.cache
@@ -152,25 +168,49 @@ def iemocap(root: Path, suffix: str = ".wav") -> Path:
 
 
 def iemocap_full(root: Path) -> Path:
-    """10,039 utterances with the counts per emotion, improvised or scripted, and per session of the release."""
-    improvised = {"ang": 289, "hap": 284, "exc": 663, "neu": 1099, "sad": 608, "xxx": 1000, "fru": 841}
-    scripted = {"ang": 814, "hap": 311, "exc": 378, "neu": 609, "sad": 476, "xxx": 1507, "fru": 1160}
-    queue = [(kind, label) for kind, counts in (("impro", improvised), ("script", scripted))
-             for label, count in counts.items() for _ in range(count)]  # fmt: skip
-    queue = [queue[index] for index in np.random.default_rng(0).permutation(len(queue))]
-    assert len(queue) == sum(SESSION_SIZES.values()) == 10039
+    """10,039 utterances with the counts of the release: per emotion, kind of scene, session, speaker and label file.
+
+    Only the split of the labels outside the four classes into improvised and scripted is made up.
+    """
+    generator = np.random.default_rng(0)
+    letters = {session: shuffled("F" * women + "M" * men, generator) for session, (women, men) in IEMOCAP_FOUR.items()}
+    # In 2,750 of the 5,531 utterances of the four classes the speaker is not the actor whose markers name the dialogue.
+    others = shuffled([True] * 2750 + [False] * 2781, generator)
+    turns: dict[int, list[tuple[str, str, str, str]]] = {session: [] for session in SESSION_SIZES}
+    for labels, per_session in IEMOCAP_CLASSES:
+        queue = shuffled([pair for pair, count in labels.items() for _ in range(count)], generator)
+        for session, count in zip(SESSION_SIZES, per_session, strict=True):
+            for label, kind in (queue.pop() for _ in range(count)):
+                letter = letters[session].pop()
+                wearer = "FM"[(letter == "M") != others.pop()]
+                turns[session].append((kind, wearer, letter, label))
+    queue = shuffled([pair for pair, count in IEMOCAP_REST.items() for _ in range(count)], generator)
     for session, size in SESSION_SIZES.items():
-        taken, queue = queue[:size], queue[size:]
-        for kind in ("impro", "script"):
-            labels = [label for of_kind, label in taken if of_kind == kind]
-            for scene in range(0, len(labels), 60):
-                dialogue = f"Ses0{session}{'FM'[scene % 2]}_{kind}{scene // 60 + 1:02d}" + "_1" * (kind == "script")
-                turns = [
-                    (f"{'FM'[index % 2]}{index:03d}", label, 3.0, 3.0, 3.0, "Words that were said.")
-                    for index, label in enumerate(labels[scene : scene + 60])
-                ]
-                iemocap_dialogue(root, dialogue, turns)
+        while len(turns[session]) < size:
+            label, kind = queue.pop()
+            turns[session].append((kind, "FM"[len(queue) % 2], "FM"[len(queue) // 2 % 2], label))
+    assert not queue and not others and not any(letters.values())
+    for session, files in IEMOCAP_LABEL_FILES.items():
+        scenes = list(product(("impro", "script"), "FM"))
+        for index, (kind, wearer) in enumerate(scenes):
+            part = [(letter, label) for *scene, letter, label in turns[session] if scene == [kind, wearer]]
+            number = files // 4 + (index < files % 4)
+            for scene in range(number):
+                dialogue = f"Ses0{session}{wearer}_{kind}{scene + 1:02d}" + "_1" * (kind == "script")
+                iemocap_dialogue(
+                    root,
+                    dialogue,
+                    [
+                        (f"{letter}{token:03d}", label, 3.0, 3.0, 3.0, "Words that were said.")
+                        for token, (letter, label) in enumerate(part[scene::number])
+                    ],
+                )
     return root
+
+
+def shuffled(things, generator: np.random.Generator) -> list:
+    things = list(things)
+    return [things[index] for index in generator.permutation(len(things))]
 
 
 def msp_improv_line(name: str, label: str, values: tuple) -> str:

@@ -156,6 +156,14 @@ def test_an_unknown_label_names_file_line_and_the_known(root):
     assert str(caught.value) == f"{place} unknown label 'joy'; known are {known}."
 
 
+@pytest.mark.parametrize("values", ["0.4000, 2.5000, 2.5000", "2.5000, 25.0000, 2.5000", "2.5000, 2.5000, 6.0000"])
+def test_a_value_off_the_scale_names_file_and_line(root, values):
+    place = add_line(root, f"[1.0000 - 2.0000]\tSes01F_impro01_F000\tneu\t[{values}]")
+    with pytest.raises(UserError, match="IEMOCAP's scale is 1 to 5") as caught:
+        iemocap.read(root)
+    assert str(caught.value).startswith(place)
+
+
 def test_lines_that_end_as_on_windows(root):
     path = root / "Session1" / "dialog" / "EmoEvaluation" / "Ses01F_impro01.txt"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
@@ -258,6 +266,36 @@ def test_one_corpus_satisfies_all_subsets(full, subset, size):
     chosen, flags = select(table, "iemocap", iemocap.CORPUS.subset(subset))
     assert len(chosen) == size
     assert flags == []
+
+
+def test_the_release_by_emotion(full):
+    # What is left of 10,039 when the four classes, frustrated (1,849) and unresolved (2,507) are taken away is 152.
+    assert full[0]["emotion"].value_counts().to_dict() == {
+        "unresolved": 2507, "frustrated": 1849, "neutral": 1708, "angry": 1103, "sad": 1084, "excited": 1041,
+        "happy": 595, "surprised": 107, "fearful": 40, "other": 3, "disgusted": 2,
+    }  # fmt: skip
+
+
+def test_the_four_classes_by_session_and_speaker(full):
+    four, _ = select(full[0], "iemocap", iemocap.CORPUS.subset("4class-excited"))
+    # Counted in the label files that public splits of the four classes hold.
+    by_session = {session: rows["emotion"].value_counts() for session, rows in four.groupby("session")}
+    assert {session: [int(counts[name]) for name in ("angry", "happy", "neutral", "sad")]
+            for session, counts in by_session.items()} == {
+        "1": [229, 278, 384, 194], "2": [137, 327, 362, 197], "3": [240, 286, 320, 305], "4": [327, 303, 258, 143],
+        "5": [170, 442, 384, 245],
+    }  # fmt: skip
+    assert four["speaker"].value_counts().sort_index().to_dict() == {
+        "Ses01F": 528, "Ses01M": 557, "Ses02F": 481, "Ses02M": 542, "Ses03F": 522, "Ses03M": 629, "Ses04F": 528,
+        "Ses04M": 503, "Ses05F": 590, "Ses05M": 651,
+    }  # fmt: skip
+    # So many have another speaker than a parser believes that takes the prefix.
+    assert int((four["utterance"].str[:6] != four["speaker"]).sum()) == 2750
+
+
+def test_the_release_has_151_label_files(full):
+    dialogues = full[0].groupby("session")["dialogue"].nunique()
+    assert dialogues.to_dict() == {"1": 28, "2": 30, "3": 32, "4": 30, "5": 31}
 
 
 def test_full_size_is_read_in_seconds(full):

@@ -95,6 +95,12 @@ def test_a_chapter_without_transcripts(root):
     assert list(table["utterance"][table["text"].isna()]) == ["26-495-0000", "26-495-0001"]
 
 
+def test_a_suffix_in_capitals(root):
+    chapter = root / "train-clean-100" / "19" / "198"
+    (chapter / "19-198-0000.flac").rename(chapter / "19-198-0000.FLAC")
+    assert len(librispeech.read(root)) == 7
+
+
 def test_other_files_are_passed_over(root):
     chapter = root / "train-clean-100" / "19" / "198"
     (chapter / "._19-198-0000.flac").write_bytes(b"\x00\x05\x16\x07")

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -155,6 +156,22 @@ def test_unreadable_audio_keeps_its_row_and_another_format_is_measured(tmp_path)
     assert duration["03a01Fa"] == pytest.approx(0.01)
     assert duration["03a01Na"] == pytest.approx(0.25)
     assert duration.isna()["03a01Wa"]
+
+
+def test_names_that_are_not_utf_8_are_one_sentence(tmp_path):
+    corpora.emodb(tmp_path / os.fsdecode(b"Aufnahmen f\xfcr EMODB"), ["03a01Fa"])
+    with pytest.raises(
+        UserError, match=r"file name .*/Aufnahmen f\\udcfcr EMODB/wav/03a01Fa\.wav is not UTF-8; rename"
+    ):
+        data_prep.read("emodb", tmp_path / os.fsdecode(b"Aufnahmen f\xfcr EMODB"))
+
+
+def test_a_folder_in_place_of_a_label_file(tmp_path):
+    path = corpora.iemocap_dialogue(tmp_path, "Ses01F_impro01", [("F000", "neu", 3, 3, 3, None)])
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match=r"^iemocap: .*Ses01F_impro01\.txt cannot be read \(Is a directory\)\.$"):
+        data_prep.read("iemocap", tmp_path)
 
 
 @pytest.mark.parametrize("subset", [subset.name for subset in data_prep.corpus("demo").subsets])

@@ -1,0 +1,131 @@
+"""What `ser corpora check` prints: a summary a person can act on, or JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from data_prep.check import LONGEST_S, SHORTEST_S, Check, Part, check
+from papers.lists import console
+from papers.progress import counted, in_words
+
+SHOWN = 5
+"""How many files of a kind are named; --json names all."""
+
+
+def run(name: str, root: Path, *, quick: bool, as_json: bool) -> int:
+    """Checks a folder and prints what was found.
+
+    With `as_json` standard output gets one JSON object: the fields of `data_prep.check.Check` under their names
+    (`corpus`, `root`, `quick`, `refusal`, `utterances`, `speakers`, `sessions`, `texts`, `subsets`, `bad_audio`,
+    `unused_files`, `durations`, `sample_rates`, `channels`, `notes`; counts are {"found", "expected"}), and
+    `differences`, a list of sentences, empty if all is as stated.
+
+    Returns:
+        0 if all is as stated, 1 if something differs.
+
+    Raises:
+        UserError: there is no such corpus or folder, or the folder is another corpus.
+    """
+    shown = Console(stderr=True, highlight=False)
+    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as bars:
+        task = bars.add_task("headers" if quick else "audio", total=None)
+        result = check(
+            name, root, quick=quick, progress=lambda done, total: bars.update(task, completed=done, total=total)
+        )
+    if as_json:
+        json.dump(result.as_dict(), sys.stdout, indent=1, allow_nan=False)
+        print()
+    else:
+        show(result)
+    return 1 if result.differences else 0
+
+
+def show(result: Check) -> None:
+    """Prints a check."""
+    out = console()
+
+    def line(text: str, style: str | None = None) -> None:
+        out.print(text, style=style, markup=False, soft_wrap=True)
+
+    line(f"{result.corpus} in {result.root}", "bold")
+    if result.refusal is not None:
+        line(f"The reader refuses this folder: {result.refusal}")
+        return
+    counts = [(name, getattr(result, name)) for name in ("utterances", "speakers", "sessions")]
+    found = ", ".join(f"{_of(count.found, count.expected)} {name}" for name, count in counts if count is not None)
+    texts = (
+        "all"
+        if result.texts == result.utterances.found
+        else f"{result.texts} of the utterances"
+        if result.texts
+        else "none"
+    )
+    line(f"{found}; {texts} with a transcript")
+    table = Table(header_style="bold")
+    for name in ("Subset", "Found", "Expected", "Classes"):
+        table.add_column(name, justify="right" if name in ("Found", "Expected") else "left")
+    for name, part in result.subsets.items():
+        style = "yellow" if part.difference else None
+        table.add_row(name, str(part.found), str(part.expected), _classes(part), style=style)
+    out.print(table)
+    for text in _of_audio(result):
+        line(text)
+    _list(line, "Audio that cannot be used", (f"{bad.path}: {bad.problem}" for bad in result.bad_audio))
+    if result.durations is not None:
+        for words, lengths in (
+            (f"Under {SHORTEST_S:g} s", result.durations.too_short),
+            (f"Over {LONGEST_S:g} s", result.durations.too_long),
+        ):
+            _list(line, words, (f"{length.utterance}: {length.seconds:.2f} s" for length in lengths))
+    _list(line, "Audio files that no utterance uses", result.unused_files)
+    for note in result.notes:
+        line(f"Note: {note}")
+    if not result.differences:
+        line("As stated.", "green")
+        return
+    line(f"Not as stated: {'; '.join(result.differences)}.", "yellow")
+    if any(part.difference for part in result.subsets.values()):
+        line("Complete the folder, or run with --partial: every result then says so.")
+    if result.bad_audio:
+        line("Replace the bad files, or run with --skip-bad-audio: every result then says so.")
+
+
+def _of(found: int, expected: int) -> str:
+    return str(found) if found == expected else f"{found} of {expected}"
+
+
+def _classes(part: Part) -> str:
+    return ", ".join(f"{name} {_of(count.found, count.expected)}" for name, count in part.classes.items())
+
+
+def _of_audio(result: Check) -> Iterable[str]:
+    lengths = result.durations
+    if lengths is not None:
+        yield (
+            f"Durations: {in_words(lengths.total_s)} in all; shortest {lengths.shortest.seconds:.2f} s "
+            f"({lengths.shortest.utterance}), median {lengths.median_s:.2f} s, longest {lengths.longest.seconds:.2f} s "
+            f"({lengths.longest.utterance})"
+        )
+    if result.sample_rates:
+        rates = ", ".join(f"{rate} Hz in {counted(files, 'file')}" for rate, files in result.sample_rates.items())
+        channels = ", ".join(
+            f"{counted(number, 'channel')} in {counted(files, 'file')}" for number, files in result.channels.items()
+        )
+        yield f"Audio: {rates}; {channels}{' (only headers were read)' if result.quick else ''}"
+
+
+def _list(line, title: str, entries: Iterable[str]) -> None:
+    entries = list(entries)
+    if entries:
+        line(f"{title}: {len(entries)}")
+        for entry in entries[:SHOWN]:
+            line(f"  {entry}")
+        if len(entries) > SHOWN:
+            line(f"  and {len(entries) - SHOWN} more (--json lists all)")
