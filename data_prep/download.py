@@ -13,36 +13,15 @@ the folder, and holds for every later fetch.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
-import json
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import write_json
 from data_prep import transfer, unpack
-from data_prep.sources import File, Source, base_folder, place
-
-RECORDS = "fetched.json"
-"""Name of the record beside the folders."""
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """What a fetch did.
-
-    Attributes:
-        path: where the source is.
-        files: how many files it has.
-        new: False if it was there already.
-    """
-
-    path: Path
-    files: int
-    new: bool
+from data_prep.fetched import Fetched, found, install, records
+from data_prep.sources import File, Source, base_folder
 
 
 def fetch(source: Source, observer: transfer.Observer, to: Path | None = None, *, timeout_s: float = 30) -> Fetched:
@@ -60,8 +39,8 @@ def fetch(source: Source, observer: transfer.Observer, to: Path | None = None, *
     from filelock import FileLock, Timeout
 
     base = base_folder(source, to).absolute()
-    if found := _found(source, base):
-        return found
+    if there := found(source, base):
+        return there
     lock = FileLock(base / f".{_slug(source)}.lock")
     try:
         base.mkdir(parents=True, exist_ok=True)
@@ -72,7 +51,7 @@ def fetch(source: Source, observer: transfer.Observer, to: Path | None = None, *
     except OSError as error:
         raise UserError(f"{base} cannot be written: {error.strerror}. Choose another place with --to.") from None
     try:
-        return _found(source, base) or _fetch(source, base, observer, timeout_s)
+        return found(source, base) or _fetch(source, base, observer, timeout_s)
     finally:
         lock.release()
 
@@ -83,7 +62,7 @@ def _fetch(source: Source, base: Path, observer: transfer.Observer, timeout_s: f
     folder = base / "downloads" / source.name
     stage = base / f".{_slug(source)}.unpacking"
     _check_space(source, base, folder)
-    record = _records(base).get(source.name, {})
+    record = records(base).get(source.name, {})
     try:
         with requests.Session() as session:
             files = _files(source, folder, session, timeout_s)
@@ -95,7 +74,7 @@ def _fetch(source: Source, base: Path, observer: transfer.Observer, timeout_s: f
         shutil.rmtree(stage, ignore_errors=True)  # of a process that was killed
         for one in files:
             _put(source, folder / one.name, stage / one.name, stage, observer)
-        arrived = _install(source, stage, base, sums)
+        arrived = install(source, stage, base, sums)
     except OSError as error:
         raise UserError(
             f"{error.filename or base}: {error.strerror}. Mend it and run the same command again."
@@ -197,94 +176,6 @@ def _put(source: Source, path: Path, target: Path, stage: Path, observer: transf
             transfer.discard(path)
             raise UserError(f"{error} It was removed; run the command again, or look at {source.page}.") from None
         raise UserError(f"{error} Remove it, or put the right one there from {source.page}.") from None
-
-
-def _install(source: Source, stage: Path, base: Path, sums: dict[str, str]) -> Fetched:
-    """Records what was fetched and moves it to its place, in this order: a record without its folder does no harm."""
-    from filelock import FileLock
-
-    whole = _root(source, stage)
-    with FileLock(base / ".fetched.lock"):
-        target = place(source, base)
-        if target.is_dir() and not os.listdir(target):
-            target.rmdir()
-        if target.exists():
-            raise _occupied(source, target)
-        arriving = whole / source.part
-        files, size = _extent(arriving)
-        records = _records(base)
-        records[source.name] = {
-            "fetched": datetime.date.today().isoformat(),
-            "address": [one.address for one in source.files] or [source.page],
-            "checksums": sums,
-            "files": files,
-            "bytes": size,
-        }
-        write_json(base / RECORDS, records)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.part:  # the lists that the parts share
-            for shared in (path for path in arriving.parent.iterdir() if path.is_file()):
-                os.replace(shared, target.parent / shared.name)
-        os.replace(arriving, target)
-    return Fetched(target, files, new=True)
-
-
-def _root(source: Source, stage: Path) -> Path:
-    """The folder of what was unpacked that holds what it should: the stage, or the one folder in it."""
-    inner = [path for path in stage.iterdir() if path.is_dir() and path.name != "__MACOSX"]
-    for folder in (stage, *inner[:5]):
-        if (folder / source.holds).exists():
-            return folder
-    names = ", ".join(sorted(path.name for path in stage.iterdir())[:5])
-    raise UserError(f"What was fetched for {source.name} does not hold {source.holds}, but {names}; see {source.page}.")
-
-
-def _found(source: Source, base: Path) -> Fetched | None:
-    """What is there already.
-
-    Raises:
-        UserError: something is there that this command did not put there, or only a part of what it put there.
-    """
-    target = place(source, base)
-    if not target.exists() or (target.is_dir() and not os.listdir(target)):
-        return None
-    record = _records(base).get(source.name)
-    if record is None:
-        raise _occupied(source, target)
-    files, size = _extent(target)
-    if files < record["files"] or size < record["bytes"]:  # more is a person's, alignments for example
-        raise UserError(
-            f"{target} has {files} files of {size} bytes, but {record['files']} of {record['bytes']} were fetched. "
-            "Remove it, and run the command again."
-        )
-    return Fetched(target, files, new=False)
-
-
-def _occupied(source: Source, target: Path) -> UserError:
-    check = f"`ser corpora {source.folder}` checks it. " if source.corpus else ""
-    return UserError(f"{target} is there, but was not fetched by this command. {check}To fetch, move it or use --to.")
-
-
-def _extent(folder: Path) -> tuple[int, int]:
-    """How many files are in a folder, and their bytes."""
-    count = size = 0
-    for path, _, names in os.walk(folder):
-        count += len(names)
-        size += sum(os.lstat(os.path.join(path, name)).st_size for name in names)
-    return count, size
-
-
-def _records(base: Path) -> dict[str, dict]:
-    path = base / RECORDS
-    if not path.exists():
-        return {}
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(record["checksums"], dict) for record in records.values()):
-            raise ValueError("no checksums")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a record of what was fetched ({error}). Mend it or move it away.") from None
-    return records
 
 
 def _check_space(source: Source, base: Path, folder: Path) -> None:

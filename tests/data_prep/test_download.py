@@ -266,7 +266,7 @@ def test_a_truncated_archive_is_not_trusted(site):
 
 def test_a_broken_record_is_named(site):
     one = corpus(site.put("emodb.zip", ARCHIVE))
-    for text in ("[]", "{", '{"emodb": {}}', '{"emodb": 1}'):
+    for text in ("[]", "{", '{"emodb": {}}', '{"emodb": 1}', '{"emodb": {"checksums": {}, "files": "1"}}'):
         Path("corpora").mkdir(exist_ok=True)
         Path("corpora/fetched.json").write_text(text)
         refused(one, "fetched.json is not a record")

@@ -98,8 +98,9 @@ def serving():
             if served.cut is not None:
                 content = content[: served.cut]
                 self.close_connection = True
-            self.wfile.write(content)
-            entry.sent += len(content)
+            with contextlib.suppress(ConnectionError):  # the other side was stopped
+                self.wfile.write(content)
+                entry.sent += len(content)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
