@@ -69,9 +69,16 @@ def find_root(name: str, root: str | Path | None = None) -> Path:
     path = base / name
     if not path.is_dir():
         raise CorpusAbsent(
-            f"{spec.title} is not here: no folder {path}. Give --root FOLDER or set SER_CORPORA; {spec.access}"
+            f"{spec.title} is not here: no folder {path}. Give --root FOLDER or set SER_CORPORA; {_how_to_get(spec)}"
         )
     return path.resolve()
+
+
+def _how_to_get(spec: Corpus) -> str:
+    from data_prep.sources import SOURCES
+
+    public = any(source.split("/")[0] == spec.name for source in SOURCES)
+    return f"`ser fetch {spec.name}` downloads it." if public else spec.access
 
 
 def read(name: str, root: str | Path | None = None) -> pd.DataFrame:

@@ -60,6 +60,17 @@ def check_corpus(arguments: argparse.Namespace) -> int:
     return checking.run(arguments.name, arguments.root, quick=arguments.quick, as_json=arguments.json)
 
 
+def fetch(arguments: argparse.Namespace) -> int:
+    """`ser fetch`: downloads what is public, or lists it."""
+    from papers import fetching
+
+    if arguments.name is None:
+        fetching.show_sources(arguments.to)
+    else:
+        fetching.fetch(arguments.name, arguments.to)
+    return 0
+
+
 def list_experiments(arguments: argparse.Namespace) -> int:
     """`ser list`: experiments with their cells and trials."""
     from papers import lists
@@ -188,6 +199,16 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="everything as JSON on standard output")
     verb.set_defaults(command=check_corpus)
 
+    verb = verbs.add_parser("fetch", help="download a public corpus or model; without a name: what there is; resumes")
+    verb.add_argument("name", nargs="?", help="corpus or model")
+    verb.add_argument(
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help="folder that will hold it (default: $SER_CORPORA or corpora; for models $SER_MODELS or models)",
+    )
+    verb.set_defaults(command=fetch, kept="What was downloaded is kept")
+
     verb = verbs.add_parser("list", help="experiments, the cells they measure, and how many trials they take")
     verb.add_argument("paper", nargs="?", help="paper (default: all)")
     verb.add_argument("--table", help="only this table")
@@ -229,7 +250,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `ser`."""
     arguments = parse(sys.argv[1:] if argv is None else argv)
-    return runner.guarded(lambda: arguments.command(arguments))
+    kept = getattr(arguments, "kept", "Finished trials are kept")
+    return runner.guarded(lambda: arguments.command(arguments), kept)
 
 
 if __name__ == "__main__":

@@ -265,8 +265,13 @@ def perform_all(
     return {run.experiment.id: run.folder(session.options.results) for run in runs}, absent
 
 
-def guarded(command: Callable[[], int]) -> int:
-    """Runs a command; what the user can mend becomes one message and exit code 2, an interruption 130 or 143."""
+def guarded(command: Callable[[], int], kept: str = "Finished trials are kept") -> int:
+    """Runs a command; what the user can mend becomes one message and exit code 2, an interruption 130 or 143.
+
+    Args:
+        command: gives the exit code.
+        kept: what an interruption leaves, for its message.
+    """
     stopped_by = []
 
     def stop(number, frame):
@@ -288,7 +293,7 @@ def guarded(command: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("\nser: stopped. Finished trials are kept; the same command goes on from here.", file=sys.stderr)
+        print(f"\nser: stopped. {kept}; the same command goes on from here.", file=sys.stderr)
         return 128 + (stopped_by[0] if stopped_by else signal.SIGINT)
 
 

@@ -49,7 +49,7 @@ def run_partial(folder, *more, code=0, experiment="mtap/table1/emodb/softmax"):
     ser("run", experiment, "--root", str(folder), "--partial", *QUICK, *more, code=code)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["corpora"], ["list", "mtap", "--table", "2"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["corpora"], ["fetch"], ["list", "mtap", "--table", "2"]])
 def test_quick_answers_import_nothing_heavy(arguments, tmp_path):
     program = (
         "import sys\nfrom papers import cli\n"
@@ -103,6 +103,7 @@ def test_a_corpus_of_which_one_part_is_here(capsys, tmp_path):
         (["reproduce", "mtap", "--corpus", "emobd"], ["no corpus 'emobd'", "emodb"]),
         (["reproduce", "all", "--table", "1"], ["--table needs one paper"]),
         (["corpora", "savve"], ["no corpus 'savve'", "savee"]),
+        (["fetch", "ravdes"], ["no corpus or model to fetch 'ravdes'", "ravdess"]),
         (["list", "mtap", "--table", "x"], ["no table", "'x'"]),
         (["run", "mtap/table1/emodb/apfl", "--set", "epoch=3"], ["no config field", "'epoch'", "epochs"]),
         (["run", "mtap/table1/emodb/apfl", "--set", "epochs=many"], ["epochs cannot be 'many'", "int"]),

@@ -1,0 +1,279 @@
+"""What can be fetched, from where, under which licence, and with which checksum.
+
+Addresses are those of the owners. A checksum is here only if it is published where the file is (OpenSLR's md5sum.txt,
+Zenodo's md5, Hugging Face's sha256 of a pinned revision); where none is, the first download is trusted and its
+checksum recorded (see `data_prep.download`). Nothing here is a guess: None means "not published".
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import data_prep
+from common.errors import UserError, unknown
+
+MB, GB = 10**6, 10**9
+
+
+@dataclass(frozen=True)
+class File:
+    """One file to download.
+
+    Attributes:
+        name: its name; ".zip", ".tar", ".tar.gz" and ".tgz" are unpacked, all others are put as they are.
+        address: where it is.
+        checksum: "md5:..." or "sha256:..." as published; None: not published.
+    """
+
+    name: str
+    address: str
+    checksum: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus, a part of one, word vectors or a pretrained network that anybody may download.
+
+    Attributes:
+        name: name on the command line.
+        title: what it is.
+        licence: licence, in a few words.
+        size: bytes to download; approximate where not published.
+        unpacked: bytes on disk, approximate; three times as many are refused.
+        files: what to download; empty if `dataset` lists it.
+        folder: folder it ends in, below the folder of all corpora (or models).
+        holds: a file or folder that must be in it; an archive whose contents lie one folder deeper is lifted.
+        page: where a person finds it.
+        corpus: True for a corpus, False for a model or word vectors.
+        part: the folder that arrives, if several sources share `folder`; empty: the whole folder.
+        dataset: "SERVER DOI" of a Dataverse dataset, whose list of files (with md5) is asked for first.
+        members: how many members an archive may have.
+    """
+
+    name: str
+    title: str
+    licence: str
+    size: int
+    unpacked: int
+    files: tuple[File, ...]
+    folder: str
+    holds: str
+    page: str
+    corpus: bool = True
+    part: str = ""
+    dataset: str = ""
+    members: int = 20_000
+
+
+LIBRISPEECH = {
+    "dev-clean": ("42e2234ba48799c1f50f24a7926300a1", 338 * MB),
+    "dev-other": ("c8d0bcc9cca99d4f8b62fcc847357931", 314 * MB),
+    "test-clean": ("32fa31d27d2e1cad72775fee3f4849a9", 347 * MB),
+    "test-other": ("fb5a50374b501bb3bac4815ee91d3135", 329 * MB),
+    "train-clean-100": ("2a93770f6d5c6c964bc36631d331a522", 6_390 * MB),
+    "train-clean-360": ("c0e676e450a7ff2f54aeade5171606fa", 23_100 * MB),
+    "train-other-500": ("d1a0fd59409feb2c614ce4d30c387708", 30_600 * MB),
+}
+"""OpenSLR's md5 (https://www.openslr.org/resources/12/md5sum.txt) and the size of each part."""
+
+_HUGGING_FACE = "https://huggingface.co"
+_BERT = f"{_HUGGING_FACE}/google-bert/bert-base-uncased/resolve/86b5e0934494bd15c9632b12f734a8a67f723594"
+_HUBERT = f"{_HUGGING_FACE}/facebook/hubert-base-ls960/resolve/dba3bb02fda4248b6e082697eee756de8fe8aa8a"
+# The main branch has pickled weights only; the safetensors are on the branch of Hugging Face's conversion service.
+_HUBERT_SAFE = f"{_HUGGING_FACE}/facebook/hubert-base-ls960/resolve/refs%2Fpr%2F2"
+
+
+def _librispeech(part: str) -> Source:
+    md5, size = LIBRISPEECH[part]
+    archive = f"{part}.tar.gz"
+    return Source(
+        name=f"librispeech/{part}",
+        title=f"LibriSpeech, {part}",
+        licence="CC BY 4.0",
+        size=size,
+        unpacked=size,
+        files=(File(archive, f"https://www.openslr.org/resources/12/{archive}", f"md5:{md5}"),),
+        folder="librispeech",
+        holds=f"LibriSpeech/{part}",
+        page="https://www.openslr.org/12",
+        part=f"LibriSpeech/{part}",
+        members=400_000,
+    )
+
+
+_ALL = (
+    Source(
+        name="emodb",
+        title="EMODB",
+        licence="CC0 1.0",
+        size=41 * MB,
+        unpacked=60 * MB,
+        # The corpus' own page is served without encryption; this is the copy that its first author's toolkit takes.
+        files=(File("emodb.zip", "https://zenodo.org/records/7447302/files/emodb.zip"),),
+        folder="emodb",
+        holds="wav",
+        page="http://emodb.bilderbar.info",
+    ),
+    Source(
+        name="ravdess",
+        title="RAVDESS, speech, audio alone",
+        licence="CC BY-NC-SA 4.0",
+        size=208_468_073,
+        unpacked=600 * MB,
+        files=(
+            File(
+                "Audio_Speech_Actors_01-24.zip",
+                "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip",
+                "md5:bc696df654c87fed845eb13823edef8a",
+            ),
+        ),
+        folder="ravdess",
+        holds="Actor_01",
+        page="https://zenodo.org/records/1188976",
+    ),
+    Source(
+        name="tess",
+        title="TESS",
+        licence="CC BY-NC-ND 4.0",
+        size=281 * MB,
+        unpacked=290 * MB,
+        files=(),
+        folder="tess",
+        holds="",
+        page="https://doi.org/10.5683/SP2/E8H2MF",
+        dataset="https://borealisdata.ca doi:10.5683/SP2/E8H2MF",
+    ),
+    *(_librispeech(part) for part in LIBRISPEECH),
+    Source(
+        name="glove-840b",
+        title="GloVe word vectors, 840B tokens of Common Crawl, 300-d",
+        licence="PDDL 1.0",
+        size=2_176 * MB,
+        unpacked=5_650 * MB,
+        files=(File("glove.840B.300d.zip", "https://nlp.stanford.edu/data/glove.840B.300d.zip"),),
+        folder="glove-840b",
+        holds="glove.840B.300d.txt",
+        page="https://nlp.stanford.edu/projects/glove/",
+        corpus=False,
+    ),
+    Source(
+        name="fasttext-crawl",
+        title="fastText word vectors, 2 million words of Common Crawl, 300-d",
+        licence="CC BY-SA 3.0",
+        size=1_523 * MB,
+        unpacked=4_520 * MB,
+        files=(
+            File(
+                "crawl-300d-2M.vec.zip",
+                "https://dl.fbaipublicfiles.com/fasttext/vectors-english/crawl-300d-2M.vec.zip",
+            ),
+        ),
+        folder="fasttext-crawl",
+        holds="crawl-300d-2M.vec",
+        page="https://fasttext.cc/docs/en/english-vectors.html",
+        corpus=False,
+    ),
+    Source(
+        name="vggish",
+        title="VGGish, SavedModel",
+        licence="Apache-2.0",
+        size=270 * MB,
+        unpacked=300 * MB,
+        files=(File("vggish-1.tar.gz", "https://storage.googleapis.com/tfhub-modules/google/vggish/1.tar.gz"),),
+        folder="vggish",
+        holds="saved_model.pb",
+        page="https://tfhub.dev/google/vggish/1",
+        corpus=False,
+    ),
+    Source(
+        name="bert-base-uncased",
+        title="BERT base, uncased, Hugging Face format",
+        licence="Apache-2.0",
+        size=441 * MB,
+        unpacked=441 * MB,
+        files=(
+            File("config.json", f"{_BERT}/config.json"),
+            File("tokenizer_config.json", f"{_BERT}/tokenizer_config.json"),
+            File(
+                "vocab.txt",
+                f"{_BERT}/vocab.txt",
+                "sha256:07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+            ),
+            File(
+                "model.safetensors",
+                f"{_BERT}/model.safetensors",
+                "sha256:68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
+            ),
+        ),
+        folder="bert-base-uncased",
+        holds="model.safetensors",
+        page=f"{_HUGGING_FACE}/google-bert/bert-base-uncased",
+        corpus=False,
+    ),
+    Source(
+        name="hubert-base-ls960",
+        title="HuBERT base, pretrained on LibriSpeech, Hugging Face format",
+        licence="Apache-2.0",
+        size=378 * MB,
+        unpacked=378 * MB,
+        files=(
+            File("config.json", f"{_HUBERT}/config.json"),
+            File("preprocessor_config.json", f"{_HUBERT}/preprocessor_config.json"),
+            File("model.safetensors", f"{_HUBERT_SAFE}/model.safetensors"),
+        ),
+        folder="hubert-base-ls960",
+        holds="model.safetensors",
+        page=f"{_HUGGING_FACE}/facebook/hubert-base-ls960",
+        corpus=False,
+    ),
+)
+
+SOURCES = {one.name: one for one in _ALL}
+"""What can be fetched, by name."""
+
+GATED = ("iemocap", "msp_improv", "savee")
+"""Corpora that their owners give on request only."""
+
+
+def base_folder(one: Source, to: Path | None = None) -> Path:
+    """The folder that holds a source's folder: the one given, else $SER_CORPORA or corpora, $SER_MODELS or models."""
+    if to is not None:
+        return Path(to).expanduser()
+    variable, default = ("SER_CORPORA", "corpora") if one.corpus else ("SER_MODELS", "models")
+    return Path(os.environ.get(variable, default)).expanduser()
+
+
+def place(one: Source, to: Path | None = None) -> Path:
+    """Where a source ends; parts that lie directly in the corpus' folder stay together there."""
+    folder = base_folder(one, to) / one.folder
+    siblings = [Path(other.part).name for other in SOURCES.values() if other.part and other.folder == one.folder]
+    if one.part and any((folder / name).is_dir() for name in siblings):
+        return folder / Path(one.part).name
+    return folder / one.part
+
+
+def source(name: str, to: Path | None = None) -> Source:
+    """The source of that name.
+
+    Raises:
+        UserError: there is none (offers the nearest), it comes in parts, is shipped, or must be asked for: how, and
+            where to put it.
+    """
+    if name in SOURCES:
+        return SOURCES[name]
+    if name == "librispeech":
+        raise UserError(
+            f"LibriSpeech comes in parts; choose from {', '.join(f'{name}/{part}' for part in LIBRISPEECH)}."
+        )
+    if name == "demo":
+        raise UserError("The demo corpus is shipped with the suite; nothing needs to be fetched.")
+    if name in GATED:
+        spec = data_prep.corpus(name)
+        base = Path(to or os.environ.get("SER_CORPORA", "corpora")).expanduser()
+        raise UserError(
+            f"{spec.title} cannot be fetched ({spec.licence}): {spec.access} "
+            f"Then put it in {base / name}, with this layout: {spec.layout}."
+        )
+    raise unknown("corpus or model to fetch", name, [*SOURCES, *GATED])

@@ -1,0 +1,110 @@
+"""What `ser fetch` prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+import data_prep
+from data_prep import download, sources
+
+WORTH_A_LINE = 10**8
+"""Bytes from which a log, that has no bar, gets a line a step."""
+
+
+class Transfer:
+    """Observer of a fetch (see `data_prep.transfer.Observer`); a context manager.
+
+    Args:
+        console: where to write; None: standard error.
+    """
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(stderr=True, highlight=False)
+        self.bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = None
+
+    def __enter__(self) -> Transfer:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.bars.stop()
+
+    def begin(self, what: str, total: int | None, done: int) -> None:
+        """Something long begins."""
+        if self.task is not None:
+            self.bars.remove_task(self.task)
+        self.task = self.bars.add_task(what, total=total, completed=done)
+        if not self.console.is_terminal and (total is None or total >= WORTH_A_LINE):
+            resumed = f", from {_size(done)}" if done else ""
+            self.console.print(what + (f": {_size(total)}{resumed}" if total else ""), style="dim", markup=False)
+
+    def advance(self, count: int) -> None:
+        """So many more bytes are done."""
+        if self.task is not None:
+            self.bars.advance(self.task, count)
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+        self.console.print(text, style="dim", markup=False)
+
+
+def fetch(name: str, to: Path | None) -> None:
+    """Fetches a source and says where it is.
+
+    Raises:
+        UserError: there is no such source, it must be asked for, or it cannot be had.
+    """
+    source = sources.source(name, to)
+    with Transfer() as observer:
+        observer.note(f"{source.title}: {_size(source.size)}, licence {source.licence}, {source.page}")
+        fetched = download.fetch(source, observer, to)
+    state = "Fetched" if fetched.new else "Already here and whole"
+    print(f"{state}: {fetched.path}, {fetched.files} files")
+    if fetched.new and source.corpus:
+        print(f"`ser corpora {source.folder}{_root_option(source, to)}` counts it.")
+
+
+def _root_option(source: sources.Source, to: Path | None) -> str:
+    return "" if to is None else f" --root {sources.base_folder(source, to) / source.folder}"
+
+
+def show_sources(to: Path | None) -> None:
+    """A line a source, then the corpora that must be asked for."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=120)
+    table = Table(header_style="bold")
+    table.add_column("Name", no_wrap=True)
+    for name in ("", "Size", "Licence", "Checksum", "Here"):
+        table.add_column(name, justify="right" if name == "Size" else "left")
+    for source in sources.SOURCES.values():
+        known = [one.checksum is not None for one in source.files]
+        checksum = "published" if all(known) else "partly published" if any(known) else "recorded at first"
+        here = "yes" if sources.place(source, to).exists() else "no"
+        table.add_row(source.name, source.title, _size(source.size), source.licence, checksum, here)
+    console.print(table)
+    console.print("`ser fetch NAME` downloads one; stopped, the same command goes on.", style="dim")
+    gated = ", ".join(data_prep.corpus(name).name for name in sources.GATED)
+    console.print(f"On request only: {gated}; `ser fetch NAME` says how.", style="dim")
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
