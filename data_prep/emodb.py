@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
 from common.errors import UserError, WrongFolder
+from data_prep.folders import wav_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,21 +96,13 @@ def read(root: str | Path) -> pd.DataFrame:
     from common.corpus import build_table
 
     root = Path(root).absolute()
-    files = _wav_files(root / "wav") or _wav_files(root)
+    files = wav_files(root / "wav") or wav_files(root)
     if not any(_NAME.fullmatch(path.stem) for path in files):
         found = f"{len(files)} wav files such as {files[0].name}" if files else _names(root)
         raise WrongFolder(
             f"{root} is not EMODB: expected files such as 03a01Fa.wav there or in its folder wav, but found {found}."
         )
     return build_table([_row(path) for path in files], "emodb")
-
-
-def _wav_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    # Archives packed on a Mac carry a "._NAME.wav" of metadata beside every file.
-    names = [name for name in os.listdir(folder) if name.lower().endswith(".wav") and not name.startswith(".")]
-    return [folder / name for name in sorted(names)]
 
 
 def _names(root: Path) -> str:

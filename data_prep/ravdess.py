@@ -16,13 +16,13 @@ Licence: CC BY-NC-SA 4.0. Source: Livingstone and Russo, "The Ryerson Audio-Visu
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
 from common.errors import UserError, WrongFolder
+from data_prep.folders import grouped_wav_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ def read(root: str | Path) -> pd.DataFrame:
     from common.corpus import build_table
 
     root = Path(root).absolute()
-    files = _files(root)
+    files = grouped_wav_files(root, re.compile(r"Actor_\d\d").fullmatch)
     rows = []
     if any(_NAME.fullmatch(path.stem) for path in files):
         rows = [row for path in files if (row := _row(path)) is not None]
@@ -103,37 +103,6 @@ def read(root: str | Path) -> pd.DataFrame:
             f"03-01-06-01-02-01-12.wav, but found {found}."
         )
     return build_table(rows, "ravdess")
-
-
-def _files(root: Path) -> list[Path]:
-    """The wav files of the actors' folders; of the folder itself, or of its folders, if there are none of these.
-
-    Some repackagings hold the whole corpus twice, in the folder and once more in a folder of it: only the former is
-    read.
-    """
-    if files := _by_actor(root):
-        return files
-    folders = _folders(root)
-    nested = [path for folder in folders for path in _by_actor(folder)]
-    return nested or _wav_files(root) or [path for folder in folders for path in _wav_files(folder)]
-
-
-def _by_actor(root: Path) -> list[Path]:
-    folders = _folders(root)
-    if not any(re.fullmatch(r"Actor_\d\d", folder.name) for folder in folders):
-        return []
-    # Every folder with wav files is read, so that an unknown actor is an error and not silently left out.
-    return [path for folder in folders for path in _wav_files(folder)]
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _wav_files(folder: Path) -> list[Path]:
-    # Archives packed on a Mac carry a "._NAME.wav" of metadata beside every file.
-    names = [name for name in os.listdir(folder) if name.lower().endswith(".wav") and not name.startswith(".")]
-    return [folder / name for name in sorted(names)]
 
 
 def _row(path: Path) -> dict[str, str] | None:

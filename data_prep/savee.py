@@ -16,13 +16,13 @@ recognition", AVSP 2009.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
 from common.errors import UserError, WrongFolder
+from data_prep.folders import wav_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def read(root: str | Path) -> pd.DataFrame:
 
 
 def _flat(folder: Path) -> list[tuple[str, Path]]:
-    return [(path.stem, path) for path in _wav_files(folder)]
+    return [(path.stem, path) for path in wav_files(folder)]
 
 
 def _by_speaker(folder: Path) -> list[tuple[str, Path]]:
@@ -99,20 +99,12 @@ def _by_speaker(folder: Path) -> list[tuple[str, Path]]:
         return []
     # Every folder with wav files is read, so that an unknown speaker is an error and not silently left out.
     folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [(f"{speaker.name}_{path.stem}", path) for speaker in folders for path in _wav_files(speaker)]
-
-
-def _wav_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    # Archives packed on a Mac carry a "._NAME.wav" of metadata beside every file.
-    names = [name for name in os.listdir(folder) if name.lower().endswith(".wav") and not name.startswith(".")]
-    return [folder / name for name in sorted(names)]
+    return [(f"{speaker.name}_{path.stem}", path) for speaker in folders for path in wav_files(speaker)]
 
 
 def _description(root: Path) -> str:
     for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
-        if files := _wav_files(folder):
+        if files := wav_files(folder):
             return f"{len(files)} wav files such as {files[0].relative_to(root)}"
     return "no wav file"
 

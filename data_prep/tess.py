@@ -18,13 +18,13 @@ Toronto, 2010, https://doi.org/10.5683/SP2/E8H2MF.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
 from common.errors import UserError, WrongFolder
+from data_prep.folders import grouped_wav_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +88,7 @@ def read(root: str | Path) -> pd.DataFrame:
     from common.corpus import build_table
 
     root = Path(root).absolute()
-    files = _files(root)
+    files = grouped_wav_files(root, _FOLDER.fullmatch)
     names = (_NAME.fullmatch(path.stem) for path in files)
     if not any(name and name["speaker"] in SPEAKERS for name in names):
         found = f"{len(files)} wav files such as {files[0].relative_to(root)}" if files else "no wav file"
@@ -97,37 +97,6 @@ def read(root: str | Path) -> pd.DataFrame:
             f"but found {found}."
         )
     return build_table([_row(path) for path in files], "tess")
-
-
-def _files(root: Path) -> list[Path]:
-    """The wav files of the folders by emotion; of the folder itself, or of its folders, if there are none of these.
-
-    Some repackagings hold the whole corpus twice, in the folder and once more in a folder of it: only the former is
-    read.
-    """
-    if files := _by_emotion(root):
-        return files
-    folders = _folders(root)
-    nested = [path for folder in folders for path in _by_emotion(folder)]
-    return nested or _wav_files(root) or [path for folder in folders for path in _wav_files(folder)]
-
-
-def _by_emotion(root: Path) -> list[Path]:
-    folders = _folders(root)
-    if not any(_FOLDER.fullmatch(folder.name) for folder in folders):
-        return []
-    # Every folder with wav files is read, so that an unknown speaker is an error and not silently left out.
-    return [path for folder in folders for path in _wav_files(folder)]
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _wav_files(folder: Path) -> list[Path]:
-    # Archives packed on a Mac carry a "._NAME.wav" of metadata beside every file.
-    names = [name for name in os.listdir(folder) if name.lower().endswith(".wav") and not name.startswith(".")]
-    return [folder / name for name in sorted(names)]
 
 
 def _row(path: Path) -> dict[str, str]:
