@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from common.backend import machine_bytes
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -62,6 +64,6 @@ def machine() -> str:
             model = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = machine_bytes() / 2**30
     cores = len(os.sched_getaffinity(0))
     return f"{cores} cores of {model}, {memory:.0f} GiB, Python {platform.python_version()}"

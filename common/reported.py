@@ -269,10 +269,15 @@ def _incomplete(run: Measured) -> list[str]:
     return [f"{folds} of {len(run.run['folds'])} folds", f"{repeats} of {run.run['declared_repeats']} repeats"]
 
 
-def audit_in_words(trials: Iterable[dict]) -> tuple[str, ...]:
-    """What the test parts of trials share with what was learnt from, the largest count of any fold for each."""
+def worst_overlap(trials: Iterable[dict]) -> dict[str, int]:
+    """By what test parts share with what was learnt from, the largest count of any trial."""
     worst: dict[str, int] = {}
     for trial in trials:
         for name, count in trial["audit"].items():
             worst[name] = max(worst.get(name, 0), count)
-    return tuple(f"{name} shared: {count}" for name, count in worst.items())
+    return worst
+
+
+def audit_in_words(trials: Iterable[dict]) -> tuple[str, ...]:
+    """`worst_overlap` as phrases."""
+    return tuple(f"{name} shared: {count}" for name, count in worst_overlap(trials).items())

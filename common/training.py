@@ -33,7 +33,7 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
 
 
 def forget_models() -> None:
-    """Frees what Keras and its backend keep of earlier models, so that hundreds of trials fit into one process."""
+    """Frees what Keras keeps of earlier models; what TensorFlow keeps of their training steps it cannot free."""
     keras.utils.clear_session(free_memory=True)
 
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from common.console import console
 from data_prep.check import LONGEST_S, SHORTEST_S, Check, Part, check
-from papers.lists import console
 from papers.progress import counted, in_words
 
 SHOWN = 5

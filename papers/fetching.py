@@ -9,6 +9,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 import data_prep
+from common.console import console
 from data_prep import download, sources
 
 WORTH_A_LINE = 10**8
@@ -84,9 +85,7 @@ def _root_option(source: sources.Source, to: Path | None) -> str:
 
 def show_sources(to: Path | None) -> None:
     """A line a source, then the corpora that must be asked for."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=120)
+    out = console()
     table = Table(header_style="bold")
     table.add_column("Name", no_wrap=True)
     for name in ("", "Size", "Licence", "Checksum", "Here"):
@@ -96,10 +95,10 @@ def show_sources(to: Path | None) -> None:
         checksum = "published" if all(known) else "partly published" if any(known) else "recorded at first"
         here = "yes" if sources.place(source, to).exists() else "no"
         table.add_row(source.name, source.title, _size(source.size), source.licence, checksum, here)
-    console.print(table)
-    console.print("`ser fetch NAME` downloads one; stopped, the same command goes on.", style="dim")
+    out.print(table)
+    out.print("`ser fetch NAME` downloads one; stopped, the same command goes on.", style="dim")
     gated = ", ".join(data_prep.corpus(name).name for name in sources.GATED)
-    console.print(f"On request only: {gated}; `ser fetch NAME` says how.", style="dim")
+    out.print(f"On request only: {gated}; `ser fetch NAME` says how.", style="dim")
 
 
 def _size(count: float) -> str:

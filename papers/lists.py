@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 import data_prep
+from common.console import console
 from common.corpus import Corpus
 from common.errors import CorpusAbsent
 from common.experiments import Paper
 from common.reported import read_cells
 from data_prep.check import count_subsets
 from papers.runner import target
-
-
-def console() -> Console:
-    """Where results are printed; a file or a pipe gets lines of 120 characters."""
-    terminal = Console(highlight=False)
-    return terminal if terminal.is_terminal else Console(highlight=False, width=120)
 
 
 def show_corpora(corpora: list[Corpus]) -> None:

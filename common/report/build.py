@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common import yardstick
 from common.experiments import Paper
-from common.reported import Cell, Comparison, Measurement, compare, measure, read_cells
+from common.reported import Cell, Comparison, Measurement, compare, measure, read_cells, worst_overlap
 from common.trials import Measured, find_runs, read_run
 
 
@@ -139,11 +139,8 @@ def _conditions(runs: Sequence[Measured]) -> list[str]:
         if described["changes"]:
             own.append(f"Scaled, not the paper's experiment: {'; '.join(described['changes'])}")
         own += [flag[0].upper() + flag[1:] for flag in flags]
-        audit = {name: max(t["audit"].get(name, 0) for t in run.trials) for t in run.trials for name in t["audit"]}
-        own.append(
-            "Audit, largest overlap of a test part with what is learnt from: "
-            + (", ".join(f"{name} {count}" for name, count in audit.items()) or "none")
-        )
+        overlap = ", ".join(f"{name} {count}" for name, count in worst_overlap(run.trials).items())
+        own.append(f"Audit, largest overlap of a test part with what is learnt from: {overlap or 'none'}")
         for line in own:
             lines.setdefault(line, []).append(described["title"])
     everyone = len(runs)

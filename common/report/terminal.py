@@ -7,29 +7,27 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from common.console import console
 from common.report.build import LEGEND, Report, Section, amount, interval, number, with_std
 
 STYLES = {"within": "green", "above": "cyan", "below": "red", "scaled run": "yellow"}
 
 
-def show(report: Report, console: Console | None = None) -> None:
+def show(report: Report, out: Console | None = None) -> None:
     """Prints a report.
 
     Args:
         report: what to print.
-        console: where; None: standard output. A log gets 120 columns, so that no number is cut.
+        out: where; None: as `common.console` says.
     """
-    if console is None:
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console = Console(highlight=False, width=120)
+    out = out or console()
     for section in report.sections:
-        console.print()
-        console.print(table_of(section))
+        out.print()
+        out.print(table_of(section))
         for line in section.conditions:
-            console.print(Padding(escape(f"• {line}"), (0, 0, 0, 1)), style="dim")
+            out.print(Padding(escape(f"• {line}"), (0, 0, 0, 1)), style="dim")
     if report.sections:
-        console.print(Padding(LEGEND, (1, 0, 0, 1)), style="dim")
+        out.print(Padding(LEGEND, (1, 0, 0, 1)), style="dim")
 
 
 def table_of(section: Section) -> Table:
