@@ -105,7 +105,9 @@ class Pca:
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{file} is not vggish_pca_params.npz ({error}).") from error
         if vectors.shape != (128, 128) or means.shape != (128,):
-            raise UserError(f"{file}: expected eigenvectors (128, 128) and 128 means; found {vectors.shape}, {means.shape}.")
+            raise UserError(
+                f"{file}: expected eigenvectors (128, 128) and 128 means; found {vectors.shape}, {means.shape}."
+            )
         return cls(vectors, means)
 
     def __call__(self, embeddings: np.ndarray) -> np.ndarray:

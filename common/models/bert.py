@@ -68,7 +68,9 @@ def bert(checkpoint: str):
         return tokenizer, keras_hub.models.BertBackbone.from_preset(checkpoint)
     except Exception as error:  # the downloader's errors share no base
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"The preset {checkpoint} cannot be had ({reason}); `ser fetch bert-base-uncased` can.") from error
+        raise UserError(
+            f"The preset {checkpoint} cannot be had ({reason}); `ser fetch bert-base-uncased` can."
+        ) from error
 
 
 def is_preset(checkpoint: str) -> bool:

@@ -102,7 +102,9 @@ def load_vggish(source: str | Path):
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise UserError(f"{folder} is not the VGGish checkpoint: {'; '.join(problems[:3])}{more}. Fetch it with `ser fetch vggish`.")
+        raise UserError(
+            f"{folder} is not the VGGish checkpoint: {'; '.join(problems[:3])}{more}. Fetch it with `ser fetch vggish`."
+        )
     for name, weight in wanted.items():
         weight.assign(found[name])
     return network
@@ -121,7 +123,9 @@ def resolve(source: str | Path) -> Path:
             return Path(tensorflow_hub.resolve(str(source)))
         except Exception as error:  # urllib's, TensorFlow's and tarfile's errors share no base
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{source} cannot be downloaded ({reason}); `ser fetch vggish` puts it in place.") from error
+            raise UserError(
+                f"{source} cannot be downloaded ({reason}); `ser fetch vggish` puts it in place."
+            ) from error
     folder = Path(source).expanduser()
     for file in ("saved_model.pb", "variables/variables.index"):
         if not (folder / file).is_file():
