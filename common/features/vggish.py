@@ -7,6 +7,7 @@ what does not fill 0.96 s, so a clip under 0.975 s would give nothing at all: he
 from __future__ import annotations
 
 import functools
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -102,7 +103,7 @@ class Pca:
         try:
             with np.load(file, allow_pickle=False) as stored:
                 vectors, means = stored["pca_eigen_vectors"], stored["pca_means"].reshape(-1)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"{file} is not vggish_pca_params.npz ({error}).") from error
         if vectors.shape != (128, 128) or means.shape != (128,):
             raise UserError(

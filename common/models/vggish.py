@@ -162,7 +162,7 @@ def saved_variables(folder: Path) -> dict[str, np.ndarray]:
 def reference(source: str | Path):
     """The SavedModel itself through `tensorflow_hub`: a function from a waveform (samples,) to embeddings (examples, 128).
 
-    It needs at least 0.975 s; for less it gives no example.
+    It needs at least 0.975 s: for less there is no example that it could embed.
     """
     import tensorflow_hub
 
