@@ -49,7 +49,7 @@ class MtapConfig:
     text: bool = setting(False, "Table 4, column Text: BERT's features of the transcript (Sec. 4.2)")
     audio: bool = setting(False, "Table 4, column Audio: VGGish's features of the recording (Sec. 4.3)")
     gender_head: Literal["none", "a", "b", "c"] = setting(
-        "none", "Fig. 2 and Table 5: gender from image (MTL-A), image and audio (MTL-B), or all features (MTL-C)"
+        "none", "Table 5 and Fig. 2: gender from image (MTL-A), image and audio (MTL-B), or all features (MTL-C)"
     )
     gender_weight: float = setting(0.0, "Sec. 4.1: lambda; each row of Table 5")
     bert: str = setting(
@@ -75,7 +75,7 @@ class MtapConfig:
     projection: int = setting(
         0, "not given: none, F is the plain concatenation (Sec. 4.3); or a dense layer so wide each"
     )
-    keep_features: bool = setting(False, "Fig. 4 and 5: keep F of the test utterances (ours: for the pictures)")
+    keep_features: bool = setting(False, "Sec. 5.2.6 and 5.3.1 (Fig. 4 and 5): keep F of the test utterances (ours: for the pictures)")
 
     def __post_init__(self):
         if self.loss in ("arcface", "apfl") and not 0 < self.margin < 3.15:

@@ -86,7 +86,9 @@ def test_the_digest_follows_the_content(copy):
     words = (copy / "vocab.txt").read_text()
     (copy / "vocab.txt").write_text(words.replace("happy", "merry"))
     assert model.digest(str(copy)) != first
-    assert model.digest("random-tiny") == "random-tiny" and model.digest("bert_base_en_uncased") == "bert_base_en_uncased"
+    assert (
+        model.digest("random-tiny") == "random-tiny" and model.digest("bert_base_en_uncased") == "bert_base_en_uncased"
+    )
 
 
 def tensors(file):
@@ -184,4 +186,3 @@ def test_folders_that_are_no_checkpoint(copy, spoil, said):
 def test_a_folder_that_does_not_exist(tmp_path):
     with pytest.raises(UserError, match=r"is not a BERT checkpoint: it holds no config.json"):
         model.digest(str(tmp_path / "none"))
-

@@ -90,7 +90,9 @@ def save_like_hub(network, folder, rename=None, leave_out=(), extra=None):
         def __init__(self):
             super().__init__()
             self._variables = [
-                tf.Variable(value, name=rename.get(name, name)) for name, value in values.items() if name not in leave_out
+                tf.Variable(value, name=rename.get(name, name))
+                for name, value in values.items()
+                if name not in leave_out
             ]
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
@@ -166,8 +168,14 @@ FC = "vggish/fc1/fc1_2/weights"
     [
         ({"leave_out": [FC]}, rf"{FC} is missing"),
         ({"rename": {FC: "vggish/fc1/other/weights"}}, rf"{FC} is missing; vggish/fc1/other/weights is not known"),
-        ({"rename": {"x": "y"}, "extra": {"vggish/fc3/weights": np.zeros((2, 2), np.float32)}}, "vggish/fc3/weights is not"),
-        ({"rename": {"x": "y"}, "extra": {FC: np.zeros((256, 8), np.float32)}}, rf"{FC} has the shape \(256, 8\) instead"),
+        (
+            {"rename": {"x": "y"}, "extra": {"vggish/fc3/weights": np.zeros((2, 2), np.float32)}},
+            "vggish/fc3/weights is not",
+        ),
+        (
+            {"rename": {"x": "y"}, "extra": {FC: np.zeros((256, 8), np.float32)}},
+            rf"{FC} has the shape \(256, 8\) instead",
+        ),
     ],
 )
 def test_a_wrong_tensor_is_named(tmp_path, monkeypatch, reduced, damage, said):
@@ -204,7 +212,9 @@ def test_pooling_and_batches():
     each = front.embed(network, front.examples(signals[0]))
     assert len(each) == 3
     np.testing.assert_allclose(together[0], each.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(front.Vggish("random-tiny", "random-tiny", "max")(signals[0]), each.max(axis=0), atol=1e-6)
+    np.testing.assert_allclose(
+        front.Vggish("random-tiny", "random-tiny", "max")(signals[0]), each.max(axis=0), atol=1e-6
+    )
     np.testing.assert_allclose(each.std(axis=0).max() > 1e-4, True)
 
 
