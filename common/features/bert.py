@@ -1,4 +1,4 @@
-"""BERT features of transcripts (Devlin et al. 2019): frozen, one vector an utterance; the network is `common.models.bert`'s."""
+"""BERT features of transcripts (Devlin et al. 2019): frozen, one vector an utterance."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Bert:
     Attributes:
         checkpoint: a Hugging Face folder, a keras-hub preset, or "random", "random-tiny": weights of a fixed seed.
         digest: of the checkpoint (see `common.models.bert.digest`); it stands for the folder in the cache's keys.
-        pooling: "pooled" is BERT's own output for the sentence (a dense layer with tanh on the first token), "cls" the first
-            token, "mean" the mean over all tokens, the two marks included.
+        pooling: "pooled" is BERT's own output for the sentence (a dense layer with tanh on the first token), "cls"
+            the first token, "mean" the mean over all tokens, the two marks included.
     """
 
     name: ClassVar[str] = "bert"

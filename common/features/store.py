@@ -38,9 +38,9 @@ BATCH = 32
 class Extractor(Protocol):
     """What the store asks of an extractor: a frozen dataclass whose fields are its settings.
 
-    Two more class attributes are optional. ``reads = "text"``: it is called with the transcript instead of samples, and has
-    no sample rate. ``in_process = True``: it runs a Keras model, so it is called here and not in worker processes, with
-    ``batch(list of inputs) -> list of arrays``.
+    Two more class attributes are optional. ``reads = "text"``: it is called with the transcript instead of samples,
+    and has no sample rate. ``in_process = True``: it runs a Keras model, so it is called here and not in worker
+    processes, with ``batch(list of inputs) -> list of arrays``.
 
     Attributes:
         name: short name; the cache folder starts with it.
@@ -157,7 +157,7 @@ class FeatureStore:
                 progress(done, len(missing))
 
     def _extract_here(self, missing, extractor, paths, skipped, progress) -> None:
-        """Extraction in this process, batch by batch; utterances of one entry (the same sentence) are extracted once."""
+        """Extraction in this process, batch by batch; what several utterances share (a sentence) is extracted once."""
         by_entry: dict[Path, list[tuple]] = {}
         for row, entry in missing:
             by_entry.setdefault(entry, []).append(row)
@@ -165,20 +165,9 @@ class FeatureStore:
         done = 0
         with ThreadPoolExecutor(self.jobs) as pool:
             for first in range(0, len(entries), BATCH):
-                chunk = entries[first : first + BATCH]
-                inputs = list(pool.map(lambda entry: _input(by_entry[entry][0], extractor), chunk))
-                good = [number for number, one in enumerate(inputs) if not isinstance(one, AudioError)]
-                arrays = dict(
-                    zip(good, _batch(extractor, [inputs[n] for n in good], [by_entry[chunk[n]][0] for n in good]))
-                )
-                for number, entry in enumerate(chunk):
-                    rows = by_entry[entry]
-                    reason = (
-                        str(inputs[number])
-                        if number not in arrays
-                        else _write(rows[0], entry, extractor, arrays[number])
-                    )
-                    for row in rows:
+                chunk = [(by_entry[entry][0], entry) for entry in entries[first : first + BATCH]]
+                for (_, entry), reason in zip(chunk, _extract_batch(pool, chunk, extractor), strict=True):
+                    for row in by_entry[entry]:
                         if reason is None:
                             paths[row[0]] = entry
                         else:
@@ -262,6 +251,15 @@ def _extract_one(row: tuple, entry: Path, extractor: Extractor) -> tuple[str, Pa
     except AudioError as error:
         return utterance, entry, str(error)
     return utterance, entry, _write(row, entry, extractor, features)
+
+
+def _extract_batch(pool: ThreadPoolExecutor, chunk: list[tuple[tuple, Path]], extractor) -> list[str | None]:
+    """Extracts and writes some utterances; returns for each why it could not be, or None."""
+    inputs = list(pool.map(lambda one: _input(one[0], extractor), chunk))
+    good = [number for number, one in enumerate(inputs) if not isinstance(one, AudioError)]
+    arrays = _batch(extractor, [inputs[number] for number in good], [chunk[number][0] for number in good])
+    reasons = {number: _write(*chunk[number], extractor, array) for number, array in zip(good, arrays, strict=True)}
+    return [reasons[number] if number in reasons else str(one) for number, one in enumerate(inputs)]
 
 
 def _input(row: tuple, extractor: Extractor) -> str | np.ndarray | AudioError:

@@ -1,7 +1,8 @@
-"""VGGish features (Hershey et al. 2017): Google's log-mel front end in NumPy, the Keras network, one vector an utterance.
+"""VGGish features (Hershey et al. 2017): Google's log-mel front end in NumPy, one vector an utterance.
 
-The front end's constants are those of AudioSet's `vggish_params`; it agrees with the original to 1e-5. The original drops
-what does not fill 0.96 s, so a clip under 0.975 s would give nothing at all: here such a clip is zero-padded to one example.
+The front end's constants are those of AudioSet's `vggish_params`; it agrees with the original to 1e-5. The original
+drops what does not fill 0.96 s, so a clip under 0.975 s would give nothing at all: here such a clip is zero-padded to
+one example.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ EXAMPLE_FRAMES = 96
 SHORTEST = (EXAMPLE_FRAMES - 1) * HOP + FRAME
 """Samples that give one example: 15,600, or 0.975 s."""
 
-BATCH = 64
+BATCH = 16
 """Examples a call of the network; always as many, so that it is traced once and an example's batch does not matter."""
 
 
@@ -122,8 +123,10 @@ class Vggish:
     """Extractor of VGGish embeddings pooled over an utterance's examples, shape (128,), float32.
 
     Attributes:
-        checkpoint: the SavedModel's folder; "random" or "random-tiny": no checkpoint but weights drawn with a fixed seed.
-        digest: of the checkpoint's bytes (see `common.models.vggish.digest`); it stands for the folder in the cache's keys.
+        checkpoint: the SavedModel's folder; "random" or "random-tiny": no checkpoint but weights drawn with a fixed
+            seed.
+        digest: of the checkpoint's bytes (see `common.models.vggish.digest`); it stands for the folder in the cache's
+            keys.
         pooling: how an utterance's examples become one vector.
         pca: file of the PCA parameters; empty: raw embeddings, as TF-Hub's module gives them.
         pca_digest: of that file.

@@ -1,7 +1,8 @@
-"""BERT (Devlin et al. 2019): keras-hub's network, filled strictly from a Hugging Face folder, from a preset, or at random.
+"""BERT (Devlin et al. 2019): keras-hub's network, from a Hugging Face folder (strictly), a preset, or at random.
 
-A folder holds config.json, tokenizer_config.json, vocab.txt and model.safetensors. Every tensor is taken by name; one that is
-missing, unknown or of another shape is an error that names it, where keras-hub itself passes over what it does not know.
+A folder holds config.json, tokenizer_config.json, vocab.txt and model.safetensors. Every tensor is taken by name; one
+that is missing, unknown or of another shape is an error that names it, where keras-hub itself passes over what it
+does not know.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def _files(folder: Path) -> None:
     for name in FILES:
         if not (folder / name).is_file():
             raise UserError(
-                f"{folder} is not a BERT checkpoint: it holds no {name}. `ser fetch bert-base-uncased` puts one in place."
+                f"{folder} is not a BERT checkpoint: it holds no {name}. "
+                "`ser fetch bert-base-uncased` puts one in place."
             )
 
 
@@ -133,8 +135,9 @@ def _from_folder(folder: Path):
         raise UserError(f"{folder} is a damaged BERT checkpoint ({error}). Fetch it again.") from error
     if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu" or len(words) != config["vocab_size"]:
         raise UserError(
-            f"{folder} is not a BERT checkpoint: expected model_type bert, hidden_act gelu and as many words as vocab_size, but "
-            f"found {config.get('model_type')}, {config.get('hidden_act')} and {len(words)} words of {config['vocab_size']}."
+            f"{folder} is not a BERT checkpoint: expected model_type bert, hidden_act gelu and vocab_size words; "
+            f"it has {config.get('model_type')}, {config.get('hidden_act')} and {len(words)} words of "
+            f"{config['vocab_size']}."
         )
     network = keras_hub.models.BertBackbone(dropout=0.0, **sizes)
     _fill(network, {_plain(name): values for name, values in tensors.items()}, folder)
@@ -211,7 +214,7 @@ def _safetensors(file: Path) -> dict[str, np.ndarray]:
 
 
 def _random(name: str, seed: int = 0):
-    """A network of fixed-seed weights whose word pieces are letters: its features depend on the text and on nothing else."""
+    """A network of fixed-seed weights whose word pieces are letters: its features depend on the text alone."""
     import keras_hub
 
     letters = [*"abcdefghijklmnopqrstuvwxyz0123456789"]

@@ -1,8 +1,9 @@
 """VGGish (Hershey et al. 2017) as a Keras model, with weights from TF-Hub's SavedModel by name.
 
-The SavedModel (google/vggish/1) takes a waveform and holds 18 variables named as in AudioSet's code: `vggish/conv1/weights`,
-`vggish/conv3/conv3_1/biases` and so on. They are read from its checkpoint without running its graph; each must be there, no
-other may be, and each must have the shape the network needs. The last layer has no activation: some ports put a ReLU there.
+The SavedModel (google/vggish/1) takes a waveform and holds 18 variables named as in AudioSet's code:
+`vggish/conv1/weights`, `vggish/conv3/conv3_1/biases` and so on. They are read from its checkpoint without running its
+graph; each must be there, no other may be, and each must have the shape the network needs. The last layer has no
+activation: some ports put a ReLU there.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ def saved_variables(folder: Path) -> dict[str, np.ndarray]:
 
 
 def reference(source: str | Path):
-    """The SavedModel itself through `tensorflow_hub`: a function from a waveform (samples,) to embeddings (examples, 128).
+    """The SavedModel through `tensorflow_hub`: a function from a waveform (samples,) to embeddings (examples, 128).
 
     It needs at least 0.975 s: for less there is no example that it could embed.
     """

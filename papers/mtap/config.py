@@ -75,7 +75,9 @@ class MtapConfig:
     projection: int = setting(
         0, "not given: none, F is the plain concatenation (Sec. 4.3); or a dense layer so wide each"
     )
-    keep_features: bool = setting(False, "Sec. 5.2.6 and 5.3.1 (Fig. 4 and 5): keep F of the test utterances (ours: for the pictures)")
+    keep_features: bool = setting(
+        False, "Sec. 5.2.6 and 5.3.1 (Fig. 4 and 5): keep F of the test utterances (ours: for the pictures)"
+    )
 
     def __post_init__(self):
         if self.loss in ("arcface", "apfl") and not 0 < self.margin < 3.15:

@@ -29,7 +29,7 @@ def fetched(checkpoint: str) -> Path | None:
 
 
 def features(config: MtapConfig) -> dict[str, Spectrogram | Bert | Vggish]:
-    """The extractors that a config needs: of the spectrogram (Sec. 5.2.1), the transcript (4.2), the recording (4.3)."""
+    """The extractors that a config needs: spectrogram (Sec. 5.2.1), BERT of the transcript (4.2), VGGish (4.3)."""
     extractors: dict[str, Spectrogram | Bert | Vggish] = {}
     if config.image:
         extractors["spectrogram"] = Spectrogram(

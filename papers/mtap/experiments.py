@@ -1,4 +1,4 @@
-"""The paper's own rows: the loss study (Tables 1 to 3), fusion (4), gender (5), both with APFL (6, 7); Figures 4 and 5."""
+"""The paper's own rows: losses (Tables 1 to 3), fusion (4), gender (5), fusion with APFL (6, 7); Figures 4 and 5."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Figures 4 and 5: t-SNE of the test utterances' features F, by loss and by modality, in Euclidean and in angular space.
+"""Figures 4 and 5: t-SNE of the test utterances' F, by loss and by modality, in Euclidean and in angular space.
 
-The pictures are of the first fold's test part in the first run. Angular space is t-SNE on cosine distances: the paper names
-no construction. Perplexity is 30 (van der Maaten and Hinton's middle), or less where there are few utterances.
+The pictures are of the first fold's test part in the first run. Angular space is t-SNE on cosine distances: the paper
+names no construction. Perplexity is 30 (van der Maaten and Hinton's middle), or less where there are few utterances.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The network: a backbone over the spectrogram, fusion with frozen text and audio features, a head that fits the loss."""
+"""The network: a backbone over the spectrogram, fusion with text and audio features, a head that fits the loss."""
 
 from __future__ import annotations
 

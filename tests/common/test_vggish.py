@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from hub_vggish import save_like_hub
 
 from common.errors import UserError
 from common.features import vggish as front
@@ -72,56 +73,6 @@ def small(monkeypatch, width=1 / 16):
     build = model.vggish
     monkeypatch.setattr(model, "vggish", lambda: build(width))
     return build(width)
-
-
-def save_like_hub(network, folder, rename=None, leave_out=(), extra=None):
-    """A SavedModel as AudioSet's export script makes it: a module over a list of named variables, waveform to embeddings."""
-    import tensorflow as tf
-
-    rename = rename or {}
-    values = {}
-    for key, name in model.variable_names().items():
-        layer, kind = key.split("/")
-        values[name] = network.get_layer(layer).get_weights()[0 if kind == "kernel" else 1]
-    values |= extra or {}
-    mel = tf.constant(front.mel_matrix(), tf.float32)
-
-    class Module(tf.Module):
-        def __init__(self):
-            super().__init__()
-            self._variables = [
-                tf.Variable(value, name=rename.get(name, name))
-                for name, value in values.items()
-                if name not in leave_out
-            ]
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
-        def __call__(self, waveform):
-            have = {variable.name.removesuffix(":0"): variable for variable in self._variables}
-            magnitude = tf.abs(tf.signal.stft(waveform, 400, 160, 512))
-            spectrogram = tf.math.log(magnitude @ mel + 0.01)
-            x = tf.signal.frame(spectrogram, 96, 96, axis=0)[..., None]
-            for name, pooled in (
-                ("conv1", 1), ("conv2", 1), ("conv3/conv3_1", 0), ("conv3/conv3_2", 1),
-                ("conv4/conv4_1", 0), ("conv4/conv4_2", 1),
-            ):  # fmt: skip
-                x = tf.nn.conv2d(x, have[f"vggish/{name}/weights"], 1, "SAME") + have[f"vggish/{name}/biases"]
-                x = tf.nn.relu(x)
-                x = tf.nn.max_pool2d(x, 2, 2, "SAME") if pooled else x
-            x = tf.reshape(x, [tf.shape(x)[0], -1])
-            for name in ("fc1/fc1_1", "fc1/fc1_2"):
-                x = tf.nn.relu(x @ have[f"vggish/{name}/weights"] + have[f"vggish/{name}/biases"])
-            return x @ have["vggish/fc2/weights"] + have["vggish/fc2/biases"]
-
-    module = Module()
-    signatures = None
-    if not rename and not leave_out:
-        module(tf.zeros(16000))
-    else:
-        module = tf.Module()
-        module._variables = Module()._variables
-    tf.saved_model.save(module, str(folder), signatures)
-    return folder
 
 
 @pytest.fixture(scope="module")
