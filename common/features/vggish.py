@@ -25,8 +25,11 @@ EXAMPLE_FRAMES = 96
 SHORTEST = (EXAMPLE_FRAMES - 1) * HOP + FRAME
 """Samples that give one example: 15,600, or 0.975 s."""
 
-BATCH = 16
-"""Examples a call of the network; always as many, so that it is traced once and an example's batch does not matter."""
+CONVOLVED = 4
+"""Examples a call of the convolutions: so few that their maps stay in a processor's cache; 16 take twice as long each."""
+
+EMBEDDED = 64
+"""Examples a call of the dense layers, at most: their 67 million weights are read from memory at every call."""
 
 
 def mel_matrix() -> np.ndarray:
@@ -151,7 +154,7 @@ class Vggish:
     def batch(self, signals: list[np.ndarray]) -> list[np.ndarray]:
         """Features of several utterances, whose examples share the network's batches."""
         stretches = [examples(signal) for signal in signals]
-        embeddings = embed(_network(self.checkpoint, self.digest), np.concatenate(stretches))
+        embeddings = _embedder(self.checkpoint, self.digest)(np.concatenate(stretches))
         if self.pca:
             embeddings = _pca(self.pca, self.pca_digest)(embeddings).astype(np.float32)
         ends = np.cumsum([len(stretch) for stretch in stretches])[:-1]
@@ -159,34 +162,50 @@ class Vggish:
         return [pool(own, axis=0).astype(np.float32) for own in np.split(embeddings, ends)]
 
 
-def embed(network, inputs: np.ndarray) -> np.ndarray:
-    """Embeddings of examples, in batches of one size.
+class Embedder:
+    """The network in two steps, each with examples by the number that suits it.
 
     Args:
         network: Keras model (see `common.models.vggish.vggish`).
-        inputs: shape (examples, 96, 64).
 
-    Returns:
-        shape (examples, width), float32.
+    Call:
+        inputs: examples, shape (examples, 96, 64). Returns embeddings, shape (examples, 128), float32.
     """
+
+    def __init__(self, network):
+        import keras
+
+        inner = network.get_layer("flatten").output
+        self.convolutions = keras.Model(network.input, inner)
+        self.dense = keras.Model(inner, network.output)
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Embeddings of examples."""
+        return _by_batches(self.dense, _by_batches(self.convolutions, inputs[..., None], CONVOLVED, 4), EMBEDDED, 16)
+
+
+def _by_batches(model, inputs: np.ndarray, size: int, step: int) -> np.ndarray:
+    """Predictions; a batch that is not full is padded to a multiple of `step`, so that few shapes are traced."""
     outputs = []
-    for first in range(0, len(inputs), BATCH):
-        chunk = inputs[first : first + BATCH]
-        padded = np.pad(chunk, ((0, BATCH - len(chunk)), (0, 0), (0, 0)))[..., None]
-        outputs.append(np.asarray(network.predict_on_batch(padded))[: len(chunk)])
+    for first in range(0, len(inputs), size):
+        chunk = inputs[first : first + size]
+        padding = [(0, -len(chunk) % step)] + [(0, 0)] * (inputs.ndim - 1)
+        outputs.append(np.asarray(model.predict_on_batch(np.pad(chunk, padding)))[: len(chunk)])
     return np.concatenate(outputs)
 
 
 @functools.lru_cache(maxsize=1)
-def _network(checkpoint: str, digest: str):  # the digest keeps a changed checkpoint from being mistaken for the old one
+def _embedder(
+    checkpoint: str, digest: str
+):  # the digest keeps a changed checkpoint from being mistaken for the old one
     from common.backend import start_backend
 
     start_backend()
     from common.models.vggish import load_vggish, random_vggish
 
     if checkpoint in ("random", "random-tiny"):
-        return random_vggish(1.0 if checkpoint == "random" else 1 / 16)
-    return load_vggish(checkpoint)
+        return Embedder(random_vggish(1.0 if checkpoint == "random" else 1 / 16))
+    return Embedder(load_vggish(checkpoint))
 
 
 @functools.lru_cache(maxsize=1)

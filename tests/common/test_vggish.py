@@ -85,17 +85,17 @@ def test_keras_and_the_saved_model_agree(tmp_path, monkeypatch, reduced):
     biased = [value + 0.05 if value.ndim == 1 else value for value in reduced.get_weights()]
     reduced.set_weights(biased)
     folder = save_like_hub(reduced, tmp_path / "hub")
-    loaded = model.load_vggish(folder)
+    embed = front.Embedder(model.load_vggish(folder))
     reference = model.reference(folder)
     for seconds in (0.975, 2.0, 3.1):
         signal = speech(seconds)
         expected = reference(signal)
-        found = front.embed(loaded, front.examples(signal))
+        found = embed(front.examples(signal))
         assert found.shape == expected.shape == (int((seconds * 100 - 1.5) // 96), 128)
         assert np.abs(expected).max() > 0.1
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max() + 1e-5)
     # Under 0.975 s the SavedModel has no example to work on; here the clip is padded.
-    assert np.isfinite(front.embed(loaded, front.examples(speech(0.9)))).all()
+    assert np.isfinite(embed(front.examples(speech(0.9)))).all()
 
 
 def test_the_digest_follows_the_weights_not_the_folder(tmp_path, monkeypatch, reduced):
@@ -159,8 +159,7 @@ def test_pooling_and_batches():
     for signal, vector in zip(signals, together, strict=True):
         assert vector.shape == (128,) and vector.dtype == np.float32
         np.testing.assert_allclose(mean(signal), vector, atol=1e-6)
-    network = front._network("random-tiny", "random-tiny")
-    each = front.embed(network, front.examples(signals[0]))
+    each = front.Embedder(model.random_vggish(1 / 16))(front.examples(signals[0]))
     assert len(each) == 3
     np.testing.assert_allclose(together[0], each.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(
@@ -171,9 +170,9 @@ def test_pooling_and_batches():
 
 def test_many_examples_are_cut_into_batches():
     network = model.random_vggish(1 / 16)
-    inputs = np.random.default_rng(0).normal(0, 1, (front.BATCH + 3, 96, 64)).astype(np.float32)
+    inputs = np.random.default_rng(0).normal(0, 1, (front.EMBEDDED + 3, 96, 64)).astype(np.float32)
     whole = np.asarray(network(inputs[..., None]))
-    np.testing.assert_allclose(front.embed(network, inputs), whole, atol=1e-4 * np.abs(whole).max())
+    np.testing.assert_allclose(front.Embedder(network)(inputs), whole, atol=1e-4 * np.abs(whole).max())
 
 
 def test_pca_is_the_originals(tmp_path):
