@@ -26,7 +26,7 @@ SHORTEST = (EXAMPLE_FRAMES - 1) * HOP + FRAME
 """Samples that give one example: 15,600, or 0.975 s."""
 
 CONVOLVED = 4
-"""Examples a call of the convolutions: so few that their maps stay in a processor's cache; 16 take twice as long each."""
+"""Examples a call of the convolutions: so few that their maps stay in the cache; with 16, each takes twice as long."""
 
 EMBEDDED = 64
 """Examples a call of the dense layers, at most: their 67 million weights are read from memory at every call."""
