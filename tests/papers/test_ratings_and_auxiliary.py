@@ -37,7 +37,7 @@ def _here(tmp_path, monkeypatch):
 
 
 def perform(name, tmp_path, **options):
-    options = Options(results=tmp_path / "results", cache=tmp_path / "cache", jobs=2, **options)
+    options = Options(results=tmp_path / "results", cache=tmp_path / "cache", jobs=1, **options)
     with Progress() as observer:
         folders, _ = runner.perform_all(runner.Session(options, observer), PAPER, [PAPER.experiment(name)])
     return read_run(folders[name])
