@@ -1,7 +1,7 @@
 """openSMILE in a process in which it can live.
 
-openSMILE's library corrupts the heap if it is loaded after TensorFlow's ("malloc(): invalid size", abort); loaded before
-it, both live together. A process that already holds TensorFlow therefore hands its signals to a worker that does not.
+Its library corrupts the heap if it is loaded after TensorFlow's ("malloc(): invalid size", abort); loaded before it, both
+live together. A process that already holds TensorFlow therefore hands its signals to a worker that does not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def extract(feature_set: str, level: str, signal: np.ndarray, sample_rate: int) -> np.ndarray:
-    """openSMILE's features of one signal.
+    """Features of one signal as openSMILE computes them.
 
     Args:
         feature_set: name in `opensmile.FeatureSet`, for example "eGeMAPSv02".
