@@ -1,7 +1,7 @@
 """openSMILE in a process in which it can live.
 
-Its library corrupts the heap if it is loaded after TensorFlow's ("malloc(): invalid size", abort); loaded before it, both
-live together. A process that already holds TensorFlow therefore hands its signals to a worker that does not.
+Its library corrupts the heap if it is loaded after TensorFlow's ("malloc(): invalid size", abort); loaded before it,
+both live together. A process that already holds TensorFlow therefore hands its signals to a worker that does not.
 """
 
 from __future__ import annotations
