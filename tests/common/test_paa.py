@@ -56,6 +56,10 @@ SIGNALS = {
     "sine on a bin": np.sin(2 * np.pi * 400 * np.arange(4000) / 16000).astype(np.float32),
     "impulses": IMPULSES,
     "square": np.sign(SINE),
+    # Without an offset, so that the quiet frames are as quiet as the package's epsilon.
+    "loud then nearly nothing": np.concatenate(
+        [noise(1600), -noise(1600), noise(1600) * np.float32(3e-8), noise(1600) * np.float32(1e-14)]
+    ),
     "very quiet": noise(3000) * np.float32(1e-6),
     "16 bit": np.round(noise(3000) * 2**15).astype(np.float32) / 2**15,
     "zeros between signs": np.tile(np.array([0.5, 0.0, -0.5, 0.0], np.float32), 300),

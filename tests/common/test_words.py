@@ -276,6 +276,36 @@ def test_bad_binary_files(tmp_path, change, message):
         word_vectors(path, VOCABULARY, 5)
 
 
+@pytest.mark.parametrize("name", ["word2vec text", "word2vec binary", "GloVe"])
+def test_any_damage_ends_in_vectors_or_in_one_error(tmp_path, name):
+    path = tmp_path / "vectors"
+    FORMATS[name](path)
+    whole = path.read_bytes()
+    generator = np.random.default_rng(3)
+    refused = 0
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(generator.integers(1, 4)):
+            place = int(generator.integers(len(content)))
+            kind = generator.integers(4)
+            if kind == 0:
+                content[place] = int(generator.integers(256))
+            elif kind == 1:
+                del content[place : place + int(generator.integers(1, 30))]
+            elif kind == 2:
+                content[place:place] = generator.bytes(3)
+            else:
+                content[place:place] = generator.choice([b" ", b"\n", b"nan", b"-", b"1_0", b"\x00", b"\xe2"])
+            content = content or bytearray(b"x")
+        path.write_bytes(bytes(content))
+        try:
+            assert np.isfinite(word_vectors(path, VOCABULARY, 5).matrix).all()
+        except UserError as error:
+            assert "vectors" in str(error)
+            refused += 1
+    assert refused > 50
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"glove\.txt cannot be read \(No such file"):
         word_vectors(tmp_path / "glove.txt", VOCABULARY, 5)
