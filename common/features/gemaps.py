@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from common.errors import AudioError
+from common.features.smile import extract
 
 LLD_COLUMNS = (
     *("Loudness", "alphaRatio", "hammarbergIndex", "slope0-500", "slope500-1500", "spectralFlux"),
@@ -36,7 +35,7 @@ class GemapsFunctionals:
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
         """Functionals of one utterance; samples in [-1, 1] (int16 samples would give F0 = 0)."""
-        values = _smile().process_signal(signal, self.sample_rate).to_numpy(np.float32)[0]
+        values = extract("eGeMAPSv02", "Functionals", signal, self.sample_rate)[0]
         # openSMILE leaves functionals of absent voicing undefined; 0 is what it writes for the others of that kind.
         return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -70,30 +69,10 @@ class GemapsLLD:
         Raises:
             AudioError: the signal is shorter than openSMILE's longest frame.
         """
-        with warnings.catch_warnings():
-            # What openSMILE warns of for a short signal is said by the error below.
-            warnings.filterwarnings("ignore", message="Segment too short")
-            values = _lld_smile().process_signal(signal, self.sample_rate).to_numpy(np.float32)
+        values = extract("eGeMAPSv01b", "LowLevelDescriptors", signal, self.sample_rate)
         if np.isnan(values).all():
             raise AudioError(
                 f"The utterance has {len(signal)} samples at {self.sample_rate} Hz, less than one frame of 60 ms, "
                 "so it has no eGeMAPS descriptors."
             )
         return values
-
-
-@functools.cache
-def _smile():
-    import opensmile
-
-    return opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
-
-
-@functools.cache
-def _lld_smile():
-    import opensmile
-
-    with warnings.catch_warnings():
-        # v01b is what the paper's 23 columns are, however much v02 is preferred today.
-        warnings.filterwarnings("ignore", message=".*is deprecated")
-        return opensmile.Smile(opensmile.FeatureSet.eGeMAPSv01b, opensmile.FeatureLevel.LowLevelDescriptors)
