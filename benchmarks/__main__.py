@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.measure import machine
 
-NAMES = ("start", "corpora", "spectrograms", "harness", "vggish", "fusion")
+NAMES = ("start", "corpora", "spectrograms", "paa", "harness", "vggish", "fusion")
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from common.experiments import Experiment, Figure, Paper
+from common.experiments import Experiment, Figure, Paper, Pretraining
 from common.splits import FixedTestSession
 from common.targets import Dimensions
 
@@ -20,6 +20,7 @@ LAST = {}
 @dataclasses.dataclass(frozen=True)
 class Config:
     shift: float = 0.0
+    start: str = "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +80,17 @@ def features(config):
 
 
 def fit(config, train, validation, context):
-    LAST.update(train=train, validation=validation, auxiliary=context.auxiliary)
+    LAST.update(train=train, validation=validation, auxiliary=context.auxiliary, config=config, context=context)
     wanted = train.values if train.dimensions else np.eye(len(train.classes))[train.labels]
     weights = np.linalg.lstsq(inputs(train), wanted, rcond=None)[0]
     weights[1] += config.shift
     return Fitted(weights, train.classes, train.dimensions)
+
+
+def pretrain(config, part, folder, context):
+    (folder / "mean.json").write_text(json.dumps(float(inputs(part)[:, 0].mean())))
+    context.history["loss"] = [1.0]
+    LAST.update(pretrained_on=part)
 
 
 def load(folder: Path):
@@ -119,4 +126,9 @@ PAPER = Paper(
     load="rated:load",
     scaled={"shift": 0.1},
     figures=(Figure("4", "Arousal and loudness", "rated:draw"),),
+    pretrainings=(
+        Pretraining(
+            "mean", "mean loudness", "start", "emodb", "7class", "rated:pretrain", "rated:features", ("shift",)
+        ),
+    ),
 )

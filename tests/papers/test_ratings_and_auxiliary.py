@@ -37,10 +37,16 @@ def _here(tmp_path, monkeypatch):
 
 
 def perform(name, tmp_path, **options):
-    options = Options(results=tmp_path / "results", cache=tmp_path / "cache", jobs=2, **options)
+    options = Options(results=tmp_path / "results", cache=tmp_path / "cache", jobs=1, **options)
     with Progress() as observer:
         folders, _ = runner.perform_all(runner.Session(options, observer), PAPER, [PAPER.experiment(name)])
     return read_run(folders[name])
+
+
+def pretrain(tmp_path, **options):
+    options = Options(results=tmp_path / "results", cache=tmp_path / "cache", jobs=1, partial=True, **options)
+    with Progress() as observer:
+        return runner.Session(options, observer).pretrain(PAPER, PAPER.pretraining("mean"))
 
 
 def small_emodb(root):
@@ -151,6 +157,32 @@ def test_predict_prints_ratings(tmp_path, capsys):
     values = json.loads("{" + line.split(": ", 1)[1].replace(" ", '":').replace(',":', ',"').join(['"', "}"]))
     assert list(values) == ["valence", "arousal", "dominance"]
     assert all(-5 < value < 10 for value in values.values())
+
+
+def test_a_run_names_the_pretrained_network_it_starts_from(tmp_path):
+    missing = perform(RATINGS, tmp_path, changes={"start": "newest"})
+    (said,) = [flag for flag in missing.trials[0]["flags"] if "mean loudness" in flag]
+    assert said == "random weights: no mean loudness is here (`ser pretrain rated mean` makes one)"
+    with pytest.raises(CorpusAbsent):
+        pretrain(tmp_path)
+    small_emodb(tmp_path / "corpora" / "emodb")
+    made = pretrain(tmp_path)
+    part = rated.LAST["pretrained_on"]
+    assert part.table["path"].notna().all() and part.table["emotion"].notna().all()
+    assert made.record["history"] == {"loss": [1.0]}
+    rated.LAST.pop("pretrained_on")
+    assert pretrain(tmp_path).folder == made.folder and "pretrained_on" not in rated.LAST
+    pretrain(tmp_path, changes={"shift": "2.0"})  # of another setting, so not what the run may start from
+
+    run = perform(RATINGS, tmp_path, changes={"start": "newest"})
+    assert rated.LAST["config"].start == made.digest
+    found = rated.LAST["context"].artefacts.find("rated/mean", made.digest)
+    assert (found.folder / "mean.json").exists()
+    assert run.run["config"]["start"] == made.digest and run.trials[0]["run"] != missing.trials[0]["run"]
+    flags = run.trials[0]["flags"]
+    assert any(flag.startswith(f"mean loudness {made.digest}, learnt on emodb/7class: partial: 4 of") for flag in flags)
+    with pytest.raises(UserError, match="words"):
+        PAPER.pretraining("words")
 
 
 def test_hidden_labels_are_an_error_of_the_paper():
