@@ -320,7 +320,7 @@ def test_targets_without_room_or_numbers(tmp_path, world, monkeypatch):
 
 
 def test_an_extractor_of_another_width(tmp_path, world):
-    shape, extractor, x, _ = world
+    shape, extractor, x, y = world
     wide = vgg16(shape, 5, quaternion=True, width=0.25)
     model = network(shape)
     for layer in (2, 12):  # both forms
