@@ -46,6 +46,7 @@ def execute(
     results: Path,
     observer: Observer,
     *,
+    load_auxiliary: Callable[[], Part | None] = lambda: None,
     keep_models: bool = False,
     pause: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -56,6 +57,7 @@ def execute(
         load_data: gives utterances with features; called only if there is something to do.
         results: results folder.
         observer: is told of the progress.
+        load_auxiliary: gives the utterances to learn from besides, with features; called as `load_data` is.
         keep_models: keep the fitted models.
         pause: asked after each trial; True if this process had better end before the next one.
 
@@ -71,7 +73,7 @@ def execute(
         write_run(run, results)
     if not pending:
         return outcome
-    data = load_data()
+    data, auxiliary = load_data(), load_auxiliary()
     audits = {fold.name: audit(run.table, fold) for fold in run.folds if fold.name in run.chosen}
 
     def attempt(trial: Trial, timeout_s: float) -> None:
@@ -85,6 +87,7 @@ def execute(
                 data,
                 results,
                 audit=audits[trial.fold.name],
+                auxiliary=auxiliary,
                 keep_model=keep_models,
                 on_epoch=observer.epoch_ended,
             )

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError, unknown
+from common.targets import EMOTION, Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,6 +95,8 @@ class Experiment:
         protocol: cuts the folds (see `common.splits`).
         config: the paper's config dataclass.
         repeats: runs a fold, each with a seed of its own.
+        target: what is predicted (see `common.targets`).
+        auxiliary: "corpus/subset" whose utterances a fit may learn from besides, without their emotions; empty: none.
     """
 
     id: str
@@ -103,11 +106,29 @@ class Experiment:
     protocol: Any
     config: Any
     repeats: int
+    target: Target = EMOTION
+    auxiliary: str = ""
 
     @property
     def table(self) -> str:
         """The table or figure the experiment belongs to first, for example "1" or "fig4"."""
         return self.id.split("/")[1].removeprefix("table")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a paper, drawn from trials.
+
+    Attributes:
+        id: as the paper numbers it, for example "4".
+        title: what it shows.
+        draw: "module:function"; ``draw(runs, cells)`` takes the runs by experiment (`common.trials.Measured`) and the
+            paper's reported cells, and returns a matplotlib figure, or None if nothing was run that it shows.
+    """
+
+    id: str
+    title: str
+    draw: str
 
 
 @dataclass(frozen=True)
@@ -127,6 +148,7 @@ class Paper:
         resolve: "module:function" that turns a config into what can be had here (for example random weights where
             a checkpoint is missing) and says so: ``resolve(config) -> (config, flags)``. Empty: nothing to resolve.
         demo: what `reproduce --demo` runs on the embedded corpus: the tables.
+        figures: what `ser report` draws.
     """
 
     name: str
@@ -140,6 +162,7 @@ class Paper:
     scaled_repeats: int = 1
     resolve: str = ""
     demo: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -164,8 +187,13 @@ class Paper:
 
     def call(self, role: str) -> Callable:
         """The function for a role ("features", "fit", "load", "resolve")."""
-        module, function = getattr(self, role).split(":")
-        return getattr(importlib.import_module(module), function)
+        return by_name(getattr(self, role))
+
+
+def by_name(name: str) -> Callable:
+    """The function "module:function" names."""
+    module, function = name.split(":")
+    return getattr(importlib.import_module(module), function)
 
 
 @dataclass(frozen=True)
@@ -175,14 +203,18 @@ class Part:
     Attributes:
         table: utterance table, one row an utterance. For a part that is to be predicted, the labels are missing.
         features: by name, as the paper's `features(config)` asked for.
-        classes: emotions in the order that numbers them; empty if the subset keeps all labels.
+        classes: what is told apart, in the order that numbers it; empty for a regression.
         flags: what every result on these data must carry ("bad audio skipped: 2 of 535 utterances").
+        dimensions: of a regression, columns of the table; empty for a classification.
+        labeller: numbers the classes of a labelled table; None: the emotions among `classes`.
     """
 
     table: pd.DataFrame
     features: Mapping[str, Features]
     classes: tuple[str, ...]
     flags: tuple[str, ...] = ()
+    dimensions: tuple[str, ...] = ()
+    labeller: Callable[[pd.DataFrame], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -192,13 +224,21 @@ class Part:
         """Class numbers, int64, shape (utterances,).
 
         Raises:
-            ValueError: an utterance's emotion is none of the classes, or hidden (see `without_labels`).
+            ValueError: an utterance's label is none of the classes, or hidden (see `without_labels`).
         """
-        number = {emotion: index for index, emotion in enumerate(self.classes)}
-        numbers = self.table["emotion"].map(number)
-        if numbers.isna().any():
-            raise ValueError("Some utterances have no label among the classes; a part to be predicted has none at all.")
-        return numbers.to_numpy("int64")
+        return (self.labeller or EMOTION.labeller(self.table, self.classes))(self.table)
+
+    @property
+    def values(self) -> np.ndarray:
+        """Ratings of a regression, on the corpus' own scale, float32, shape (utterances, dimensions).
+
+        Raises:
+            ValueError: a rating is missing, or hidden (see `without_labels`).
+        """
+        values = self.table[list(self.dimensions)].to_numpy("float32")
+        if values.size and not (values == values).all():
+            raise ValueError("Some utterances have no rating; a part to be predicted has none at all.")
+        return values
 
     def take(self, utterances: tuple[str, ...]) -> Part:
         """The part with these utterances, in this order."""
@@ -224,6 +264,7 @@ class Context:
         seconds: time spent by name; "fit" and "predict" are Keras' own work.
         history: one list a quantity, over epochs.
         flags: what every result of this trial must carry.
+        auxiliary: utterances of another corpus to learn from, without their emotions; None if there are none.
     """
 
     seed: int = 0
@@ -231,6 +272,7 @@ class Context:
     seconds: dict[str, float] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
+    auxiliary: Part | None = None
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -243,13 +285,21 @@ class Context:
 
 
 class Fitted(typing.Protocol):
-    """A fitted model."""
+    """A fitted model.
+
+    It may also have ``activations(part) -> dict[str, np.ndarray]``, arrays with one row an utterance that a figure
+    needs; what it returns for the test part is kept beside the predictions.
+    """
 
     def predict(self, part: Part) -> dict[str, np.ndarray]:
-        """Columns of predictions, each with one value an utterance: "p_<emotion>" are class probabilities."""
+        """Columns of predictions, each with one value an utterance.
+
+        A classification gives a probability "p_<class>" for each class, a regression "predicted_<dimension>" for each
+        dimension, on the corpus' own scale.
+        """
 
     def save(self, folder: Path) -> None:
         """Writes everything that `load` needs into an existing, empty folder."""
 
 
-__all__ = ["Context", "Experiment", "Fitted", "Paper", "Part", "override", "setting"]
+__all__ = ["Context", "Experiment", "Figure", "Fitted", "Paper", "Part", "by_name", "override", "setting"]

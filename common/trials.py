@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
     from common.corpus import Corpus, Subset
     from common.splits import Fold
+    from common.targets import Target
 
-FORMAT = 1
+FORMAT = 2
 """Raised when trials written before can no longer be compared with trials written now."""
 
 
@@ -61,6 +62,7 @@ class Run:
         flags: what every result must carry.
         changes: how this differs from the experiment as declared, in words; empty: it is what the paper reports.
         deterministic: same seed, same bytes.
+        auxiliary: which utterances there are to learn from besides: corpus, subset and fingerprint; None: none.
     """
 
     paper: Paper
@@ -77,21 +79,34 @@ class Run:
     flags: tuple[str, ...]
     changes: tuple[str, ...]
     deterministic: bool = False
+    auxiliary: Mapping[str, str] | None = None
+
+    @property
+    def target(self) -> Target:
+        """What is predicted."""
+        return self.experiment.target
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What is told apart: the target's own classes, or the subset's emotions; empty for a regression."""
+        return () if self.target.dimensions else self.target.classes or self.subset.classes
 
     @property
     def id(self) -> str:
         """Hash of everything that could change the numbers; repeats and chosen folds only add trials."""
-        described = {
+        everything = {
             "format": FORMAT,
             "experiment": self.experiment.id,
             "config": dataclasses.asdict(self.config),
             "corpus": self.corpus.name,
             "subset": self.subset.name,
             "fingerprint": self.fingerprint,
-            "protocol": describe_protocol(self.protocol),
+            "protocol": described(self.protocol),
+            "target": described(self.target),
+            "auxiliary": self.auxiliary,
             "deterministic": self.deterministic,
         }
-        return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=5).hexdigest()
+        return hashlib.blake2b(json.dumps(everything, sort_keys=True).encode(), digest_size=5).hexdigest()
 
     def folder(self, results: Path) -> Path:
         """Where the run's trials are."""
@@ -133,9 +148,9 @@ class Trial:
             return False
 
 
-def describe_protocol(protocol: Any) -> dict:
-    """A protocol's class and settings."""
-    return {"kind": type(protocol).__name__, **dataclasses.asdict(protocol)}
+def described(thing: Any) -> dict:
+    """Class and settings of a protocol or a target."""
+    return {"kind": type(thing).__name__, **dataclasses.asdict(thing)}
 
 
 def write_run(run: Run, results: Path) -> None:
@@ -150,10 +165,13 @@ def write_run(run: Run, results: Path) -> None:
             "corpus": run.corpus.name,
             "synthetic": run.corpus.synthetic,
             "subset": run.subset.name,
-            "classes": list(run.subset.classes),
+            "classes": list(run.classes),
+            "dimensions": list(run.target.dimensions),
+            "target": described(run.target),
+            "auxiliary": run.auxiliary,
             "fingerprint": run.fingerprint,
             "utterances": len(run.table),
-            "protocol": describe_protocol(run.protocol),
+            "protocol": described(run.protocol),
             "protocol_name": run.protocol.name,
             "folds": [fold.name for fold in run.folds],
             "declared_repeats": run.experiment.repeats,
@@ -189,6 +207,7 @@ def perform(
     results: Path,
     *,
     audit: Mapping[str, int],
+    auxiliary: Part | None = None,
     keep_model: bool = False,
     on_epoch: Callable[[int, int, Mapping[str, float]], None] | None = None,
 ) -> None:
@@ -199,6 +218,7 @@ def perform(
         data: all utterances of the run, with features and labels.
         results: results folder.
         audit: what the fold's parts share (see `common.audit.audit`).
+        auxiliary: utterances to learn from besides.
         keep_model: also keep the fitted model, for `ser predict`.
         on_epoch: progress.
     """
@@ -212,11 +232,14 @@ def perform(
         part: tuple(utterance for utterance in getattr(trial.fold, part) if utterance in present)
         for part in ("train", "validation", "test")
     }
+    if run.classes:
+        data = dataclasses.replace(data, labeller=run.target.labeller(data.take(fold["train"]).table, run.classes))
     test = data.take(fold["test"])
-    context = Context(seed=trial.seed, on_epoch=on_epoch)
+    context = Context(seed=trial.seed, on_epoch=on_epoch, auxiliary=auxiliary)
     seed_everything(trial.seed, deterministic=run.deterministic)
     fitted = run.paper.call("fit")(run.config, data.take(fold["train"]), data.take(fold["validation"]), context)
     columns = fitted.predict(test.without_labels())
+    activations = fitted.activations(test.without_labels()) if hasattr(fitted, "activations") else {}
     if not all(np.isfinite(values).all() for values in columns.values()):
         raise UserError(
             f"{run.experiment.id}, {trial.name}: the predictions are not finite numbers, so training diverged. "
@@ -228,6 +251,10 @@ def perform(
     temporary = final.with_name(f".tmp-{trial.name}-{os.getpid()}")
     temporary.mkdir(parents=True)
     predictions = test.table[["utterance", "speaker", "emotion", "valence", "arousal", "dominance"]].assign(**columns)
+    if run.classes:
+        predictions.insert(3, "label", np.array(run.classes, object)[test.labels])
+    if activations:
+        np.savez_compressed(temporary / "activations.npz", **activations)
     predictions.to_parquet(temporary / "predictions.parquet", index=False)
     if keep_model:
         (temporary / "model").mkdir()
@@ -305,11 +332,21 @@ class Measured:
         run: content of `run.json`.
         trials: contents of the `trial.json`s, by fold and repeat.
         predictions: their predictions, in the same order.
+        folders: where they are, in the same order.
     """
 
     run: dict
     trials: list[dict]
     predictions: list[pd.DataFrame]
+    folders: list[Path] = dataclasses.field(default_factory=list)
+
+    def activations(self, trial: int) -> dict[str, np.ndarray]:
+        """What the fitted model of the trial with this number kept for figures; empty if nothing."""
+        try:
+            with np.load(self.folders[trial] / "activations.npz", allow_pickle=False) as stored:
+                return dict(stored)
+        except (OSError, ValueError):
+            return {}
 
     @property
     def complete(self) -> bool:
@@ -334,7 +371,7 @@ def read_run(folder: Path) -> Measured:
         raise UserError(
             f"{folder} was written in format {run.get('format')}; this version reads {FORMAT}. Run it again."
         )
-    trials, predictions = [], []
+    trials, predictions, folders = [], [], []
     for file in find(folder, "trial.json"):
         try:
             trial = json.loads(file.read_bytes())
@@ -342,9 +379,10 @@ def read_run(folder: Path) -> Measured:
             if trial["predictions"] == _checksum(table):
                 predictions.append(pd.read_parquet(table))
                 trials.append(trial)
+                folders.append(file.parent)
         except (OSError, ValueError, KeyError):
             continue
-    return Measured(run, trials, predictions)
+    return Measured(run, trials, predictions, folders)
 
 
 def find_runs(results: Path, prefix: str = "") -> list[Path]:

@@ -1,4 +1,4 @@
-"""What a plain model reaches on the same folds: eGeMAPS functionals and an RBF support vector machine.
+"""What a plain model reaches on the same folds: eGeMAPS functionals and an RBF support vector machine (or regression).
 
 Shown beside every side-by-side, so that a reader sees what a deep model adds. "plain" scales features with training
 statistics; "speaker-normalised" standardises each speaker's utterances by themselves, which sees the test speaker's
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.files import write_json
-from common.metrics import by_run_fold_speaker
+from common.reported import PERCENT, Statistics, of_classes, of_dimensions
+from common.targets import EMOTION
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from common.splits import Fold
+    from common.targets import Target
 
 KINDS = {
     "plain": "eGeMAPS + SVM",
@@ -32,23 +34,19 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Yardstick:
-    """Confusion counts of one kind of yardstick on all folds of a protocol.
+    """One kind of yardstick on all folds of a protocol.
 
     Attributes:
         kind: key of `KINDS`.
-        folds: names of the folds, sorted.
-        counts: shape (1, folds, speakers, classes, classes), as `common.reported.measure` takes them.
+        statistics: what metrics are computed from, by "confusions", "ccc" or "ccc_batch32".
     """
 
     kind: str
-    folds: tuple[str, ...]
-    counts: np.ndarray
+    statistics: Mapping[str, Statistics]
 
-    def on(self, folds: Iterable[str]) -> np.ndarray:
-        """The counts of some folds only, for a run that has not all of them, and of the speakers tested there."""
-        wanted = set(folds)
-        counts = self.counts[:, [number for number, fold in enumerate(self.folds) if fold in wanted]]
-        return counts[:, :, counts.sum(axis=(0, 1, 3, 4)) > 0]
+    def of(self, function: str) -> Statistics | None:
+        """Statistics for a metric's function; None if a yardstick of this target has no such metric."""
+        return self.statistics.get("confusions" if function in PERCENT else function)
 
 
 def classifier():
@@ -58,6 +56,15 @@ def classifier():
     from sklearn.svm import SVC
 
     return make_pipeline(StandardScaler(), SVC(C=1.0, kernel="rbf", gamma="scale", class_weight="balanced"))
+
+
+def regressor():
+    """Standardisation and an RBF support vector regression for one dimension; C = 1, a tube of 0.1 label units."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVR
+
+    return make_pipeline(StandardScaler(), SVR(C=1.0, kernel="rbf", gamma="scale", epsilon=0.1))
 
 
 def normalise_by_speaker(features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
@@ -76,7 +83,12 @@ def normalise_by_speaker(features: np.ndarray, speakers: np.ndarray) -> np.ndarr
 
 
 def evaluate(
-    table: pd.DataFrame, features: np.ndarray, folds: Sequence[Fold], classes: Sequence[str], kind: str
+    table: pd.DataFrame,
+    features: np.ndarray,
+    folds: Sequence[Fold],
+    classes: Sequence[str],
+    kind: str,
+    target: Target = EMOTION,
 ) -> Yardstick:
     """Fits and tests one kind of yardstick on every fold.
 
@@ -84,37 +96,46 @@ def evaluate(
         table: utterances, in the order of `features`.
         features: functionals, shape (utterances, features).
         folds: of the protocol.
-        classes: emotions in the order that numbers them.
+        classes: what is told apart, in the order that numbers it; empty for a regression.
         kind: key of `KINDS`.
+        target: what is predicted.
     """
-    labels = table["emotion"].map({emotion: number for number, emotion in enumerate(classes)}).to_numpy(np.int64)
     speakers = table["speaker"].to_numpy(str)
+    place = {utterance: number for number, utterance in enumerate(table["utterance"])}
     if kind == "normalised":
         features = normalise_by_speaker(features, speakers)
-    place = {utterance: row for row, utterance in enumerate(table["utterance"])}
     truth, predictions, tested = [], [], []
     for fold in folds:
         learn = [place[u] for u in (*fold.train, *fold.validation) if u in place]
         test = [place[u] for u in fold.test if u in place]
-        model = classifier().fit(features[learn], labels[learn])
-        truth.append(labels[test])
-        predictions.append(model.predict(features[test]))
         tested.append(speakers[test])
+        if classes:
+            label = target.labeller(table.iloc[[place[u] for u in fold.train if u in place]], classes)
+            truth.append(label(table.iloc[test]))
+            predictions.append(classifier().fit(features[learn], label(table.iloc[learn])).predict(features[test]))
+        else:
+            values = table[list(target.dimensions)].to_numpy(np.float64)
+            truth.append(values[test])
+            columns = [regressor().fit(features[learn], one[learn]).predict(features[test]) for one in values.T]
+            predictions.append(np.stack(columns, axis=1))
     names = [fold.name for fold in folds]
-    counts = by_run_fold_speaker(truth, predictions, tested, [1] * len(names), names, len(classes))
-    return Yardstick(kind, tuple(sorted(names)), counts)
+    trials = truth, predictions, tested, [1] * len(names), names
+    if classes:
+        return Yardstick(kind, {"confusions": of_classes(*trials, len(classes))})
+    functions = ("ccc", "ccc_batch32")
+    return Yardstick(kind, {name: of_dimensions(*trials, target.dimensions, name) for name in functions})
 
 
 def file_of(results: Path, run: Mapping) -> Path:
-    """Where the yardsticks of a run are kept; all runs on the same folds share them.
+    """Where the yardsticks of a run are kept; all runs on the same folds and the same target share them.
 
     Args:
         results: results folder.
         run: content of `run.json`.
     """
-    described = {name: run[name] for name in ("corpus", "subset", "fingerprint", "protocol")}
+    described = {name: run[name] for name in ("corpus", "subset", "fingerprint", "protocol", "target")}
     digest = hashlib.blake2b(
-        json.dumps({**described, "version": 1}, sort_keys=True).encode(), digest_size=5
+        json.dumps({**described, "version": 2}, sort_keys=True).encode(), digest_size=5
     ).hexdigest()
     return results / "yardstick" / f"{run['corpus']}-{run['subset']}-{digest}.json"
 
@@ -123,9 +144,17 @@ def read(file: Path) -> list[Yardstick]:
     """The yardsticks in a file that `write` wrote; none if there is no such file or it is damaged."""
     try:
         stored = json.loads(file.read_bytes())
-        folds = tuple(stored["folds"])
-        return [Yardstick(kind, folds, np.array(stored["counts"][kind], np.int64)) for kind in KINDS]
-    except (OSError, ValueError, KeyError):
+        return [
+            Yardstick(
+                kind,
+                {
+                    name: Statistics(np.array(one["sums"]), tuple(one["folds"]), tuple(one["dimensions"]))
+                    for name, one in stored[kind].items()
+                },
+            )
+            for kind in KINDS
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 
 
@@ -135,6 +164,7 @@ def write(
     functionals: Mapping[str, np.ndarray],
     folds: Sequence[Fold],
     classes: Sequence[str],
+    target: Target = EMOTION,
 ) -> None:
     """Evaluates both kinds on all folds and keeps them.
 
@@ -143,9 +173,19 @@ def write(
         table: utterances; those without functionals are left out.
         functionals: eGeMAPS functionals by utterance.
         folds: of the protocol.
-        classes: emotions in the order that numbers them.
+        classes: what is told apart, in the order that numbers it; empty for a regression.
+        target: what is predicted.
     """
     table = table[table["utterance"].isin(list(functionals))]
     features = np.stack([functionals[utterance] for utterance in table["utterance"]]).astype(np.float64)
-    found = [evaluate(table, features, folds, classes, kind) for kind in KINDS]
-    write_json(file, {"folds": found[0].folds, "counts": {one.kind: one.counts.tolist() for one in found}})
+    found = [evaluate(table, features, folds, classes, kind, target) for kind in KINDS]
+    write_json(
+        file,
+        {
+            one.kind: {
+                name: {"folds": part.folds, "dimensions": part.dimensions, "sums": part.sums.tolist()}
+                for name, part in one.statistics.items()
+            }
+            for one in found
+        },
+    )

@@ -162,11 +162,13 @@ def report(arguments: argparse.Namespace) -> int:
 
 def write_pages(whole, html_file: Path, markdown_file: Path) -> None:
     """Writes the page and its Markdown twin, and says where."""
-    from common.files import write_text
+    from common.files import write_atomic, write_text
     from common.report import html, markdown
 
     write_text(html_file, html.render(whole))
     write_text(markdown_file, markdown.render(whole))
+    for drawing in whole.drawings:
+        write_atomic(markdown_file.with_name(drawing.file_name), lambda file, png=drawing.png: file.write(png))
     print(f"\nWritten: {html_file} and {markdown_file}")
 
 

@@ -29,6 +29,7 @@ class Options:
         deterministic: same seed, same bytes.
         keep_models: keep fitted models for `ser predict`.
         yardstick: evaluate eGeMAPS + SVM on the same folds.
+        auxiliary: "corpus[/subset]" to learn from besides, or "none"; None: as the experiment declares.
         jobs: processes for feature extraction; None: one a core.
     """
 
@@ -46,6 +47,7 @@ class Options:
     keep_models: bool = False
     yardstick: bool = True
     jobs: int | None = None
+    auxiliary: str | None = None
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +73,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deterministic", action="store_true", help="same seed, same bytes; slower")
     parser.add_argument("--keep-models", action="store_true", help="keep fitted models for `ser predict`")
     parser.add_argument("--no-yardstick", action="store_true", help="without eGeMAPS + SVM on the same folds")
+    parser.add_argument(
+        "--auxiliary",
+        metavar="CORPUS[/SUBSET]",
+        help="learn from this corpus besides, without its emotions, or 'none' (default: as the experiment)",
+    )
     parser.add_argument("--jobs", type=positive, help="processes for feature extraction (default: one a core)")
 
 
@@ -103,6 +110,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
         keep_models=arguments.keep_models,
         yardstick=not arguments.no_yardstick,
         jobs=arguments.jobs,
+        auxiliary=arguments.auxiliary,
     )
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from common.errors import UserError
 from common.experiments import Paper, Part
@@ -47,13 +45,20 @@ def show(find_paper: Callable[[str], Paper], folder: Path, files: Sequence[Path]
     fitted = paper.call("load")(folder)
     part = _part(paper, fitted, files)
     columns = fitted.predict(part)
-    classes = [name.removeprefix("p_") for name in columns]
-    probabilities = np.stack(list(columns.values()), axis=1)
     flags = "; ".join(trial["flags"]) or "no flags"
     print(f"Model: {trial['experiment']}, {trial['fold']}, run {trial['repeat']}; {flags}")
-    for file, row in zip(files, probabilities, strict=True):
-        best = row.argsort()[::-1][:3]
-        print(f"{file}: " + ", ".join(f"{classes[number]} {row[number]:.2f}" for number in best))
+    for number, file in enumerate(files):
+        row = {name: float(values[number]) for name, values in columns.items()}
+        print(f"{file}: {_in_words(row)}")
+
+
+def _in_words(row: Mapping[str, float]) -> str:
+    """Ratings by dimension, or the three likeliest classes."""
+    ratings = {name.removeprefix("predicted_"): value for name, value in row.items() if name.startswith("predicted_")}
+    if ratings:
+        return ", ".join(f"{name} {value:.2f}" for name, value in ratings.items())
+    best = sorted(row.items(), key=lambda pair: -pair[1])[:3]
+    return ", ".join(f"{name.removeprefix('p_')} {value:.2f}" for name, value in best)
 
 
 def _part(paper: Paper, fitted, files: Sequence[Path]) -> Part:
@@ -64,8 +69,15 @@ def _part(paper: Paper, fitted, files: Sequence[Path]) -> Part:
     from common.corpus import COLUMNS
 
     table = pd.DataFrame({"utterance": [str(file) for file in files]}).reindex(columns=list(COLUMNS))
+    extractors = paper.call("features")(fitted.config)
+    if getattr(fitted, "reads_text", False) or any(
+        getattr(one, "reads", "audio") == "text" for one in extractors.values()
+    ):
+        raise UserError(
+            "This model reads transcripts besides audio, and an audio file has none. Keep a model of speech alone."
+        )
     features = {
         name: {str(file): extractor(audio.read(file, extractor.sample_rate)) for file in files}
-        for name, extractor in paper.call("features")(fitted.config).items()
+        for name, extractor in extractors.items()
     }
-    return Part(table, features, fitted.classes)
+    return Part(table, features, getattr(fitted, "classes", ()))

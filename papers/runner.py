@@ -26,6 +26,12 @@ class Data:
     loaded: data_prep.Loaded
     fingerprint: str
 
+    @property
+    def described(self) -> dict[str, str]:
+        """Which data these are."""
+        corpus, subset = self.loaded.corpus.name, self.loaded.subset.name
+        return {"corpus": corpus, "subset": subset, "fingerprint": self.fingerprint}
+
 
 MEMORY_SHARE = 0.25
 """Of the machine's memory: what finished trials may leave behind before the command goes on in a fresh process."""
@@ -63,6 +69,12 @@ class Session:
         if corpus.name != experiment.corpus:
             changes.insert(0, f"on {corpus.name} instead of {experiment.corpus}")
         data = self._load(corpus.name, subset)
+        check_labels(experiment, data.loaded)
+        auxiliary, without = self._auxiliary(experiment, corpus.name)
+        changes += without
+        flags += without
+        if auxiliary is not None:
+            flags += auxiliary.loaded.flags
         folds = tuple(protocol(data.loaded.table))
         repeats = options.repeats or (paper.scaled_repeats if options.scaled else experiment.repeats)
         return Run(
@@ -80,7 +92,33 @@ class Session:
             flags=(*data.loaded.flags, *flags),
             changes=tuple(changes),
             deterministic=options.deterministic,
+            auxiliary=auxiliary.described if auxiliary is not None else None,
         )
+
+    def _auxiliary(self, experiment: Experiment, corpus: str) -> tuple[Data | None, list[str]]:
+        """The data to learn from besides, and what must be said if they are not those of the experiment.
+
+        Raises:
+            UserError: the corpus that is run on, whose test speakers must stay unheard.
+        """
+        wanted = self.options.auxiliary or experiment.auxiliary
+        if not wanted or wanted == "none":
+            return None, ["without auxiliary data"] if experiment.auxiliary else []
+        name, _, subset = wanted.partition("/")
+        subset = subset or data_prep.corpus(name).default_subset
+        if name == corpus:
+            raise UserError(
+                f"Auxiliary data must be of another corpus than {corpus}, which the test utterances are from; "
+                "choose one with --auxiliary, or --auxiliary none."
+            )
+        try:
+            data = self._load(name, subset, own_root=False)
+        except CorpusAbsent:
+            if self.options.auxiliary:
+                raise
+            return None, [f"without auxiliary data: {name} is not here"]
+        changed = [f"auxiliary data {wanted} instead of {experiment.auxiliary}"] if self.options.auxiliary else []
+        return data, changed if wanted != experiment.auxiliary else []
 
     def _config(self, paper: Paper, experiment: Experiment) -> tuple[Any, list[str], list[str]]:
         """Config, how it differs from the declared one (in words), and flags."""
@@ -96,13 +134,14 @@ class Session:
             wanted, flags = self._resolved[wanted]
         return wanted, differences(wanted, experiment.config), list(flags)
 
-    def _load(self, corpus: str, subset: str) -> Data:
+    def _load(self, corpus: str, subset: str, own_root: bool = True) -> Data:
         from common.corpus import fingerprint
 
         key = (corpus, subset)
         if key not in self._data:
             self.observer.note(f"Reading {corpus}/{subset}")
-            loaded = data_prep.load(corpus, subset, self.options.root, partial=self.options.partial)
+            root = self.options.root if own_root else None
+            loaded = data_prep.load(corpus, subset, root, partial=self.options.partial)
             self._data[key] = Data(loaded, fingerprint(loaded.table))
         return self._data[key]
 
@@ -120,10 +159,11 @@ class Session:
             lambda: self._part(run),
             options.results,
             self.observer,
+            load_auxiliary=lambda: self._auxiliary_part(run),
             keep_models=options.keep_models,
             pause=self._memory_is_full,
         )
-        if options.yardstick and run.subset.classes:
+        if options.yardstick:
             self._yardstick(run)
         return outcome
 
@@ -137,12 +177,12 @@ class Session:
         self._memory_after_first_trial = self._memory_after_first_trial or now
         return now - self._memory_after_first_trial > MEMORY_SHARE * machine_bytes()
 
-    def _features(self, run, extractor):
+    def _features(self, table, extractor):
         from common.features.store import FeatureStore
 
         store = FeatureStore(self.options.cache, self.options.jobs)
         features = store.get(
-            run.table,
+            table,
             extractor,
             skip_bad_audio=self.options.skip_bad_audio,
             progress=lambda done, total: self.observer.features_extracted(extractor.name, done, total),
@@ -152,17 +192,28 @@ class Session:
     def _part(self, run) -> Part:
         from common.backend import start_backend
 
+        part = self._extracted(run, run.table, run.classes, run.target.dimensions)
+        start_backend()
+        return part
+
+    def _auxiliary_part(self, run) -> Part | None:
+        if run.auxiliary is None:
+            return None
+        table = self._data[run.auxiliary["corpus"], run.auxiliary["subset"]].loaded.table
+        return self._extracted(run, table, (), ()).without_labels()
+
+    def _extracted(self, run, table, classes: tuple[str, ...], dimensions: tuple[str, ...]) -> Part:
+        """Utterances with the features that the run's config asks for."""
         extractors = run.paper.call("features")(run.config)
-        features = {name: self._features(run, extractor) for name, extractor in extractors.items()}
+        features = {name: self._features(table, extractor) for name, extractor in extractors.items()}
         bad = sorted({utterance for found in features.values() for utterance in found.skipped})
-        table = run.table[~run.table["utterance"].isin(bad)].reset_index(drop=True)
-        if not len(table):
+        kept = table[~table["utterance"].isin(bad)].reset_index(drop=True)
+        if not len(kept):
             raise UserError("No utterance is left: none of the audio files can be used.")
-        flags = (f"bad audio skipped: {len(bad)} of {len(run.table)} utterances",) if bad else ()
+        flags = (f"bad audio skipped: {len(bad)} of {len(table)} utterances",) if bad else ()
         for flag in flags:
             self.observer.note(flag)
-        start_backend()
-        return Part(table, features, run.subset.classes, flags)
+        return Part(kept, features, classes, flags, dimensions)
 
     def _yardstick(self, run) -> None:
         import json
@@ -174,8 +225,8 @@ class Session:
         file = yardstick.file_of(self.options.results, described)
         if not yardstick.read(file):
             self.observer.note("Yardstick: eGeMAPS + SVM on the same folds")
-            functionals = self._features(run, GemapsFunctionals())
-            yardstick.write(file, run.table, functionals, run.folds, run.subset.classes)
+            functionals = self._features(run.table, GemapsFunctionals())
+            yardstick.write(file, run.table, functionals, run.folds, run.classes, run.target)
 
 
 PROTOCOL = "protocol."
@@ -205,9 +256,24 @@ def target(experiment: Experiment, corpus: str | None):
     names = [subset.name for subset in spec.subsets]
     subset = experiment.subset if experiment.subset in names else spec.default_subset
     own = data_prep.corpus(experiment.corpus).subset(experiment.subset)
-    if own.classes and not spec.subset(subset).classes:
+    if not experiment.target.dimensions and own.classes and not spec.subset(subset).classes:
         raise UserError(f"{experiment.id} learns emotions, and {spec.name}/{subset} has no emotion labels.")
     return spec, subset
+
+
+def check_labels(experiment: Experiment, loaded: data_prep.Loaded) -> None:
+    """Refuses a corpus that was not rated on what the experiment predicts.
+
+    Raises:
+        UserError: an utterance has no such label.
+    """
+    for column in experiment.target.needs:
+        missing = int(loaded.table[column].isna().sum())
+        if missing:
+            raise UserError(
+                f"{experiment.id} learns {column}, which {missing} of {len(loaded.table)} utterances of "
+                f"{loaded.corpus.name}/{loaded.subset.name} are not labelled with. Choose another --corpus."
+            )
 
 
 def chosen_folds(names: Sequence[str], choice: str | None) -> tuple[str, ...]:

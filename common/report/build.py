@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from common import yardstick
-from common.experiments import Paper
-from common.reported import Cell, Comparison, Measurement, compare, measure, read_cells, worst_overlap
+from common.experiments import Figure, Paper, by_name
+from common.reported import Cell, Comparison, Measurement, compare, measure, read_cells, whole_vector, worst_overlap
 from common.trials import Measured, find_runs, read_run
 
 
@@ -50,7 +50,9 @@ class Section:
     @property
     def heading(self) -> str:
         """Name of the table."""
-        return f"{self.paper.name}, Table {self.table}" if self.table.isdigit() else f"{self.paper.name}, {self.table}"
+        if self.table.startswith("fig"):
+            return f"{self.paper.name}, Figure {self.table.removeprefix('fig')}"
+        return f"{self.paper.name}, Table {self.table}"
 
     @property
     def qualifiers(self) -> tuple[str, ...]:
@@ -66,6 +68,31 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A figure drawn from trials.
+
+    Attributes:
+        paper: name of the paper.
+        figure: which.
+        png: the picture.
+    """
+
+    paper: str
+    figure: Figure
+    png: bytes
+
+    @property
+    def file_name(self) -> str:
+        """Name of its file beside a report."""
+        return f"{self.paper}-fig{self.figure.id}.png"
+
+    @property
+    def heading(self) -> str:
+        """What stands above it."""
+        return f"{self.paper}, Figure {self.figure.id}: {self.figure.title}"
+
+
+@dataclass(frozen=True)
 class Report:
     """A whole side-by-side.
 
@@ -73,11 +100,13 @@ class Report:
         sections: the tables.
         made: when, UTC, ISO 8601.
         versions: of what measured.
+        drawings: the figures.
     """
 
     sections: tuple[Section, ...]
     made: str
     versions: Mapping[str, str]
+    drawings: tuple[Drawing, ...] = ()
 
 
 def section(
@@ -106,26 +135,34 @@ def section(
     comparisons = compare(cells, runs, absent)
     used = [runs[experiment] for experiment in dict.fromkeys(cell.experiment for cell in cells) if experiment in runs]
     used = [run for run in used if run.trials]
-    return Section(paper, table, tuple(comparisons), tuple(_references(used, cells, results)), tuple(_conditions(used)))
+    conditions = _conditions(used)
+    if any(one.measured and one.cell.function == "ccc_batch32" for one in comparisons):
+        conditions.insert(0, WHOLE_VECTOR)
+    return Section(paper, table, tuple(comparisons), tuple(_references(used, cells, results)), tuple(conditions))
 
 
 def _references(runs: Sequence[Measured], cells: Sequence[Cell], results: Path) -> list[Reference]:
-    metrics = {cell.column: (cell.function, cell.aggregation) for cell in cells}
     references = []
     shown = set()
     for run in runs:
+        # One cell a column: a yardstick is the same for every row on the same folds.
+        metrics = {cell.column: cell for cell in cells if cell.experiment == run.run["experiment"]}
         file = yardstick.file_of(results, run.run)
         folds = sorted({trial["fold"] for trial in run.trials})
-        if (file, tuple(folds)) in shown:
-            continue
-        shown.add((file, tuple(folds)))
         for one in yardstick.read(file):
             synthetic = " (synthetic)" if run.run["synthetic"] else ""
             title = f"{run.run['corpus'].upper()}{synthetic} {yardstick.KINDS[one.kind]}"
-            for column, (function, aggregation) in metrics.items():
-                measured = measure(one.on(folds), function, aggregation, len(run.run["folds"]))
-                references.append(Reference(title, column, measured))
-    return references
+            for cell in metrics.values():
+                for part in (cell, whole_vector(cell)) if cell.function == "ccc_batch32" else (cell,):
+                    found = one.of(part.function)
+                    key = title, file, tuple(folds), part.column, part.metric
+                    if found is not None and key not in shown:
+                        shown.add(key)
+                        measured = measure(found.on(folds), part, len(run.run["folds"]))
+                        references.append(Reference(title, part.column, measured))
+    # Rows of one title stay together, in the order in which titles first came.
+    titles = list(dict.fromkeys(reference.title for reference in references))
+    return sorted(references, key=lambda reference: titles.index(reference.title))
 
 
 def _conditions(runs: Sequence[Measured]) -> list[str]:
@@ -147,51 +184,78 @@ def _conditions(runs: Sequence[Measured]) -> list[str]:
     return [line if len(titles) == everyone else f"{line} ({', '.join(titles)})" for line, titles in lines.items()]
 
 
-def report(sections: Sequence[Section], runs: Iterable[Measured] = ()) -> Report:
+def report(sections: Sequence[Section], runs: Iterable[Measured] = (), drawings: Sequence[Drawing] = ()) -> Report:
     """A report of sections, stamped with the time."""
     versions: dict[str, str] = {}
     for run in runs:
         for trial in run.trials:
             versions.update(trial["versions"])
-    return Report(tuple(sections), datetime.now(UTC).isoformat(timespec="minutes"), versions)
+    return Report(tuple(sections), datetime.now(UTC).isoformat(timespec="minutes"), versions, tuple(drawings))
+
+
+def best_runs(paper: Paper, results: Path) -> dict[str, Path]:
+    """The run folder of each experiment that has trials: of several the most complete, then the newest."""
+    best: dict[str, tuple[tuple, Path]] = {}
+    for age, folder in enumerate(find_runs(results, f"{paper.name}/")):
+        measured = read_run(folder)
+        rank = (not measured.run["changes"], measured.complete, len(measured.trials) > 0, age)
+        experiment = measured.run["experiment"]
+        if measured.trials and (experiment not in best or rank > best[experiment][0]):
+            best[experiment] = rank, folder
+    return {experiment: folder for experiment, (_, folder) in best.items()}
 
 
 def from_results(papers: Sequence[Paper], results: Path) -> Report:
-    """Everything that a results folder holds; of several runs of one experiment the most complete, then the newest.
+    """Everything that a results folder holds (see `best_runs`).
 
     Args:
         papers: papers to look for.
         results: results folder.
     """
-    sections, used = [], []
+    sections, drawings, used = [], [], []
     for paper in papers:
-        best: dict[str, tuple[tuple, Path, Measured]] = {}
-        for age, folder in enumerate(find_runs(results, f"{paper.name}/")):
-            measured = read_run(folder)
-            rank = (not measured.run["changes"], measured.complete, len(measured.trials) > 0, age)
-            experiment = measured.run["experiment"]
-            if measured.trials and (experiment not in best or rank > best[experiment][0]):
-                best[experiment] = rank, folder, measured
-        folders = {experiment: folder for experiment, (_, folder, _) in best.items()}
-        used += [measured for _, _, measured in best.values()]
-        tables = dict.fromkeys(cell.table for cell in read_cells(paper.reported) if cell.experiment in folders)
-        sections += [section(paper, table, folders, (), results) for table in tables]
-    return report(sections, used)
+        folders = best_runs(paper, results)
+        if not folders:
+            continue
+        cells = read_cells(paper.reported)
+        runs = {experiment: read_run(folder) for experiment, folder in folders.items()}
+        used += runs.values()
+        for table in dict.fromkeys(cell.table for cell in cells if cell.experiment in folders):
+            # A figure's cells are the points of a grid: those that were not run are not worth a line each.
+            only = folders if table.startswith("fig") else None
+            sections.append(section(paper, table, folders, (), results, only=only))
+        drawings += drawn(paper, runs, cells)
+    return report(sections, used, drawings)
 
 
-def number(value: float) -> str:
-    """A percentage with two digits; an en dash for none."""
-    return "–" if math.isnan(value) else f"{value:.2f}"
+def drawn(paper: Paper, runs: Mapping[str, Measured], cells: Sequence[Cell]) -> list[Drawing]:
+    """The paper's figures that the runs can show."""
+    import io
+
+    drawings = []
+    for figure in paper.figures:
+        picture = by_name(figure.draw)(runs, cells)
+        if picture is not None:
+            content = io.BytesIO()
+            picture.savefig(content, format="png", dpi=120, bbox_inches="tight")
+            drawings.append(Drawing(paper.name, figure, content.getvalue()))
+    return drawings
 
 
-def with_std(value: float, std: float) -> str:
+def number(value: float, digits: int = 2) -> str:
+    """A number with so many digits; an en dash for none."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def with_std(value: float, std: float, digits: int = 2) -> str:
     """Mean and deviation as papers print them."""
-    return number(value) if math.isnan(std) else f"{value:.2f} ± {std:.2f}"
+    return number(value, digits) if math.isnan(std) else f"{value:.{digits}f} ± {std:.{digits}f}"
 
 
 def interval(measured: Measurement) -> str:
     """The 95 % interval."""
-    return "–" if math.isnan(measured.low) else f"{measured.low:.1f} … {measured.high:.1f}"
+    digits = measured.digits - 1 if measured.digits == 2 else measured.digits
+    return "–" if math.isnan(measured.low) else f"{measured.low:.{digits}f} … {measured.high:.{digits}f}"
 
 
 def amount(measured: Measurement) -> str:
@@ -201,8 +265,13 @@ def amount(measured: Measurement) -> str:
 
 
 LEGEND = (
-    "Percent. Reported: mean ± deviation as printed. Measured: mean over repeats (± deviation over repeats) of the "
-    "mean over folds. 95 % interval: speakers resampled (rough for few of them; without the spread over seeds). "
-    "n: repeats × folds. within, above, below: the interval lies around, above or below the reported value. "
-    "A scaled run, or one on another corpus, is never compared."
+    "WA and UA in percent, CCC as it is. Reported: mean ± deviation as printed. Measured: mean over repeats "
+    "(± deviation over repeats) of the mean over folds. 95 % interval: speakers resampled (rough for few of them; "
+    "without the spread over seeds). n: repeats × folds. within, above, below: the interval lies around, above or "
+    "below the reported value. A scaled run, or one on another corpus, is never compared."
+)
+
+WHOLE_VECTOR = (
+    "CCC as the paper computed it: one for each batch of 32 utterances in file order, averaged. “whole”: the CCC of "
+    "all test utterances together, which is the one to trust"
 )

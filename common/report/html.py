@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from html import escape
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from common.report.build import (
     LEGEND,
     Comparison,
+    Drawing,
     Measurement,
     Report,
     Section,
@@ -25,7 +27,8 @@ def render(report: Report) -> str:
     """The page."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     versions = ", ".join(f"{escape(name)} {escape(value)}" for name, value in sorted(report.versions.items()))
-    body = "\n".join(_section(section) for section in report.sections) or "<p>Nothing has been run yet.</p>"
+    parts = [_section(section) for section in report.sections] + [_figure(one) for one in report.drawings]
+    body = "\n".join(parts) or "<p>Nothing has been run yet.</p>"
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -40,7 +43,7 @@ def render(report: Report) -> str:
 <main>
 {body}
 <p class="legend">{escape(LEGEND)} In the strip, ◇ is the reported value, ● the measured one with its interval,
-and ticks mark 0, 25, 50, 75 and 100 %.</p>
+and ticks mark the quarters of 100 % (of a CCC of 1).</p>
 </main>
 <footer>{versions}</footer>
 </body>
@@ -62,7 +65,8 @@ def _section(section: Section) -> str:
         rows.append(
             f'<tr class="yardstick{" first" if title else ""}"><th scope="row">{title}</th>'
             f"<td>{escape(reference.column)}</td>"
-            f"<td>–</td><td>{number(measured.value)}</td><td>{interval(measured)}</td><td>{_strip(None, measured)}</td>"
+            f"<td>–</td><td>{number(measured.value, measured.digits)}</td><td>{interval(measured)}</td>"
+            f"<td>{_strip(math.nan, measured, measured.digits)}</td>"
             f'<td>{amount(measured)}</td><td>–</td><td><span class="badge quiet">yardstick</span></td></tr>'
         )
     conditions = "".join(f"<li>{escape(line)}</li>" for line in section.conditions)
@@ -88,27 +92,36 @@ def _row(comparison: Comparison, first: bool) -> str:
     kind = comparison.verdict.split()[0]
     return (
         f'<tr{" class=first" if first else ""}><th scope="row">{title}</th><td>{escape(cell.column)}</td>'
-        f"<td>{with_std(cell.value, cell.std)}</td>"
-        f"<td>{with_std(measured.value, measured.std) if measured else '–'}</td>"
+        f"<td>{with_std(cell.value, cell.std, cell.digits)}</td>"
+        f"<td>{with_std(measured.value, measured.std, measured.digits) if measured else '–'}</td>"
         f"<td>{interval(measured) if measured else '–'}</td>"
-        f"<td>{_strip(cell.value, measured)}</td>"
+        f"<td>{_strip(cell.value, measured, cell.digits)}</td>"
         f"<td>{amount(measured) if measured else '–'}</td>"
-        f"<td>{number(comparison.difference)}</td>"
+        f"<td>{number(comparison.difference, cell.digits)}</td>"
         f'<td><span class="badge {kind}">{escape(comparison.verdict)}</span></td></tr>'
     )
 
 
-def _strip(reported: float | None, measured: Measurement | None) -> str:
-    """Reported and measured value on a line from 0 to 100 %."""
+def _figure(drawing: Drawing) -> str:
+    content = base64.b64encode(drawing.png).decode()
+    return (
+        f"<section><h2>{escape(drawing.heading)}</h2>"
+        f'<p><img alt="{escape(drawing.heading)}" src="data:image/png;base64,{content}"></p></section>'
+    )
+
+
+def _strip(reported: float, measured: Measurement | None, digits: int) -> str:
+    """Reported and measured value on a line from 0 to 100 %, or from a CCC of 0 to one of 1."""
+    top = 100.0 if digits == 2 else 1.0
 
     def place(value: float) -> float:
-        return 6 + (STRIP_WIDTH - 12) * min(max(value, 0.0), 100.0) / 100
+        return 6 + (STRIP_WIDTH - 12) * min(max(value / top, 0.0), 1.0)
 
     middle = STRIP_HEIGHT / 2
-    parts = [f'<line class="axis" x1="{place(0)}" x2="{place(100)}" y1="{middle}" y2="{middle}"/>']
+    parts = [f'<line class="axis" x1="{place(0)}" x2="{place(top)}" y1="{middle}" y2="{middle}"/>']
     parts += [
         f'<line class="axis" x1="{place(tick):.1f}" x2="{place(tick):.1f}" y1="{middle - 3}" y2="{middle + 3}"/>'
-        for tick in (0, 25, 50, 75, 100)
+        for tick in (0, top / 4, top / 2, 3 * top / 4, top)
     ]
     words = []
     if measured is not None:
@@ -118,12 +131,12 @@ def _strip(reported: float | None, measured: Measurement | None) -> str:
                 f'y1="{middle}" y2="{middle}"/>'
             )
         parts.append(f'<circle class="measured" cx="{place(measured.value):.1f}" cy="{middle}" r="3.5"/>')
-        words.append(f"measured {number(measured.value)}, interval {interval(measured)}")
-    if reported is not None:
+        words.append(f"measured {number(measured.value, digits)}, interval {interval(measured)}")
+    if not math.isnan(reported):
         x = place(reported)
         diamond = f"M{x - 4.5:.1f} {middle}l4.5 -4.5l4.5 4.5l-4.5 4.5Z"
         parts.append(f'<path class="reported" d="{diamond}"/>')
-        words.append(f"reported {number(reported)}")
+        words.append(f"reported {number(reported, digits)}")
     return (
         f'<svg width="{STRIP_WIDTH}" height="{STRIP_HEIGHT}" role="img" aria-label="{escape("; ".join(words))}">'
         f"{''.join(parts)}</svg>"

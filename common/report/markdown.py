@@ -9,6 +9,7 @@ def render(report: Report) -> str:
     """The whole report."""
     parts = [f"# Reported and measured\n\nMade {report.made}.\n"]
     parts += [render_section(section) for section in report.sections]
+    parts += [f"## {one.heading}\n\n![{one.heading}]({one.file_name})\n" for one in report.drawings]
     return "\n".join([*parts, LEGEND, ""])
 
 
@@ -24,15 +25,15 @@ def render_section(section: Section) -> str:
         cell, measured = comparison.cell, comparison.measured
         remark = f" ({comparison.cell.note})" if comparison.cell.note else ""
         lines.append(
-            f"| {cell.row} | {cell.column} | {with_std(cell.value, cell.std)} "
-            f"| {with_std(measured.value, measured.std) if measured else '–'} "
+            f"| {cell.row} | {cell.column} | {with_std(cell.value, cell.std, cell.digits)} "
+            f"| {with_std(measured.value, measured.std, measured.digits) if measured else '–'} "
             f"| {interval(measured) if measured else '–'} | {amount(measured) if measured else '–'} "
-            f"| {number(comparison.difference)} | {comparison.verdict}{remark} |"
+            f"| {number(comparison.difference, cell.digits)} | {comparison.verdict}{remark} |"
         )
     for reference in section.references:
         measured = reference.measured
         lines.append(
-            f"| {reference.title} | {reference.column} | – | {number(measured.value)} | {interval(measured)} "
-            f"| {amount(measured)} | – | yardstick |"
+            f"| {reference.title} | {reference.column} | – | {number(measured.value, measured.digits)} "
+            f"| {interval(measured)} | {amount(measured)} | – | yardstick |"
         )
     return "\n".join([*lines, "", *(f"- {line}" for line in section.conditions), ""])

@@ -42,11 +42,11 @@ def table_of(section: Section) -> Table:
         table.add_row(
             "" if cell.row == last else cell.row,
             cell.column,
-            with_std(cell.value, cell.std),
-            with_std(measured.value, measured.std) if measured else "–",
+            with_std(cell.value, cell.std, cell.digits),
+            with_std(measured.value, measured.std, measured.digits) if measured else "–",
             interval(measured) if measured else "–",
             amount(measured) if measured else "–",
-            number(comparison.difference),
+            number(comparison.difference, cell.digits),
             f"[{style}]{comparison.verdict}[/{style}]",
         )
         last = cell.row
@@ -59,7 +59,7 @@ def table_of(section: Section) -> Table:
             "" if reference.title == last else reference.title,
             reference.column,
             "–",
-            number(measured.value),
+            number(measured.value, measured.digits),
             interval(measured),
             amount(measured),
             "–",

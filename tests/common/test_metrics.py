@@ -1,3 +1,4 @@
+import functools
 import warnings
 
 import audmetric
@@ -5,7 +6,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, recall_score
 
-from common.metrics import METRICS, aggregate, by_run_fold_speaker, clustered_interval, confusion, ua, wa
+from common.metrics import (
+    METRICS,
+    aggregate,
+    by_run_fold_speaker,
+    ccc,
+    ccc_batches,
+    ccc_of,
+    clustered_interval,
+    confusion,
+    moments,
+    ua,
+    wa,
+)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -207,7 +220,9 @@ def test_by_run_fold_speaker_against_loops():
     trials = [(run, fold) for run in (1, 2) for fold in ("b", "a", "c")][:-1]  # one trial was never run
     names = np.array(["z", "x", "y"])
     data = [(*generator.integers(0, 3, (2, 25)), names[generator.integers(0, 3, 25)]) for _ in trials]
-    counts = by_run_fold_speaker(*zip(*data, strict=True), *zip(*trials, strict=True), 3)
+    counts = by_run_fold_speaker(
+        *zip(*data, strict=True), *zip(*trials, strict=True), functools.partial(confusion, classes=3)
+    )
     expected = np.zeros((2, 3, 3, 3, 3), int)
     for (truth, prediction, speaker), (run, fold) in zip(data, trials, strict=True):
         for t, p, s in zip(truth, prediction, speaker, strict=True):
@@ -221,4 +236,95 @@ def test_by_run_fold_speaker_against_loops():
 def test_by_run_fold_speaker_needs_lists_of_one_length():
     one = [np.array([0])]
     with pytest.raises(ValueError, match="zip"):
-        by_run_fold_speaker(one, one, [np.array(["x"])], [1, 2], ["a"], 2)
+        by_run_fold_speaker(one, one, [np.array(["x"])], [1, 2], ["a"], functools.partial(confusion, classes=2))
+
+
+def literal_ccc(truth, prediction):
+    """Lin (1989) in plain loops, population moments."""
+    n = len(truth)
+    mean_t, mean_p = sum(truth) / n, sum(prediction) / n
+    covariance = sum((t - mean_t) * (p - mean_p) for t, p in zip(truth, prediction, strict=True)) / n
+    variance_t, variance_p = sum((t - mean_t) ** 2 for t in truth) / n, sum((p - mean_p) ** 2 for p in prediction) / n
+    return 2 * covariance / (variance_t + variance_p + (mean_t - mean_p) ** 2)
+
+
+def ratings(seed, n=150, dimensions=3):
+    generator = np.random.default_rng(seed)
+    truth = generator.uniform(1, 5, (n, dimensions))
+    return truth, 0.6 * truth + generator.normal(1.2, 0.7, truth.shape)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ccc_against_audmetric_and_the_literal_formula(seed):
+    truth, prediction = (values[:, 0] for values in ratings(seed))
+    assert ccc(truth, prediction) == pytest.approx(audmetric.concordance_cc(truth, prediction), abs=1e-12)
+    assert ccc(truth, prediction) == pytest.approx(literal_ccc(truth, prediction), abs=1e-12)
+    # A common shift changes nothing, not even where sums of squares are a million times the variance.
+    assert ccc(truth + 1000, prediction + 1000) == pytest.approx(ccc(truth, prediction), abs=1e-8)
+
+
+def test_ccc_by_hand_and_at_its_edges():
+    # Means 2 and 2; population variances 2/3 and 2/3; covariance 1/3.
+    assert ccc([1, 2, 3], [2, 1, 3]) == pytest.approx(0.5)
+    assert ccc([1, 2, 3], [1, 2, 3]) == pytest.approx(1.0)
+    assert ccc([1, 2, 3], [3, 2, 1]) == pytest.approx(-1.0)
+    assert ccc([2, 2, 2], [1, 2, 3]) == 0.0
+    assert ccc([1, 2, 3], [2, 2, 2]) == 0.0
+    assert ccc([2, 2], [3, 3]) == 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(ccc([2.1, 2.1, 2.1], [2.1, 2.1, 2.1]))
+        assert np.isnan(ccc([], []))
+    with pytest.raises(ValueError, match="vectors of one length"):
+        ccc([1, 2], [1])
+
+
+def test_batches_are_not_the_vector():
+    truth, prediction = (values[:, 0] for values in ratings(5, n=70))
+    order = np.argsort(truth)
+    parts = [slice(0, 32), slice(32, 64), slice(64, 70)]
+    for chosen in (slice(None), order):
+        t, p = truth[chosen], prediction[chosen]
+        expected = np.mean([literal_ccc(t[part], p[part]) for part in parts])
+        assert ccc_batches(t, p) == pytest.approx(expected, abs=1e-12)
+    # In the order of the labels, a batch has hardly any variance: the same predictions read far lower.
+    assert ccc(truth[order], prediction[order]) == pytest.approx(ccc(truth, prediction), abs=1e-12)
+    assert ccc_batches(truth[order], prediction[order]) < ccc(truth, prediction) - 0.2
+
+
+def test_moments_add_up():
+    truth, prediction = ratings(6)
+    parts = sum(moments(truth[part], prediction[part]) for part in (slice(0, 10), slice(10, 90), slice(90, None)))
+    np.testing.assert_allclose(parts, moments(truth, prediction), rtol=1e-12)
+    for dimension in range(3):
+        expected = literal_ccc(truth[:, dimension], prediction[:, dimension])
+        assert float(ccc_of(parts, dimension)) == pytest.approx(expected, abs=1e-12)
+    columns = zip(truth.T, prediction.T, strict=True)
+    assert float(ccc_of(parts)) == pytest.approx(np.mean([literal_ccc(t, p) for t, p in columns]), abs=1e-12)
+
+
+@pytest.mark.parametrize("aggregation", ["folds", "pooled"])
+def test_interval_of_a_ccc_against_a_literal_bootstrap(aggregation):
+    truth, prediction = ratings(7, n=120, dimensions=2)
+    generator = np.random.default_rng(8)
+    speaker, fold = generator.integers(0, 4, 120), np.repeat(["a", "b", "c"], 40)
+    pieces = [fold == name for name in "abc"]
+    sums = by_run_fold_speaker(
+        [truth[p] for p in pieces],
+        [prediction[p] for p in pieces],
+        [speaker[p] for p in pieces],
+        [1] * 3,
+        list("abc"),
+        moments,
+    )
+    found = clustered_interval(sums, functools.partial(ccc_of, dimension=1), aggregation, resamples=60, seed=2)
+    means = []
+    for draw in np.random.default_rng(2).multinomial(4, np.full(4, 1 / 4), size=60):
+        values, weights = [], []
+        for name in ["abc"] if aggregation == "pooled" else "abc":
+            own = [np.flatnonzero(np.isin(fold, list(name)) & (speaker == s)) for s in range(4)]
+            chosen = np.concatenate([own[s] for s in range(4) for _ in range(draw[s])])
+            values.append(literal_ccc(truth[chosen, 1], prediction[chosen, 1]))
+            weights.append(sum(draw[s] for s in range(4) if len(own[s])))
+        means.append(np.average(values, weights=weights))
+    np.testing.assert_allclose(found, np.quantile(means, [0.025, 0.975]), rtol=1e-9)

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from common.errors import UserError
-from common.reported import COLUMNS, Cell, audit_in_words, compare, confusions, measure, read_cells, verdict
+from common.metrics import ccc, ccc_batches
+from common.reported import COLUMNS, Cell, audit_in_words, compare, measure, read_cells, statistics, verdict
 from common.trials import Measured
 
 HEAD = ",".join(COLUMNS)
@@ -24,7 +25,7 @@ def measured(trials, changes=(), declared_repeats=1, folds=("f1", "f2"), flags=(
         tables.append(
             pd.DataFrame(
                 {
-                    "emotion": [classes[t] for t in truth],
+                    "label": [classes[t] for t in truth],
                     "speaker": speaker,
                     "p_angry": [float(p == 0) for p in prediction],
                     "p_sad": [float(p == 1) for p in prediction],
@@ -58,7 +59,9 @@ TRIALS = {
     ],
 )
 def test_metrics_by_hand(function, aggregation, expected):
-    result = measure(confusions(measured(TRIALS)), function, aggregation, of_folds=2)
+    result = measure(
+        statistics(measured(TRIALS), function), cell(metric=f"{function}/2class/{aggregation}"), of_folds=2
+    )
     assert result.value == pytest.approx(expected)
     assert math.isnan(result.std)
     assert (result.repeats, result.folds, result.utterances, result.speakers) == (1, 2, 6, 3)
@@ -66,14 +69,14 @@ def test_metrics_by_hand(function, aggregation, expected):
 
 def test_mean_and_std_are_over_repeats_of_the_mean_over_folds():
     trials = {**TRIALS, ("f1", 2): ([0, 1, 1, 1], [0, 1, 1, 1], list("aabb")), ("f2", 2): ([0, 1], [0, 1], list("cc"))}
-    result = measure(confusions(measured(trials)), "wa", "folds", of_folds=2)
+    result = measure(statistics(measured(trials), "wa"), cell(), of_folds=2)
     assert result.value == pytest.approx((62.5 + 100) / 2)
     assert result.std == pytest.approx(np.std([62.5, 100], ddof=1))
 
 
 def test_a_half_finished_repeat_does_not_enter():
     trials = {**TRIALS, ("f1", 2): ([0, 1, 1, 1], [1, 0, 0, 0], list("aabb"))}
-    assert measure(confusions(measured(trials)), "wa", "folds", of_folds=2).value == pytest.approx(62.5)
+    assert measure(statistics(measured(trials), "wa"), cell(), of_folds=2).value == pytest.approx(62.5)
 
 
 @pytest.mark.parametrize(
@@ -155,3 +158,66 @@ def test_cells_are_read(tmp_path):
     first, second = read_cells(file)
     assert (first.value, first.std, first.function, first.aggregation) == (78.73, 0.54, "ua", "folds")
     assert (second.aggregation, second.note, math.isnan(second.std)) == ("pooled", "slip", True)
+
+
+def rated(trials, **keywords):
+    """Trials of a regression given as {(fold, repeat): (truth, prediction, speaker)}, matrices of two dimensions."""
+    dimensions = ["valence", "arousal"]
+    run = measured({})
+    records, tables = [], []
+    for (fold, repeat), (truth, prediction, speaker) in trials.items():
+        records.append({"fold": fold, "repeat": repeat, "flags": [], "audit": {}})
+        columns = {name: truth[:, k] for k, name in enumerate(dimensions)}
+        columns |= {f"predicted_{name}": prediction[:, k] for k, name in enumerate(dimensions)}
+        tables.append(pd.DataFrame({"speaker": speaker, **columns}))
+    described = {**run.run, "classes": [], "dimensions": dimensions, "folds": ["s5"], **keywords}
+    return Measured(described, records, tables)
+
+
+def regression(seed=0, n=80):
+    generator = np.random.default_rng(seed)
+    truth = generator.uniform(1, 5, (n, 2))
+    return truth, truth * 0.5 + generator.normal(1.5, 0.5, (n, 2)), generator.choice(["f", "m"], n)
+
+
+def test_a_batch_averaged_ccc_stands_beside_that_of_the_whole_vector():
+    truth, prediction, speaker = regression()
+    run = rated({("s5", 1): (truth, prediction, speaker)})
+    for label, dimensions in (("arousal", [1]), ("mean", [0, 1])):
+        reported = cell(0.5, f"ccc_batch32/{label}/file-order")
+        batched, whole = compare([reported], {reported.experiment: run})
+        pairs = [(truth[:, k], prediction[:, k]) for k in dimensions]
+        assert batched.measured.value == pytest.approx(np.mean([ccc_batches(*pair) for pair in pairs]), abs=1e-12)
+        assert whole.measured.value == pytest.approx(np.mean([ccc(*pair) for pair in pairs]), abs=1e-12)
+        assert batched.verdict in ("above", "below", "within") and whole.verdict == "not reported"
+        assert batched.difference == pytest.approx(batched.measured.value - 0.5)
+        assert (whole.cell.column, whole.cell.digits, whole.measured.digits) == ("WA, whole", 3, 3)
+        assert batched.measured.low < batched.measured.value < batched.measured.high
+        assert (batched.measured.utterances, batched.measured.folds, batched.measured.speakers) == (80, 1, 2)
+
+
+def test_deviation_over_repeats_of_a_ccc():
+    trials = {("s5", repeat): regression(repeat) for repeat in (1, 2, 3)}
+    reported = cell(0.5, "ccc/valence/pooled")
+    (result,) = compare([reported], {reported.experiment: rated(trials, declared_repeats=3)})
+    values = [ccc(truth[:, 0], prediction[:, 0]) for truth, prediction, _ in trials.values()]
+    assert result.measured.value == pytest.approx(np.mean(values), abs=1e-12)
+    assert result.measured.std == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+
+
+def test_a_cell_of_something_that_is_not_predicted_is_named():
+    reported = cell(0.5, "ccc/dominance/pooled")
+    with pytest.raises(UserError, match="measures dominance, which toy/table1/toy/row does not predict"):
+        compare([reported], {reported.experiment: rated({("s5", 1): regression()})})
+
+
+def test_a_cell_without_value_is_measured_and_not_judged(tmp_path):
+    file = tmp_path / "reported.csv"
+    file.write_text(f"{HEAD}\na,1,Honest,UA,ua/2class/folds,,,toy/table1/toy/row,\n")
+    (twin,) = read_cells(file)
+    (result,) = compare([twin], {"toy/table1/toy/row": measured(TRIALS)})
+    assert result.verdict == "not reported" and math.isnan(result.difference)
+    assert result.measured.value == pytest.approx(100 * ((1 + 2 / 3) / 2 + 1 / 2) / 2)
+    file.write_text(f"{HEAD}\na,1,Quoted,UA,ua/2class/folds,,,,\n")
+    with pytest.raises(UserError, match="must be numbers"):
+        read_cells(file)

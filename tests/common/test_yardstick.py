@@ -1,3 +1,4 @@
+import math
 import os
 
 import numpy as np
@@ -5,9 +6,16 @@ import pytest
 import toy
 
 from common import yardstick
-from common.reported import measure
+from common.reported import Cell, measure
+from common.targets import Dimensions
 
 CLASSES = toy.CLASSES
+
+
+def value(one, function, of_folds=4, aggregation="pooled", labels="x"):
+    """A yardstick's number, as a report shows it."""
+    cell = Cell("c", "1", "Row", "", f"{function}/{labels}/{aggregation}", math.nan, math.nan, "", "")
+    return measure(one.of(function), cell, of_folds).value
 
 
 def functionals(table, offset_by_speaker=0.0):
@@ -26,15 +34,15 @@ def test_separable_emotions_are_told_apart_on_unseen_speakers(tmp_path):
     run = toy.run()
     yardstick.write(tmp_path / "y.json", run.table, functionals(run.table), run.folds, CLASSES)
     plain, normalised = yardstick.read(tmp_path / "y.json")
-    assert plain.folds == tuple(f"speaker-{s}" for s in "ABCD")
+    assert plain.of("wa").folds == tuple(f"speaker-{s}" for s in "ABCD")
     for one in (plain, normalised):
-        assert measure(one.counts, "wa", "pooled", 4).value == pytest.approx(100.0)
+        assert value(one, "wa") == pytest.approx(100.0)
 
 
 def test_normalising_by_speaker_mends_what_speakers_shift(tmp_path):
     run = toy.run()
     yardstick.write(tmp_path / "y.json", run.table, functionals(run.table, 3.0), run.folds, CLASSES)
-    plain, normalised = (measure(one.counts, "ua", "pooled", 4).value for one in yardstick.read(tmp_path / "y.json"))
+    plain, normalised = (value(one, "ua") for one in yardstick.read(tmp_path / "y.json"))
     assert normalised == pytest.approx(100.0)
     assert plain < 75
 
@@ -50,16 +58,23 @@ def test_some_folds_only(tmp_path):
     run = toy.run()
     yardstick.write(tmp_path / "y.json", run.table, functionals(run.table), run.folds, CLASSES)
     plain = yardstick.read(tmp_path / "y.json")[0]
-    counts = plain.on(["speaker-B", "speaker-D"])
+    counts = plain.of("ua").on(["speaker-B", "speaker-D"]).sums
     assert counts.shape == (1, 2, 2, 2, 2)
     assert counts.sum() == 12
 
 
 def test_runs_on_the_same_folds_share_a_file_and_others_do_not(tmp_path):
-    described = {"corpus": "toy", "subset": "2class", "fingerprint": "f", "protocol": {"kind": "a"}, "config": {"x": 1}}
+    described = {
+        "corpus": "toy",
+        "subset": "2class",
+        "fingerprint": "f",
+        "protocol": {"kind": "a"},
+        "target": {},
+        "config": {"x": 1},
+    }
     file = yardstick.file_of(tmp_path, described)
     assert yardstick.file_of(tmp_path, {**described, "config": {"x": 2}}) == file
-    for name in ("corpus", "subset", "fingerprint", "protocol"):
+    for name in ("corpus", "subset", "fingerprint", "protocol", "target"):
         assert yardstick.file_of(tmp_path, {**described, name: "other"}) != file
 
 
@@ -84,6 +99,42 @@ def test_emodb_reaches_what_was_measured_elsewhere(tmp_path):
     yardstick.write(tmp_path / "y.json", loaded.table, features, folds, loaded.subset.classes)
     expected = {"plain": (66.7, 65.2), "normalised": (79.8, 78.7)}
     for one in yardstick.read(tmp_path / "y.json"):
-        found = tuple(measure(one.counts, metric, "pooled", 10).value for metric in ("wa", "ua"))
+        found = tuple(value(one, metric, 10) for metric in ("wa", "ua"))
         # One utterance of 535 is 0.19 points of WA and up to 0.31 of UA.
         assert found == pytest.approx(expected[one.kind], abs=0.35)
+
+
+def test_ratings_are_regressed(tmp_path):
+    run = toy.run()
+    table = run.table.assign(arousal=run.table["valence"] * 0.5)
+    numbers = {row.utterance: np.array([row.valence, 1.0]) for row in table.itertuples()}
+    target = Dimensions(("valence", "arousal"))
+    yardstick.write(tmp_path / "y.json", table, numbers, run.folds, (), target)
+    plain, normalised = yardstick.read(tmp_path / "y.json")
+    # The feature is the label itself, and every speaker has the same six: only the tube of the regression is lost.
+    for one in (plain, normalised):
+        for labels in ("valence", "arousal", "mean"):
+            assert 0.95 < value(one, "ccc", labels=labels) < 1.0
+        assert one.of("ua") is None
+    # Folds of six utterances are one batch each, here all alike, so the mean over batches is the whole.
+    whole, batches = (value(plain, name, labels="valence") for name in ("ccc", "ccc_batch32"))
+    assert batches == pytest.approx(whole, abs=1e-9)
+    assert plain.of("ccc_batch32").on(["speaker-A"]).sums.shape == (1, 1, 1, 2, 6)
+
+
+def test_classes_that_are_learnt_come_from_the_training_part(tmp_path):
+    seen = []
+
+    class Median:
+        dimensions = ()
+
+        def labeller(self, train, classes):
+            seen.append(set(train["speaker"]))
+            return lambda table: (table["valence"] > train["valence"].median()).to_numpy("int64")
+
+    run = toy.run()
+    numbers = {row.utterance: np.array([row.valence]) for row in run.table.itertuples()}
+    yardstick.write(tmp_path / "y.json", run.table, numbers, run.folds, ("low", "high"), Median())
+    plain, _ = yardstick.read(tmp_path / "y.json")
+    assert value(plain, "wa") == pytest.approx(100.0)
+    assert all(len(speakers) < 4 for speakers in seen)
