@@ -174,7 +174,6 @@ SCALED = {
     "dense_units": 64,
     "epochs": 25,
     "patience": 25,
-    "auxiliary_speakers": 0,
 }
 """What --scaled changes: alpha is fixed, a quarter of the pixels, fewer filters; a quarter of a minute a fold on two
 cores."""

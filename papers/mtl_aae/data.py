@@ -225,14 +225,27 @@ def batches(
     while True:
         chosen = next(own)
         batch = {task: numbers[chosen] for task, numbers in labels.items()}
-        batch["picture"] = labelled.take(chosen, generator)
         if others is not None:
             more = next(others)
-            batch = {task: np.concatenate([numbers, auxiliary_labels[task][more]]) for task, numbers in batch.items()
-                     if task != "picture"} | {"picture": np.concatenate([batch["picture"], auxiliary.take(more, generator)])}  # fmt: skip
+            batch = {task: np.concatenate([batch[task], auxiliary_labels[task][more]]) for task in labels}
+            batch["picture"] = np.concatenate([labelled.take(chosen, generator), auxiliary.take(more, generator)])
+        else:
+            batch["picture"] = labelled.take(chosen, generator)
         yield batch
 
 
 def auxiliary_rows(config: AaeConfig) -> int:
     """Auxiliary utterances of a step beside `batch_size` labelled ones."""
     return round(config.batch_size * config.auxiliary_share / (1 - config.auxiliary_share))
+
+
+def ahead(batches: Iterator) -> Iterator:
+    """The same batches, the next one being made while one is used."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as maker:
+        waiting = maker.submit(next, batches)
+        while True:
+            batch = waiting.result()
+            waiting = maker.submit(next, batches)
+            yield batch
