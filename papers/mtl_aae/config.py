@@ -56,7 +56,9 @@ class AaeConfig:
     top_hz: float = setting(
         8000.0, "Sec. IV-B says 11 kHz, which corpora at 16 kHz do not have: 8 kHz; or 11025 at a rate of 22050"
     )
-    scale: Literal["linear", "mel"] = setting("linear", "not given: rows equally wide in Hz, as an STFT has them; or mel")
+    scale: Literal["linear", "mel"] = setting(
+        "linear", "not given: rows equally wide in Hz, as an STFT has them; or mel"
+    )
     log: bool = setting(True, "not given: logarithm of the magnitudes; or the magnitudes")
     frames: int = setting(256, "Sec. IV-B: width 256")
     crop: Literal["random", "centre", "start"] = setting(

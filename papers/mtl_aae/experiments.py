@@ -45,7 +45,7 @@ def targets(corpus: str) -> dict:
 
 def _row(place: str, corpus: str, row: str, title: str, protocol, target=EMOTION, **settings) -> Experiment:
     config = AaeConfig(**settings)
-    alone = config.model == "cnn" and config.tasks == "emotion" or config.auxiliary_share == 0
+    alone = (config.model == "cnn" and config.tasks == "emotion") or config.auxiliary_share == 0
     return Experiment(
         id=f"mtl_aae/{place}/{corpus}/{row}",
         title=f"{TITLES[corpus]} {title}",

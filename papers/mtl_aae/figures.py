@@ -103,7 +103,9 @@ def draw_speakers(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure
             title = own[0].cell.row.split()[0] if own[0].corpus == corpus else own[0].corpus
             places = [_speakers(runs[one.cell.experiment]) for one in own]
             if task == "emotion":
-                axis.errorbar(places, [one.measured.value for one in own], _bounds(own), fmt="o-", capsize=3, label=title)
+                axis.errorbar(
+                    places, [one.measured.value for one in own], _bounds(own), fmt="o-", capsize=3, label=title
+                )
                 continue
             values = [_developed(runs[one.cell.experiment], task) for one in own]
             if any(value is not None for value in values):

@@ -24,7 +24,7 @@ def _normalised(x, config: AaeConfig, name: str, *, activation: bool = True):
 
 
 def build_encoder(config: AaeConfig) -> keras.Model:
-    """Picture to latent code: three times convolution, batch normalisation, ReLU, pooling; two for the CNN (Sec. V-B)."""
+    """Picture to latent code: convolution, batch normalisation, ReLU and pooling, three times (the CNN: twice)."""
     picture = x = layers.Input((config.rows, config.frames, 1), name="picture")
     blocks = list(zip(config.layers, config.pool_sizes, strict=True))
     if config.model == "cnn":

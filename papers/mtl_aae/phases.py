@@ -23,7 +23,7 @@ UNLABELLED = -1
 
 
 def reconstruction_loss(picture, reconstruction, distance: str):
-    """d of Eq. 5, mean over all pixels: the L_AE of Eq. 2."""
+    """D of Eq. 5, mean over all pixels: the L_AE of Eq. 2."""
     difference = ops.cast(reconstruction, "float32") - ops.cast(picture, "float32")
     return ops.mean(ops.square(difference) if distance == "squared" else ops.abs(difference))
 
@@ -170,4 +170,3 @@ def _optimiser(config: AaeConfig) -> keras.optimizers.Optimizer:
     if config.optimiser == "sgd":
         return keras.optimizers.SGD(config.learning_rate)
     return keras.optimizers.Adam(config.learning_rate)
-

@@ -173,7 +173,7 @@ def prepared(config: AaeConfig, train: Part, validation: Part, context: Context)
     """Pictures and class numbers of everything that is learnt from, and the flags of what is not as it should be."""
     auxiliary = context.auxiliary
     # A single-task CNN has nothing to learn from utterances without the primary label.
-    if config.model == "cnn" and not config.secondary or not auxiliary_rows(config):
+    if (config.model == "cnn" and not config.secondary) or not auxiliary_rows(config):
         auxiliary = None
     if auxiliary is not None:
         table = some_speakers(auxiliary.table, config.auxiliary_speakers)

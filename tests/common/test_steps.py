@@ -75,7 +75,9 @@ def test_gradients_updates_and_order_on_this_backend():
 
 def test_the_same_under_jax():
     pytest.importorskip("jax")
-    program = "import json, sys; sys.path.insert(0, sys.argv[1]); import test_steps; print(json.dumps(test_steps.described()))"
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import json, test_steps as t; print(json.dumps(t.described()))"
+    )
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
     command = [sys.executable, "-c", program, str(Path(__file__).parent)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)

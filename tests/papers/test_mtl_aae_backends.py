@@ -1,4 +1,4 @@
-"""The same three phases under TensorFlow and under JAX: same weights, batch and draws, same losses and weights after."""
+"""The same three phases under TensorFlow and JAX: same weights, batch and draws, same losses and weights after."""
 
 import json
 import os
