@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from common.artefacts import Artefacts
 from common.audit import audit
 from common.experiments import Part
 from common.trials import Run, Trial, lock, perform, write_run
@@ -47,6 +48,7 @@ def execute(
     observer: Observer,
     *,
     load_auxiliary: Callable[[], Part | None] = lambda: None,
+    artefacts: Artefacts | None = None,
     keep_models: bool = False,
     pause: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -58,6 +60,7 @@ def execute(
         results: results folder.
         observer: is told of the progress.
         load_auxiliary: gives the utterances to learn from besides, with features; called as `load_data` is.
+        artefacts: where products of stages are kept.
         keep_models: keep the fitted models.
         pause: asked after each trial; True if this process had better end before the next one.
 
@@ -88,6 +91,7 @@ def execute(
                 results,
                 audit=audits[trial.fold.name],
                 auxiliary=auxiliary,
+                artefacts=artefacts,
                 keep_model=keep_models,
                 on_epoch=observer.epoch_ended,
             )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from common.artefacts import Artefacts
     from common.features.store import Features
 
 
@@ -132,6 +133,33 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Pretraining:
+    """A network that is trained once, by `ser pretrain PAPER NAME`, and then used by many experiments.
+
+    Attributes:
+        name: short name.
+        title: what it is, in a few words.
+        field: config field that asks for it: "newest" for the last one made that fits, an artefact's digest for that
+            one, "none" (or the paper's other values) for none. A run whose field is "newest" carries the digest.
+        corpus: learnt from.
+        subset: of the corpus.
+        make: "module:function"; ``make(config, part, folder, context) -> record`` trains on the part (with labels and
+            paths) and writes files into the folder.
+        features: "module:function", what the part must carry: ``features(config) -> {name: extractor}``.
+        matching: config fields in which artefact and experiment must agree.
+    """
+
+    name: str
+    title: str
+    field: str
+    corpus: str
+    subset: str
+    make: str
+    features: str
+    matching: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Paper:
     """A rebuilt paper.
 
@@ -149,6 +177,7 @@ class Paper:
             a checkpoint is missing) and says so: ``resolve(config) -> (config, flags)``. Empty: nothing to resolve.
         demo: what `reproduce --demo` runs on the embedded corpus: the tables.
         figures: what `ser report` draws.
+        pretrainings: what `ser pretrain` makes.
     """
 
     name: str
@@ -163,6 +192,7 @@ class Paper:
     resolve: str = ""
     demo: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
+    pretrainings: tuple[Pretraining, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -184,6 +214,17 @@ class Paper:
             if experiment.id == name:
                 return experiment
         raise unknown("experiment", name, [experiment.id for experiment in self.experiments])
+
+    def pretraining(self, name: str) -> Pretraining:
+        """The pretraining of that name.
+
+        Raises:
+            UserError: there is none; names what there is.
+        """
+        for pretraining in self.pretrainings:
+            if pretraining.name == name:
+                return pretraining
+        raise unknown(f"pretraining of {self.name}", name, [pretraining.name for pretraining in self.pretrainings])
 
     def call(self, role: str) -> Callable:
         """The function for a role ("features", "fit", "load", "resolve")."""
@@ -240,6 +281,13 @@ class Part:
             raise ValueError("Some utterances have no rating; a part to be predicted has none at all.")
         return values
 
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of the utterances, their labels and their order (see `common.corpus.fingerprint`)."""
+        from common.corpus import fingerprint
+
+        return fingerprint(self.table)
+
     def take(self, utterances: tuple[str, ...]) -> Part:
         """The part with these utterances, in this order."""
         rows = self.table.set_index("utterance", drop=False).loc[list(utterances)].reset_index(drop=True)
@@ -265,6 +313,7 @@ class Context:
         history: one list a quantity, over epochs.
         flags: what every result of this trial must carry.
         auxiliary: utterances of another corpus to learn from, without their emotions; None if there are none.
+        artefacts: where products of stages are kept; None: nowhere, so they are made in a folder of the fit's own.
     """
 
     seed: int = 0
@@ -273,6 +322,7 @@ class Context:
     history: dict[str, list[float]] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
     auxiliary: Part | None = None
+    artefacts: Artefacts | None = None
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -302,4 +352,15 @@ class Fitted(typing.Protocol):
         """Writes everything that `load` needs into an existing, empty folder."""
 
 
-__all__ = ["Context", "Experiment", "Figure", "Fitted", "Paper", "Part", "by_name", "override", "setting"]
+__all__ = [
+    "Context",
+    "Experiment",
+    "Figure",
+    "Fitted",
+    "Paper",
+    "Part",
+    "Pretraining",
+    "by_name",
+    "override",
+    "setting",
+]

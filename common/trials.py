@@ -35,6 +35,7 @@ from common.files import find, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from common.artefacts import Artefacts
     from common.corpus import Corpus, Subset
     from common.splits import Fold
     from common.targets import Target
@@ -208,6 +209,7 @@ def perform(
     *,
     audit: Mapping[str, int],
     auxiliary: Part | None = None,
+    artefacts: Artefacts | None = None,
     keep_model: bool = False,
     on_epoch: Callable[[int, int, Mapping[str, float]], None] | None = None,
 ) -> None:
@@ -219,6 +221,7 @@ def perform(
         results: results folder.
         audit: what the fold's parts share (see `common.audit.audit`).
         auxiliary: utterances to learn from besides.
+        artefacts: where products of stages are kept.
         keep_model: also keep the fitted model, for `ser predict`.
         on_epoch: progress.
     """
@@ -235,7 +238,7 @@ def perform(
     if run.classes:
         data = dataclasses.replace(data, labeller=run.target.labeller(data.take(fold["train"]).table, run.classes))
     test = data.take(fold["test"])
-    context = Context(seed=trial.seed, on_epoch=on_epoch, auxiliary=auxiliary)
+    context = Context(seed=trial.seed, on_epoch=on_epoch, auxiliary=auxiliary, artefacts=artefacts)
     seed_everything(trial.seed, deterministic=run.deterministic)
     fitted = run.paper.call("fit")(run.config, data.take(fold["train"]), data.take(fold["validation"]), context)
     columns = fitted.predict(test.without_labels())

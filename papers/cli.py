@@ -99,7 +99,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     if arguments.paper == "all" and arguments.table and not arguments.demo:
         raise UserError("--table needs one paper: tables of different papers share nothing but their numbers.")
     papers = [paper(name) for name in (PAPERS if arguments.paper == "all" else (arguments.paper,))]
-    sections, measured = [], []
+    sections, measured, drawings = [], [], []
     with Progress() as observer:
         session = runner.Session(wanted, observer)
         for one in papers:
@@ -109,8 +109,10 @@ def reproduce(arguments: argparse.Namespace) -> int:
             only = {experiment.id for experiment in chosen} if wanted.corpus else None
             for table in dict.fromkeys(experiment.table for experiment in chosen):
                 sections.append(build.section(one, table, folders, absent, wanted.results, only=only))
-            measured += [build.read_run(folder) for folder in folders.values()]
-    whole = build.report(sections, measured)
+            runs = {experiment: build.read_run(folder) for experiment, folder in folders.items()}
+            measured += runs.values()
+            drawings += build.drawn(one, runs, build.read_cells(one.reported))
+    whole = build.report(sections, measured, drawings)
     terminal.show(whole)
     write_pages(whole, wanted.results / "report.html", wanted.results / "report.md")
     return 0
@@ -140,6 +142,27 @@ def experiments_of(one, tables: Sequence[str], corpus: str | None) -> list:
         return own
     first = {experiment.table: experiment.corpus for experiment in reversed(chosen)}
     return [experiment for experiment in chosen if experiment.corpus == first[experiment.table]]
+
+
+def pretrain(arguments: argparse.Namespace) -> int:
+    """`ser pretrain`: trains what a paper's experiments start from, or tells what there is to train."""
+    from papers.progress import Progress
+
+    one = paper(arguments.paper)
+    if not one.pretrainings:
+        raise UserError(f"{one.name} has nothing to pretrain.")
+    if arguments.name is None:
+        for pretraining in one.pretrainings:
+            where = f"{pretraining.corpus}/{pretraining.subset}"
+            print(f"ser pretrain {one.name} {pretraining.name}: {pretraining.title}, learnt on {where}")
+        return 0
+    pretraining = one.pretraining(arguments.name)
+    with Progress() as observer:
+        made = runner.Session(options.options_from(arguments), observer).pretrain(one, pretraining)
+    print(f"{pretraining.title}: {made.digest} in {made.folder}")
+    for flag in made.record["flags"]:
+        print(f"  {flag}")
+    return 0
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -220,6 +243,12 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("experiment", help="as `ser list` names it, for example mtap/table1/emodb/apfl")
     options.add_run_options(verb)
     verb.set_defaults(command=run)
+
+    verb = verbs.add_parser("pretrain", help="a network that a paper's experiments start from; without a name: which")
+    verb.add_argument("paper", help="paper")
+    verb.add_argument("name", nargs="?", help="which network")
+    options.add_run_options(verb)
+    verb.set_defaults(command=pretrain, kept="What other commands made is kept")
 
     verb = verbs.add_parser("reproduce", help="all trials of a paper's tables, and the side-by-side; resumes")
     verb.add_argument("paper", help="paper, or 'all'")

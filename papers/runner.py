@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import data_prep
+from common.artefacts import Artefact, Artefacts
 from common.backend import machine_bytes, resident_bytes
 from common.errors import CorpusAbsent, UserError, unknown
 from common.executor import Paused
-from common.experiments import Experiment, Paper, Part, override
+from common.experiments import Experiment, Paper, Part, Pretraining, by_name, override
 from papers.options import Options, add_run_options, options_from
 
 
@@ -51,6 +52,7 @@ class Session:
         self._data: dict[tuple[str, str], Data] = {}
         self._resolved: dict[Any, tuple[Any, list[str]]] = {}
         self._memory_after_first_trial = 0
+        self.artefacts = Artefacts(options.cache / "artefacts")
 
     def prepare(self, paper: Paper, experiment: Experiment):
         """The experiment as it will really run.
@@ -132,7 +134,62 @@ class Session:
             if wanted not in self._resolved:
                 self._resolved[wanted] = paper.call("resolve")(wanted)
             wanted, flags = self._resolved[wanted]
+        for pretraining in paper.pretrainings:
+            wanted, more = self._pretrained(paper, pretraining, wanted)
+            flags = [*flags, *more]
         return wanted, differences(wanted, experiment.config), list(flags)
+
+    def _pretrained(self, paper: Paper, pretraining: Pretraining, config: Any) -> tuple[Any, list[str]]:
+        """A config that names the pretrained network it will use, and what a result must say of it."""
+        asked = getattr(config, pretraining.field)
+        if asked != "newest":
+            return config, []
+        matching = {name: getattr(config, name) for name in pretraining.matching}
+        found = self.artefacts.newest(f"{paper.name}/{pretraining.name}", matching)
+        if found is None:
+            command = f"ser pretrain {paper.name} {pretraining.name}"
+            return config, [f"random weights: no {pretraining.title} is here (`{command}` makes one)"]
+        learnt = f"{pretraining.title} {found.digest}, learnt on {found.made_of['corpus']}/{found.made_of['subset']}"
+        flags = [f"{learnt}: {flag}" for flag in found.record.get("flags", [])] or [learnt]
+        return dataclasses.replace(config, **{pretraining.field: found.digest}), flags
+
+    def pretrain(self, paper: Paper, pretraining: Pretraining) -> Artefact:
+        """Trains what `ser pretrain` asks for, unless it is there already.
+
+        Raises:
+            CorpusAbsent: its corpus is not here.
+            UserError: anything else the user can mend.
+        """
+        from common.experiments import Context
+        from common.training import seed_everything
+
+        options = self.options
+        config, _, flags = self._config(paper, paper.experiments[0])
+        name, subset = options.corpus or pretraining.corpus, pretraining.subset
+        if subset not in [one.name for one in data_prep.corpus(name).subsets]:
+            subset = data_prep.corpus(name).default_subset
+        data = self._load(name, subset)
+        flags = [*data.loaded.flags, *flags]
+        made_of = {
+            "paper": paper.name,
+            "pretraining": pretraining.name,
+            "config": dataclasses.asdict(config),
+            **data.described,
+            "deterministic": options.deterministic,
+        }
+
+        def make(folder: Path) -> dict:
+            from common.backend import start_backend
+
+            part = self._extracted(by_name(pretraining.features)(config), data.loaded.table, (), ())
+            start_backend()
+            seed_everything(0, deterministic=options.deterministic)
+            context = Context(seed=0, on_epoch=self.observer.epoch_ended, artefacts=self.artefacts)
+            record = by_name(pretraining.make)(config, part, folder, context) or {}
+            found = [*flags, *part.flags, *context.flags]
+            return {"history": context.history, "seconds": context.seconds, **record, "flags": found}
+
+        return self.artefacts.get(f"{paper.name}/{pretraining.name}", made_of, make)
 
     def _load(self, corpus: str, subset: str, own_root: bool = True) -> Data:
         from common.corpus import fingerprint
@@ -160,6 +217,7 @@ class Session:
             options.results,
             self.observer,
             load_auxiliary=lambda: self._auxiliary_part(run),
+            artefacts=self.artefacts,
             keep_models=options.keep_models,
             pause=self._memory_is_full,
         )
@@ -192,7 +250,8 @@ class Session:
     def _part(self, run) -> Part:
         from common.backend import start_backend
 
-        part = self._extracted(run, run.table, run.classes, run.target.dimensions)
+        extractors = run.paper.call("features")(run.config)
+        part = self._extracted(extractors, run.table, run.classes, run.target.dimensions)
         start_backend()
         return part
 
@@ -200,11 +259,12 @@ class Session:
         if run.auxiliary is None:
             return None
         table = self._data[run.auxiliary["corpus"], run.auxiliary["subset"]].loaded.table
-        return self._extracted(run, table, (), ()).without_labels()
+        return self._extracted(run.paper.call("features")(run.config), table, (), ()).without_labels()
 
-    def _extracted(self, run, table, classes: tuple[str, ...], dimensions: tuple[str, ...]) -> Part:
-        """Utterances with the features that the run's config asks for."""
-        extractors = run.paper.call("features")(run.config)
+    def _extracted(
+        self, extractors: Mapping[str, Any], table, classes: tuple[str, ...], dimensions: tuple[str, ...]
+    ) -> Part:
+        """Utterances with their features."""
         features = {name: self._features(table, extractor) for name, extractor in extractors.items()}
         bad = sorted({utterance for found in features.values() for utterance in found.skipped})
         kept = table[~table["utterance"].isin(bad)].reset_index(drop=True)

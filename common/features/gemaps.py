@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+
+from common.features.smile import extract
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,6 @@ class GemapsFunctionals:
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
         """Functionals of one utterance; samples in [-1, 1] (int16 samples would give F0 = 0)."""
-        values = _smile().process_signal(signal, self.sample_rate).to_numpy(np.float32)[0]
+        values = extract("eGeMAPSv02", "Functionals", signal, self.sample_rate)[0]
         # openSMILE leaves functionals of absent voicing undefined; 0 is what it writes for the others of that kind.
         return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-
-
-@functools.cache
-def _smile():
-    import opensmile
-
-    return opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)

@@ -103,6 +103,7 @@ def test_a_corpus_of_which_one_part_is_here(capsys, tmp_path):
         (["reproduce", "mtap", "--corpus", "emobd"], ["no corpus 'emobd'", "emodb"]),
         (["reproduce", "all", "--table", "1"], ["--table needs one paper"]),
         (["corpora", "savve"], ["no corpus 'savve'", "savee"]),
+        (["pretrain", "mtap", "words"], ["mtap has nothing to pretrain"]),
         (["fetch", "ravdes"], ["no corpus or model to fetch 'ravdes'", "ravdess"]),
         (["list", "mtap", "--table", "x"], ["no table", "'x'"]),
         (["run", "mtap/table1/emodb/apfl", "--set", "epoch=3"], ["no config field", "'epoch'", "epochs"]),

@@ -1,0 +1,129 @@
+"""Stage products: pretrained networks, codebooks and whatever else is made once and used by many trials.
+
+An artefact is a folder, named by a hash of everything that made it, with an `artefact.json` that tells what that was
+and holds a checksum of each file. It appears by one rename when it is complete; while one process makes it, others wait
+for it; what a killed process left is made anew. A file that no longer fits its checksum makes the artefact absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from common.files import write_json
+
+RECORD = "artefact.json"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A complete artefact.
+
+    Attributes:
+        folder: where its files are.
+        made_of: everything that made it.
+        record: what its making reported (history, flags).
+    """
+
+    folder: Path
+    made_of: Mapping[str, Any]
+    record: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Hash of `made_of`, the name of its folder."""
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """A folder of artefacts.
+
+    Attributes:
+        root: the folder; made when needed.
+    """
+
+    root: Path
+
+    def get(self, name: str, made_of: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]) -> Artefact:
+        """The artefact of that name made of these things; made now if it is not there yet.
+
+        Args:
+            name: kind of artefact, for example "gmp_atl/codebook-64"; the folder below the root.
+            made_of: everything that could change it, as JSON holds it: config, data, seed, and the digests of artefacts
+                it is made from.
+            make: writes the files into an existing, empty folder, and may return a record of how it went.
+        """
+        from filelock import FileLock
+
+        made_of = json.loads(json.dumps(made_of))
+        folder = self.root / name / _digest(made_of)
+        found = _read(folder)
+        if found is not None:
+            return found
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            found = _read(folder)
+            if found is not None:  # another process made it while this one waited
+                return found
+            for leftover in folder.parent.glob(f".tmp-{folder.name}-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
+            temporary.mkdir()
+            record = make(temporary) or {}
+            files = {file.relative_to(temporary).as_posix(): _checksum(file) for file in _files(temporary)}
+            finished = datetime.now(UTC).isoformat(timespec="seconds")
+            described = {"made_of": made_of, "record": dict(record), "files": files, "finished": finished}
+            write_json(temporary / RECORD, described)
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or it would have been found
+            os.rename(temporary, folder)
+        return Artefact(folder, made_of, described["record"])
+
+    def find(self, name: str, digest: str) -> Artefact | None:
+        """The artefact of that name and hash, if it is here and whole."""
+        return _read(self.root / name / digest)
+
+    def newest(self, name: str, matching: Mapping[str, Any]) -> Artefact | None:
+        """Of the whole artefacts of a name, the one that was finished last.
+
+        Args:
+            name: kind of artefact.
+            matching: settings that its `made_of["config"]` must have.
+        """
+        wanted = json.loads(json.dumps(matching))
+        found = []
+        for folder in sorted((self.root / name).glob("[!.]*")):
+            artefact = _read(folder)
+            if artefact is not None and wanted.items() <= artefact.made_of.get("config", {}).items():
+                found.append(((folder / RECORD).stat().st_mtime_ns, artefact))
+        return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _digest(made_of: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(made_of, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _read(folder: Path) -> Artefact | None:
+    try:
+        described = json.loads((folder / RECORD).read_bytes())
+        if any(_checksum(folder / name) != checksum for name, checksum in described["files"].items()):
+            return None
+        return Artefact(folder, described["made_of"], described["record"])
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (file for file in sorted(folder.rglob("*")) if file.is_file())
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,0 +1,39 @@
+"""openSMILE beside TensorFlow: what loads first must not matter."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import json, sys
+import numpy as np
+first = sys.argv[1]
+if first == "tensorflow":
+    import tensorflow
+from common.features.gemaps import GemapsFunctionals
+signal = np.random.default_rng(0).normal(0, 0.1, 16000).astype("float32")
+values = [GemapsFunctionals()(signal) for _ in range(20)][-1]
+if first == "opensmile":
+    import tensorflow
+    values = GemapsFunctionals()(signal)
+print("values:" + json.dumps(values.tolist()))
+"""
+
+
+@pytest.mark.parametrize("first", ["tensorflow", "opensmile"])
+def test_functionals_are_the_same_whichever_library_was_first(first):
+    def values(order):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, order], capture_output=True, text=True, env=environment, timeout=180
+        )
+        assert done.returncode == 0, done.stderr[-500:]
+        return json.loads(done.stdout.split("values:")[1])
+
+    assert values(first) == values("neither")
