@@ -36,7 +36,11 @@ class AaeConfig:
     )
     alpha_grid: str = setting("0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0", "Sec. V-A: 0.1 to 1.0; the step is not given")
     beta: float = setting(0.5, "not given: 0.5 weighs emotion as much as gender and speaker together (Eq. 3)")
-    distance: Literal["squared", "absolute"] = setting("squared", "not given: d of Eq. 5; mean over the pixels")
+    distance: Literal["squared", "absolute", "summed"] = setting(
+        "squared",
+        "not given: d of Eq. 5, the mean of squares over the pixels; or of absolute values; or squares summed over a "
+        "picture, with which reconstruction leads the encoder",
+    )
     prior: Literal["half-normal", "normal", "uniform"] = setting(
         "half-normal",
         "not given: |N(0, 1)|, since a latent code after ReLU is never negative; "

@@ -23,8 +23,10 @@ UNLABELLED = -1
 
 
 def reconstruction_loss(picture, reconstruction, distance: str):
-    """D of Eq. 5, mean over all pixels: the L_AE of Eq. 2."""
+    """Distance d of Eq. 5, the L_AE of Eq. 2: mean over the pictures of what `AaeConfig.distance` says."""
     difference = ops.cast(reconstruction, "float32") - ops.cast(picture, "float32")
+    if distance == "summed":
+        return ops.mean(ops.sum(ops.square(difference), axis=(1, 2, 3)))
     return ops.mean(ops.square(difference) if distance == "squared" else ops.abs(difference))
 
 

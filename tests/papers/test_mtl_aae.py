@@ -108,6 +108,8 @@ def test_reconstruction_loss_by_hand():
     picture, rebuilt = np.zeros((1, 2, 2, 1), "float32"), np.array([1.0, -1, 2, 0], "float32").reshape(1, 2, 2, 1)
     assert float(phases.reconstruction_loss(picture, rebuilt, "squared")) == pytest.approx(6 / 4)
     assert float(phases.reconstruction_loss(picture, rebuilt, "absolute")) == pytest.approx(4 / 4)
+    two = np.concatenate([rebuilt, picture]), np.concatenate([picture, picture])
+    assert float(phases.reconstruction_loss(*two, "summed")) == pytest.approx((6 + 0) / 2)
 
 
 def test_auxiliary_utterances_do_not_enter_the_emotion_loss():
