@@ -35,6 +35,7 @@ def _note(runs: Mapping[str, Measured], comparisons: Sequence[Comparison]) -> st
     used = [runs[one.cell.experiment] for one in comparisons]
     words = ["95 % intervals over speakers"]
     words += ["scaled"] * any(run.run["changes"] for run in used)
+    words += ["folds missing"] * any(not run.complete for run in used)
     words += ["synthetic corpus"] * any(run.run["synthetic"] for run in used)
     words += ["without auxiliary data"] * any("without auxiliary" in flag for run in used for flag in run.run["flags"])
     return ", ".join(words)

@@ -49,6 +49,11 @@ def test_figure_2_has_a_bar_for_each_network_that_was_run():
     assert axis.get_title() == "EMODB emotion"
     note = figure._supxlabel.get_text()
     assert "scaled" in note and "without auxiliary data" in note and "synthetic" not in note
+    assert "missing" not in note
+    part = runs["mtl_aae/fig2/emodb/cnn-single"]
+    part = Measured(part.run, part.trials[:1], part.predictions[:1])
+    only = figures.draw_tasks({"mtl_aae/fig2/emodb/cnn-single": part}, CELLS)
+    assert "folds missing" in only._supxlabel.get_text()
     assert figures.draw_tasks({}, CELLS) is None
     other = measured("mtl_aae/table2/iemocap/aae", 8, corpus="demo")
     other = dataclasses.replace(other, run={**other.run, "synthetic": True})
