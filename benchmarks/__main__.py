@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.measure import machine
 
-NAMES = ("start", "corpora", "spectrograms", "harness", "aae_step")
+NAMES = ("start", "corpora", "spectrograms", "paa", "harness", "aae_step")
 
 
 def main() -> int:
