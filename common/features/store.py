@@ -247,9 +247,13 @@ def _read_entry(entry: Path) -> np.ndarray | None:
 def _extract_one(row: tuple, entry: Path, extractor: Extractor) -> tuple[str, Path, str | None]:
     utterance, path, start, end = row
     try:
-        features = np.asarray(extractor(audio.read(path, extractor.sample_rate, start, end)))
+        signal = audio.read(path, extractor.sample_rate, start, end)
     except AudioError as error:
         return utterance, entry, str(error)
+    try:
+        features = np.asarray(extractor(signal))
+    except AudioError as error:  # an extractor knows no file
+        return utterance, entry, f"{path}: {error}"
     return utterance, entry, _write(row, entry, extractor, features)
 
 
