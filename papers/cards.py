@@ -24,7 +24,8 @@ def settings(paper: Paper) -> str:
     config = type(paper.experiments[0].config)
     lines = ["| Field | Default | Source, or the choice and its alternatives |", "|---|---|---|"]
     for item in dataclasses.fields(config):
-        lines.append(f"| `{item.name}` | {item.default} | {item.metadata['source']} |")
+        source = item.metadata["source"].replace("|", "\\|")  # a bar would end the cell
+        lines.append(f"| `{item.name}` | {item.default} | {source} |")
     return "\n".join(lines)
 
 
