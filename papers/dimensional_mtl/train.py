@@ -23,7 +23,8 @@ from papers.dimensional_mtl.model import build_loss, build_model, build_optimise
 from papers.dimensional_mtl.vectors import start_vectors
 
 PREDICTED = 64
-"""Utterances a batch when predicting; changes nothing but the speed."""
+"""Utterances a batch when predicting from functionals or words; changes nothing but the speed. Low-level descriptors of
+3411 frames are predicted from in training's batches, so that predicting takes no more memory than training."""
 
 
 @dataclasses.dataclass
@@ -51,7 +52,9 @@ class FittedDimensional:
 
     def outputs(self, part: Part) -> np.ndarray:
         """What the network says, on the scale [-1, 1], shape (utterances, 3)."""
-        return self.model.predict(Batches(self.preparation, part, PREDICTED), verbose=0)
+        long = self.config.uses_audio and self.config.level == "lld"
+        size = self.config.batch_size if long else PREDICTED
+        return self.model.predict(Batches(self.preparation, part, size), verbose=0)
 
     def predict(self, part: Part) -> dict[str, np.ndarray]:
         """Columns "predicted_<dimension>" on the labels' own scale, 1 to 5; not clipped to it."""
