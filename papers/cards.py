@@ -53,7 +53,7 @@ def reported(paper: Paper) -> str:
 def _value(cell: Cell) -> str:
     from common.report.build import with_std
 
-    return with_std(cell.value, cell.std)
+    return with_std(cell.value, cell.std, cell.places)
 
 
 def measured(paper: Paper, results: Path) -> str:
