@@ -92,6 +92,7 @@ def embed(features: np.ndarray, metric: str, seed: int = 0) -> np.ndarray:
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     features = np.asarray(features, np.float64)
     if metric == "cosine":
@@ -100,4 +101,6 @@ def embed(features: np.ndarray, metric: str, seed: int = 0) -> np.ndarray:
     start = PCA(2, random_state=seed).fit_transform(features)
     start *= 1e-4 / max(start[:, 0].std(), 1e-12)
     perplexity = min(30.0, (len(features) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, metric=metric, init=start, random_state=seed).fit_transform(features)
+    tsne = TSNE(2, perplexity=perplexity, metric=metric, init=start, random_state=seed)
+    with threadpool_limits(1):  # threads wait for each other longer than so few points take, and add in any order
+        return tsne.fit_transform(features)
