@@ -1,7 +1,7 @@
 """Quaternion convolution against a real one of the same shape; an epoch with anti-transfer against one without.
 
-Ratios are of repetitions that take turns, so that another load on the machine meets both. Memory is what a process of
-its own fills beyond what it held before its first step.
+Ratios are of processor time, which another load on the machine stretches less than the clock's, and of repetitions
+that take turns, so that it meets both. Memory is what a process of its own fills beyond what it held before.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ WIDTH, DATAPOINTS = 0.5, 40
 
 
 def ratios(first, second, repeats: int) -> list[float]:
-    """Seconds of the second action over those of the first, in turns."""
+    """Processor seconds, of all threads, of the second action over those of the first, in turns."""
     result = []
     for _ in range(repeats):
         seconds = []
         for action in (first, second):
-            started = time.perf_counter()
+            started = time.process_time()
             action()
-            seconds.append(time.perf_counter() - started)
+            seconds.append(time.process_time() - started)
         result.append(seconds[1] / seconds[0])
     return result
 
