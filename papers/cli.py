@@ -95,7 +95,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
     wanted = options.options_from(arguments)
     if arguments.demo:
-        wanted = dataclasses.replace(wanted, corpus="demo", scaled=True, keep_models=True)
+        wanted = dataclasses.replace(wanted, corpus="demo", scaled=True, keep_models=True, auxiliary="none")
     if arguments.paper == "all" and arguments.table and not arguments.demo:
         raise UserError("--table needs one paper: tables of different papers share nothing but their numbers.")
     papers = [paper(name) for name in (PAPERS if arguments.paper == "all" else (arguments.paper,))]
