@@ -54,10 +54,11 @@ def _draw(prefix: str, runs: Mapping[str, Measured]) -> Figure | None:
     for row, (title, features, labels, _) in zip(axes, shown, strict=True):
         for axis, (metric, space) in zip(row, SPACES.items(), strict=True):
             points = embed(features, metric)
+            size = max(9, min(40, 900 / len(points)))
             for number, name in enumerate(classes):
                 own = points[labels == name]
                 axis.scatter(
-                    *own.T, s=9, c=COLOURS[number], marker=MARKERS[number], linewidths=0, alpha=0.8, label=name
+                    *own.T, s=size, c=COLOURS[number], marker=MARKERS[number], linewidths=0, alpha=0.8, label=name
                 )
             axis.set_title(f"{title}, {space}", fontsize=10)
             axis.set_xticks([])
