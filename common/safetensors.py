@@ -1,4 +1,4 @@
-"""Tensor files that hold nothing but tensors: safetensors, read and written with NumPy alone, and PyTorch's, weights only.
+"""Files of nothing but tensors: safetensors, read and written with NumPy alone; PyTorch's, weights only.
 
 A safetensors file is eight bytes of length, a JSON header and plain little-endian arrays.
 """

@@ -13,8 +13,9 @@ from common.batches import by_length, stack
 from common.errors import AudioError
 
 NARROW = 1e-6
-"""Share of energy above 4.2 kHz below which audio is taken for upsampled. EMODB, LibriSpeech and TESS have 4e-4 and more in every
-file looked at, 8 kHz recordings 1e-14 after our resampler and 3e-8 where 16 bits were written in between."""
+"""Share of energy above 4.2 kHz below which audio is taken for upsampled. EMODB, LibriSpeech and TESS have 4e-4 and
+more in every file looked at, 8 kHz recordings 1e-14 after our resampler and 3e-8 where 16 bits were written in
+between."""
 
 STEP = 8000
 """Batches are padded to multiples of so many samples (0.5 s): few shapes for a backend that compiles each."""
@@ -33,10 +34,10 @@ class HubertFrames:
         checkpoint: Hugging Face folder.
         digest: of the checkpoint (`common.models.hubert_weights.digest`); it stands for the folder in the cache's keys.
         layer: hidden state in Hugging Face's numbering; -3 of base is the output of the tenth layer.
-        normalise: mean 0 and variance 1 over an utterance first, as Hugging Face's configurations have it; fairseq's base
-            model was trained without. It matters little: layer 0 takes scale and mean away.
-        narrowband: take audio without anything above 4 kHz (recorded at 8 kHz). Reading resamples it to 16 kHz without a
-            word, but HuBERT has seen only the whole band: such audio is refused unless this is set.
+        normalise: mean 0 and variance 1 over an utterance first, as Hugging Face's configurations have it; fairseq's
+            base model was trained without. It matters little: layer 0 takes scale and mean away.
+        narrowband: take audio without anything above 4 kHz (recorded at 8 kHz). Reading resamples it to 16 kHz without
+            a word, but HuBERT has seen only the whole band: such audio is refused unless this is set.
     """
 
     name: ClassVar[str] = "hubert"
@@ -86,7 +87,7 @@ class HubertFrames:
             )
         if not self.narrowband and high_share(signal) < NARROW:
             raise AudioError(
-                "The audio has nothing above 4 kHz, as if recorded at 8 kHz; HuBERT was trained on the whole band up to 8 kHz. "
+                "The audio has nothing above 4 kHz, as if recorded at 8 kHz; HuBERT was trained on the whole band. "
                 "Give the original recording, or set narrowband."
             )
 

@@ -1,4 +1,4 @@
-"""The transformer layer of wav2vec 2.0 and HuBERT, with the normalisation behind (base) or before (large) its two halves."""
+"""The transformer layer of wav2vec 2.0 and HuBERT, normalised behind (base) or before (large) its two halves."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class TransformerLayer(keras.layers.Layer):
         dropout: after each half.
         attention_dropout: of attention weights.
         activation_dropout: within the feed-forward network.
-        layerdrop: probability that a training step passes over the layer. Its work is done and left out, so that every backend
-            can compile it; PyTorch's loop saves that time.
+        layerdrop: probability that a training step passes over the layer. Its work is done and left out, so that every
+            backend can compile it; PyTorch's loop saves that time.
         **kwargs: as in `keras.layers.Layer`.
 
     Call:

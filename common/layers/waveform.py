@@ -132,8 +132,8 @@ class NormalizedWaveConvolution(_Strided):
 
     Call:
         inputs: samples, shape (batch, samples).
-        lengths: samples that count, shape (batch,). None: all. Where given, the statistics are those of an utterance's own
-            frames, so zeros behind it change nothing; PyTorch's have no such thing and include the zeros.
+        lengths: samples that count, shape (batch,). None: all. Where given, the statistics are those of an utterance's
+            own frames, so zeros behind it change nothing; PyTorch's have no such thing and include the zeros.
         Returns (batch, frames, filters).
     """
 

@@ -10,10 +10,10 @@ from keras import ops
 class WeightNormConvolution(keras.layers.Layer):
     """Grouped convolution over time whose kernel is ``gain * direction / |direction|``, one norm and one gain a tap.
 
-    As PyTorch's `weight_norm(Conv1d(...), dim=2)`: the norm runs over a tap's inputs and outputs. Gain and direction are
-    the weights, so a fine-tuned network moves as the published one does, and a checkpoint is written back unchanged.
-    Padding keeps the length: kernel // 2 frames of zeros before, one less behind where the kernel is even (PyTorch pads
-    both ends by kernel // 2 and drops the last frame; Keras' "same" would be one frame off).
+    As PyTorch's `weight_norm(Conv1d(...), dim=2)`: the norm runs over a tap's inputs and outputs. Gain and direction
+    are the weights, so a fine-tuned network moves as the published one does, and a checkpoint is written back
+    unchanged. Padding keeps the length: kernel // 2 frames of zeros before, one less behind where the kernel is even
+    (PyTorch pads both ends by kernel // 2 and drops the last frame; Keras' "same" would be one frame off).
 
     Args:
         filters: output channels.
@@ -49,8 +49,8 @@ class WeightNormConvolution(keras.layers.Layer):
         before = self.kernel_size // 2
         padded = ops.pad(inputs, ((0, 0), (before, self.kernel_size - 1 - before), (0, 0)))
         kernel = ops.cast(self.kernel(), self.compute_dtype)
-        # One convolution a group: TensorFlow has no gradient of a grouped one on a CPU, and Keras then takes XLA's, which
-        # needs a hundred times as long (12 s against 0.13 s for 4 s of audio).
+        # One convolution a group: for a grouped one Keras on TensorFlow takes XLA's, whose gradient needs a hundred
+        # times as long on a CPU (12 s against 0.13 s for 4 s of audio).
         parts = zip(ops.split(padded, self.groups, axis=-1), ops.split(kernel, self.groups, axis=-1), strict=True)
         return ops.concatenate([ops.conv(part, taps, padding="valid") for part, taps in parts], axis=-1) + self.bias
 

@@ -1,8 +1,8 @@
 """HuBERT (Hsu et al. 2021) in Keras: waveform to hidden states of every layer.
 
 The numbers are those of Hugging Face's PyTorch model, whose configuration files and checkpoints it reads
-(`common.models.hubert_weights`). Base: 7 convolutions of 512 channels (receptive field 400 samples, hop 320: 49 frames of
-20 ms a second), 12 transformer layers of width 768; 94,371,712 parameters.
+(`common.models.hubert_weights`). Base: 7 convolutions of 512 channels (receptive field 400 samples, hop 320: 49 frames
+of 20 ms a second), 12 transformer layers of width 768; 94,371,712 parameters.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class HubertConfig:
         conv_kernel: their kernels.
         conv_stride: their strides.
         conv_bias: whether they have biases.
-        feat_extract_norm: "group": the first convolution is normalised over time (base); "layer": each frame of each (large).
+        feat_extract_norm: "group": the first convolution is normalised over time (base); "layer": each frame of each
+            (large).
         feat_proj_layer_norm: normalise before the projection.
         do_stable_layer_norm: normalisation before the halves of a transformer layer (large) instead of after.
         num_conv_pos_embeddings: taps of the positional convolution.
@@ -94,8 +95,8 @@ class HubertConfig:
         kind = described.get("model_type")
         if kind != "hubert":
             raise UserError(
-                f"{source} describes {OTHERS.get(kind, kind or 'no known model')}, not HuBERT (model_type is {kind!r}). "
-                "Give a folder of a HuBERT checkpoint."
+                f"{source} describes {OTHERS.get(kind, kind or 'no known model')}, not HuBERT "
+                f"(model_type is {kind!r}). Give a folder of a HuBERT checkpoint."
             )
         wanted = {"hidden_act": "gelu", "feat_extract_activation": "gelu", "conv_pos_batch_norm": False}
         for name, only in {**wanted, "adapter_attn_dim": None, "add_adapter": False}.items():
@@ -220,19 +221,21 @@ def hubert(
 
     Args:
         config: shape and dropout; None: base, 94,371,712 parameters.
-        padding: how a batch of several lengths is treated. "none": zeros behind an utterance are silence, which is what Hugging
-            Face recommends for "group" networks (base), though layer 0 then normalises over them. "attention": there is an input
-            "lengths", padding is zeroed behind the front end and not attended to: Hugging Face's attention_mask. "exact": as
-            "attention", and layer 0 normalises an utterance over its own frames, so its valid frames are the same in any batch.
+        padding: how a batch of several lengths is treated. "none": zeros behind an utterance are silence, which is
+            what Hugging Face recommends for "group" networks (base), though layer 0 then normalises over them.
+            "attention": there is an input "lengths", padding is zeroed behind the front end and not attended to:
+            Hugging Face's attention_mask. "exact": as "attention", and layer 0 normalises an utterance over its own
+            frames, so its valid frames are the same in any batch.
         masking: there is an input "masked"; frames marked in it are replaced by the learnt vector before the
             positional convolution. Fine-tuning's and pretraining's masks come from `common.models.masking`.
 
     Returns:
-        Functional model. Inputs, a dict: "waveform" (batch, samples) float32, and as asked for "lengths" (batch,) int32, samples
-        that count, and "masked" (batch, frames) bool. Outputs, a dict: "features" (batch, frames, channels) of the front end
-        and "hidden_states", a list of layers + 1 arrays (batch, frames, width) in Hugging Face's numbering: [0] enters
-        the first transformer layer, [n] leaves the n-th. `up_to` makes a model of one of them. Weights keep their order whatever
-        the arguments, so `set_weights(other.get_weights())` carries them over.
+        Functional model. Inputs, a dict: "waveform" (batch, samples) float32, and as asked for "lengths" (batch,)
+        int32, samples that count, and "masked" (batch, frames) bool. Outputs, a dict: "features" (batch, frames,
+        channels) of the front end and "hidden_states", a list of layers + 1 arrays (batch, frames, width) in Hugging
+        Face's numbering: [0] enters the first transformer layer, [n] leaves the n-th. `up_to` makes a model of one of
+        them. Weights keep their order whatever the arguments, so `set_weights(other.get_weights())` carries them over.
+        The last state of a large network is normalised, as `last_hidden_state` is (and [n] was before transformers 5).
     """
     config = config or HubertConfig()
     inputs = {"waveform": keras.Input((None,), name="waveform", dtype="float32")}

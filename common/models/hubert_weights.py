@@ -1,7 +1,7 @@
 """HuBERT checkpoints in Hugging Face's format: a folder of config.json and model.safetensors, or pytorch_model.bin.
 
-Loading is strict: every tensor of the network must be there in its shape, and every other tensor of the file must be one
-of a known task head.
+Loading is strict: every tensor of the network must be there in its shape, and every other tensor of the file must be
+one of a known task head.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def read_config(folder: str | Path) -> HubertConfig:
         described = json.loads(file.read_bytes())
     except OSError as error:
         raise UserError(
-            f"{folder} is not a HuBERT checkpoint: it holds no config.json. `ser fetch hubert-base-ls960` puts one in place."
+            f"{folder} is not a HuBERT checkpoint: it holds no config.json. "
+            "`ser fetch hubert-base-ls960` puts one in place."
         ) from error
     except ValueError as error:
         raise UserError(f"{file} is not JSON ({error}). Fetch the checkpoint again.") from error
@@ -219,7 +220,7 @@ def _reversed(rank: int) -> tuple[int, ...]:
 
 
 def _plain(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Tensors by today's plain names: without the task's prefix and heads, weight-normalised ones by their old names."""
+    """Tensors without the task's prefix and heads, weight-normalised ones by their old names."""
     if any(name.startswith("hubert.") for name in tensors):
         tensors = {name: values for name, values in tensors.items() if not name.startswith(HEADS)}
     found = {}
@@ -236,5 +237,6 @@ def _weights_file(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise UserError(
-        f"{folder} holds neither model.safetensors nor pytorch_model.bin. `ser fetch hubert-base-ls960` puts one in place."
+        f"{folder} holds neither model.safetensors nor pytorch_model.bin. "
+        "`ser fetch hubert-base-ls960` puts one in place."
     )

@@ -24,7 +24,8 @@ def mask_indices(
         overlap: False: spans keep apart, and `probability` is the masked share.
 
     Returns:
-        bool, shape (utterances, longest). Never True behind an utterance's end. An utterance shorter than a span is not masked.
+        bool, shape (utterances, longest). Never True behind an utterance's end. An utterance shorter than a span is
+        not masked.
 
     Raises:
         ValueError: a probability outside 0 to 1 or a span below 1.
