@@ -262,7 +262,10 @@ def _extract_batch(pool: ThreadPoolExecutor, chunk: list[tuple[tuple, Path]], ex
     inputs = list(pool.map(lambda one: _input(one[0], extractor), chunk))
     good = [number for number, one in enumerate(inputs) if not isinstance(one, AudioError)]
     arrays = _batch(extractor, [inputs[number] for number in good], [chunk[number][0] for number in good])
-    reasons = {number: _write(*chunk[number], extractor, array) for number, array in zip(good, arrays, strict=True)}
+    reasons = {
+        number: found if isinstance(found, str) else _write(*chunk[number], extractor, found)
+        for number, found in zip(good, arrays, strict=True)
+    }
     return [reasons[number] if number in reasons else str(one) for number, one in enumerate(inputs)]
 
 
@@ -276,19 +279,23 @@ def _input(row: tuple, extractor: Extractor) -> str | np.ndarray | AudioError:
         return error
 
 
-def _batch(extractor: Extractor, inputs: list, rows: list[tuple]) -> list[np.ndarray]:
-    """Features of several inputs; what cannot be extracted is named by its utterance."""
+def _batch(extractor: Extractor, inputs: list, rows: list[tuple]) -> list[np.ndarray | str]:
+    """Features of several inputs, or why audio cannot be used; any other error names the utterance."""
     if not inputs:
         return []
     try:
         return [np.asarray(array) for array in extractor.batch(inputs)]
-    except UserError:
-        for row, one in zip(rows, inputs, strict=True):
-            try:
-                extractor.batch([one])
-            except UserError as error:
-                raise UserError(f"{row[0]}: {error}") from error
-        raise
+    except UserError:  # one of them is at fault: one by one tells which
+        return [_alone(extractor, one, row) for row, one in zip(rows, inputs, strict=True)]
+
+
+def _alone(extractor: Extractor, one, row: tuple) -> np.ndarray | str:
+    try:
+        return np.asarray(extractor.batch([one])[0])
+    except AudioError as error:
+        return f"{row[1]}: {error}"
+    except UserError as error:
+        raise UserError(f"{row[0]}: {error}") from error
 
 
 def _write(row: tuple, entry: Path, extractor: Extractor, features: np.ndarray) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import safetensors
 from common.errors import UserError
 
 FILES = ("config.json", "tokenizer_config.json", "vocab.txt", "model.safetensors")
@@ -130,7 +131,7 @@ def _from_folder(folder: Path):
             "max_sequence_length": config["max_position_embeddings"],
             "num_segments": config["type_vocab_size"],
         }
-        tensors = _safetensors(folder / "model.safetensors")
+        tensors = safetensors.read(folder / "model.safetensors")
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise UserError(f"{folder} is a damaged BERT checkpoint ({error}). Fetch it again.") from error
     if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu" or len(words) != config["vocab_size"]:
@@ -186,31 +187,6 @@ def _plain(name: str) -> str:
     """A tensor's name without the task's prefix, and with today's names for the oldest checkpoints' layer norms."""
     name = name.removeprefix("bert.")
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-
-
-def _safetensors(file: Path) -> dict[str, np.ndarray]:
-    """Tensors of a safetensors file, memory-mapped: eight bytes of length, a JSON header, plain arrays.
-
-    Raises:
-        ValueError: it is not such a file, is cut off, or holds a type other than float32 and float16.
-    """
-    content = np.memmap(file, np.uint8, "r")
-    length = int.from_bytes(content[:8].tobytes(), "little")
-    if not 2 <= length <= len(content) - 8:
-        raise ValueError(f"{file.name} is not a safetensors file")
-    header = json.loads(content[8 : 8 + length].tobytes())
-    header.pop("__metadata__", None)
-    body = content[8 + length :]
-    if max((entry["data_offsets"][1] for entry in header.values()), default=0) != len(body):
-        raise ValueError(f"{file.name} is not as long as its header says")
-    tensors = {}
-    for name, entry in header.items():
-        kinds = {"F32": np.float32, "F16": np.float16, "I64": np.int64}
-        if entry["dtype"] not in kinds:
-            raise ValueError(f"{name} is of type {entry['dtype']}")
-        first, last = entry["data_offsets"]
-        tensors[name] = body[first:last].view(kinds[entry["dtype"]]).reshape(entry["shape"])
-    return tensors
 
 
 def _random(name: str, seed: int = 0):

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from common.corpus import build_table
-from common.errors import UserError
+from common.errors import AudioError, UserError
 from common.features import store as store_module
 from common.features.spectrogram import Spectrogram
 from common.features.store import FeatureStore
@@ -587,3 +587,37 @@ def test_keys_of_audio_entries_are_those_of_earlier_versions(store, audio):
     digest = hashlib.blake2b((audio / "0.wav").read_bytes(), digest_size=16)
     digest.update(f"{settings}|nan|nan".encode())
     assert entry == store.root / f"level-v1-{settings[:8]}" / digest.hexdigest()[:2] / f"{digest.hexdigest()}.npy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Picky(Here):
+    """`Here` that needs more than 100 samples."""
+
+    name: ClassVar[str] = "picky"
+
+    def batch(self, signals):
+        if any(len(signal) <= 100 for signal in signals):
+            raise AudioError("fewer than 100 samples.")
+        return super().batch(signals)
+
+
+@dataclasses.dataclass(frozen=True)
+class PickyWorker(Level):
+    """The same for worker processes."""
+
+    name: ClassVar[str] = "picky-worker"
+
+    def __call__(self, signal):
+        if len(signal) <= 100:
+            raise AudioError("fewer than 100 samples.")
+        return super().__call__(signal)
+
+
+@pytest.mark.parametrize("extractor", [Picky(), PickyWorker()])
+def test_audio_that_an_extractor_refuses_is_named_by_its_file_and_can_be_skipped(store, audio, extractor):
+    table = record(audio, 4)
+    soundfile.write(audio / "2.wav", np.full(50, 0.1), RATE, subtype="PCM_16")
+    with pytest.raises(UserError, match=r"2\.wav: fewer than 100 samples"):
+        store.get(table, extractor)
+    found = store.get(table, extractor, skip_bad_audio=True)
+    assert list(found) == ["u0", "u1", "u3"] and "2.wav" in found.skipped["u2"]
