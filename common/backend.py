@@ -16,6 +16,7 @@ def start_backend() -> None:
     2 before any log level takes effect. They are shown if the start fails, or if TF_CPP_MIN_LOG_LEVEL asks for them.
     """
     if "keras" in sys.modules:
+        _without_retracing_warnings()
         return
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2") < "2":
         _start()
@@ -42,8 +43,16 @@ def _start() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices("GPU")
-        # Every trial has a model of its own and so traces its functions anew; TensorFlow warns of each after a few.
-        logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
+        _without_retracing_warnings()
+
+
+def _without_retracing_warnings() -> None:
+    """Every trial has a model of its own and so traces its functions anew; TensorFlow warns of each after a few."""
+    logging.getLogger("tensorflow").addFilter(_is_no_retracing)
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    return "retracing" not in record.getMessage()
 
 
 def resident_bytes() -> int:
