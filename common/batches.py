@@ -20,10 +20,9 @@ def rung(length: int, growth: float = 1.05, shortest: int = 400) -> int:
     """
     if length <= shortest:
         return shortest
-    step = math.ceil(math.log(length / shortest) / math.log(growth) - 1e-9)
-    reached = math.ceil(shortest * growth**step)
-    # The logarithm may be off by one unit in the last place.
-    return reached if reached >= length else math.ceil(shortest * growth ** (step + 1))
+    step = math.ceil(math.log(length / shortest) / math.log(growth))
+    # Rungs are whole numbers, so the one below may reach, and the logarithm may be off by a unit in the last place.
+    return next(height for k in (step - 1, step, step + 1) if (height := math.ceil(shortest * growth**k)) >= length)
 
 
 def by_length(
