@@ -1,0 +1,158 @@
+"""Strided convolutions over audio as matrix products: the front end of wav2vec 2.0, HuBERT and their kin.
+
+TensorFlow's gradients of one-dimensional strided convolutions cost three times as much on a CPU as the products do that
+they amount to; a convolution whose kernel is as long as its stride is one product of the reshaped input.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+def gelu(x):
+    """x Phi(x) with the exact error function; `keras.ops.gelu` takes TensorFlow's slower erfc."""
+    return x * (0.5 * (1.0 + ops.erf(x * 0.7071067811865476)))
+
+
+def frames_after(length, kernel_size: int, stride: int):
+    """Frames of a convolution without padding; `length` an int, an array of ints, or None for unknown."""
+    return None if length is None else (length - kernel_size) // stride + 1
+
+
+class _Strided(keras.layers.Layer):
+    """What the two convolutions share: arguments, shapes and saving."""
+
+    def __init__(self, filters: int, kernel_size: int, stride: int, use_bias: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.use_bias = use_bias
+
+    def add_kernel(self, channels: int) -> None:
+        """Creates kernel and bias."""
+        shape = (self.kernel_size, channels, self.filters)
+        self.kernel = self.add_weight(shape=shape, initializer="he_normal", name="kernel")
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias") if self.use_bias else None
+
+    def compute_output_shape(self, inputs_shape):
+        """(batch, frames, filters)."""
+        return (inputs_shape[0], frames_after(inputs_shape[1], self.kernel_size, self.stride), self.filters)
+
+    def get_config(self):
+        """The arguments, for saving."""
+        own = {"filters": self.filters, "kernel_size": self.kernel_size, "stride": self.stride}
+        return {**super().get_config(), **own, "use_bias": self.use_bias}
+
+
+@keras.saving.register_keras_serializable(package="ser")
+class StridedConvolution(_Strided):
+    """Convolution over time without padding, optionally layer-normalised, then GELU.
+
+    Args:
+        filters: output channels.
+        kernel_size: taps.
+        stride: frames from one output to the next.
+        use_bias: adds a bias.
+        layer_norm: normalises each frame's channels before GELU (epsilon 1e-5).
+        **kwargs: as in `keras.layers.Layer`.
+
+    Call:
+        inputs: shape (batch, frames, channels). Returns (batch, 1 + (frames - kernel_size) // stride, filters).
+    """
+
+    def __init__(self, filters: int, kernel_size: int, stride: int, use_bias=False, layer_norm=False, **kwargs):
+        super().__init__(filters, kernel_size, stride, use_bias, **kwargs)
+        self.layer_norm = layer_norm
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-5, dtype=self.dtype_policy, name="norm")
+
+    def build(self, inputs_shape):
+        """Creates kernel (taps, channels, filters) and, as asked for, bias and normalisation."""
+        self.add_kernel(inputs_shape[-1])
+        if self.layer_norm:
+            self.norm.build((None, None, self.filters))
+
+    def call(self, inputs):
+        """Convolution, normalisation, GELU."""
+        kernel, channels = self.kernel, inputs.shape[-1]
+        size, stride = self.kernel_size, self.stride
+        frames = frames_after(ops.shape(inputs)[1], size, stride)
+        outputs = None
+        first = 0
+        if size >= stride:
+            # As many taps as the stride has frames are one product of the reshaped input, without a copy.
+            first = stride
+            block = ops.reshape(inputs[:, : frames * stride], (-1, frames, stride * channels))
+            outputs = ops.matmul(block, ops.reshape(kernel[:stride], (stride * channels, self.filters)))
+        for tap in range(first, size):
+            one = ops.matmul(inputs[:, tap : tap + (frames - 1) * stride + 1 : stride], kernel[tap])
+            outputs = one if outputs is None else outputs + one
+        if self.bias is not None:
+            outputs = outputs + self.bias
+        return gelu(self.norm(outputs) if self.layer_norm else outputs)
+
+    def get_config(self):
+        """The arguments, for saving."""
+        return {**super().get_config(), "layer_norm": self.layer_norm}
+
+
+@keras.saving.register_keras_serializable(package="ser")
+class NormalizedWaveConvolution(_Strided):
+    """Convolution of a waveform whose every channel is normalised over time, then GELU.
+
+    The same numbers as a convolution, a group normalisation with one channel a group (epsilon 1e-5) and GELU, but the
+    normalisation happens in the kernel: a channel's output is ``P w`` for the windows P of the waveform, so its mean is
+    ``mean(P) w`` and its variance ``|R w|^2 / frames`` with ``Q R`` the QR decomposition of the centred windows, ten
+    columns wide. The 512 channels at 3200 Hz are written once and never read for statistics. (Their covariance would
+    do in exact arithmetic; in float32 its square loses high-pass filters of low-pass audio.)
+
+    Args:
+        filters: output channels.
+        kernel_size: taps.
+        stride: samples from one frame to the next.
+    
+        **kwargs: as in `keras.layers.Layer`.
+
+    Call:
+        inputs: samples, shape (batch, samples).
+        lengths: samples that count, shape (batch,). None: all. Where given, the statistics are those of an utterance's own
+            frames, so zeros behind it change nothing; PyTorch's have no such thing and include the zeros.
+        Returns (batch, frames, filters).
+    """
+
+    def build(self, inputs_shape, lengths_shape=None):
+        """Creates kernel (taps, 1, filters), scale and offset (filters,)."""
+        self.add_kernel(1)
+        if self.bias is not None:
+            self.bias.trainable = False
+        self.scale = self.add_weight(shape=(self.filters,), initializer="ones", name="scale")
+        self.offset = self.add_weight(shape=(self.filters,), initializer="zeros", name="offset")
+
+    def call(self, inputs, lengths=None):
+        """Convolution, normalisation over time, GELU."""
+        signal = ops.cast(inputs, "float32")
+        frames = frames_after(ops.shape(signal)[1], self.kernel_size, self.stride)
+        span = (frames - 1) * self.stride + 1
+        windows = ops.stack([signal[:, tap : tap + span : self.stride] for tap in range(self.kernel_size)], axis=-1)
+        if lengths is None:
+            weight, count = 1.0, ops.cast(frames, "float32")
+        else:
+            own = frames_after(lengths, self.kernel_size, self.stride)
+            weight = ops.cast(ops.arange(frames)[None, :] < own[:, None], "float32")[:, :, None]
+            count = ops.cast(own, "float32")[:, None, None]
+        mean = ops.sum(windows * weight, axis=1, keepdims=True) / count
+        centred = (windows - mean) * weight
+        triangle = ops.qr(centred)[1]
+        kernel = ops.cast(self.kernel[:, 0], "float32")
+        variance = ops.sum(ops.square(ops.matmul(triangle, kernel)), axis=1, keepdims=True) / count
+        scaled = kernel * (ops.cast(self.scale, "float32") * ops.rsqrt(variance + 1e-5))
+        offset = ops.cast(self.offset, "float32") - ops.matmul(mean, scaled)
+        # The offset rides along as one more tap, of a window that is 1.
+        windows = ops.concatenate([windows, ops.ones_like(windows[..., :1])], axis=-1)
+        kernel = ops.concatenate([scaled, offset], axis=1)
+        return gelu(ops.matmul(ops.cast(windows, self.compute_dtype), ops.cast(kernel, self.compute_dtype)))
+
+    def compute_output_shape(self, inputs_shape, lengths_shape=None):
+        """(batch, frames, filters)."""
+        return super().compute_output_shape(inputs_shape)
