@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.measure import machine
 
-NAMES = ("start", "corpora", "spectrograms", "paa", "harness")
+NAMES = ("start", "corpora", "spectrograms", "paa", "harness", "pseudo_labels")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Batches of sequences of unequal length, with little padding and few distinct shapes."""
+"""Batches of utterances of similar length, so that little is computed for padding."""
 
 from __future__ import annotations
 
@@ -6,6 +6,57 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+
+
+def by_length(lengths: np.ndarray, size: int, *, padding: float = 0.1, seed: int | None = None) -> list[np.ndarray]:
+    """Cuts utterances into batches whose shortest is never much shorter than their longest.
+
+    Args:
+        lengths: samples or frames of each utterance, shape (utterances,).
+        size: utterances in a batch at most.
+        padding: share of a batch's longest utterance that any other may lack; no utterance is padded by more.
+        seed: shuffles equal lengths among each other and the order of batches; None: longest first, which finds out at
+            once whether memory suffices.
+
+    Returns:
+        Positions of the utterances, a batch an array; every utterance is in exactly one.
+
+    Raises:
+        ValueError: a size below 1 or a padding outside 0 to 1.
+    """
+    if size < 1 or not 0 <= padding <= 1:
+        raise ValueError(f"size {size} must be at least 1, padding {padding} within 0 and 1.")
+    lengths = np.asarray(lengths)
+    generator = None if seed is None else np.random.default_rng(seed)
+    ties = np.arange(len(lengths)) if generator is None else generator.permutation(len(lengths))
+    order = np.lexsort((ties, -lengths))
+    batches: list[np.ndarray] = []
+    first = 0
+    while first < len(order):
+        within = lengths[order[first : first + size]] >= (1 - padding) * lengths[order[first]]
+        count = int(within.sum())  # sorted, so those within come first
+        batches.append(order[first : first + count])
+        first += count
+    if generator is not None:
+        batches = [batches[number] for number in generator.permutation(len(batches))]
+    return batches
+
+
+def stack(arrays: list[np.ndarray], length: int | None = None) -> np.ndarray:
+    """Arrays of several lengths in one, zeros behind the short ones.
+
+    Args:
+        arrays: each of shape (length, ...).
+        length: to pad to; None: the longest.
+
+    Returns:
+        shape (arrays, length, ...), in the first one's type.
+    """
+    length = length or max(map(len, arrays))
+    stacked = np.zeros((len(arrays), length, *arrays[0].shape[1:]), arrays[0].dtype)
+    for row, array in zip(stacked, arrays, strict=True):
+        row[: len(array)] = array
+    return stacked
 
 
 def rung(length: int, growth: float = 1.05, shortest: int = 400) -> int:
@@ -25,42 +76,6 @@ def rung(length: int, growth: float = 1.05, shortest: int = 400) -> int:
     return next(height for k in (step - 1, step, step + 1) if (height := math.ceil(shortest * growth**k)) >= length)
 
 
-def by_length(
-    lengths: Sequence[int], size: int, padding: float, generator: np.random.Generator | None = None
-) -> list[np.ndarray]:
-    """Cuts sequences into batches of similar length, each sequence in one batch.
-
-    Args:
-        lengths: of the sequences.
-        size: most sequences in a batch.
-        padding: largest share of a batch, padded to its longest sequence, that is padding; in [0, 1).
-        generator: draws which sequences of similar length meet, and the order of the batches; None: by length.
-
-    Returns:
-        Indices of each batch.
-    """
-    if size < 1 or not 0 <= padding < 1:
-        raise ValueError(f"size must be at least 1, padding in [0, 1); got {size=}, {padding=}.")
-    lengths = np.asarray(lengths)
-    keys = lengths.astype(np.float64)
-    if generator is not None:
-        # Moved by up to half of what padding allows, so that other sequences meet in each epoch.
-        keys = keys * (1 + padding * generator.uniform(-0.5, 0.5, len(keys))) + generator.uniform(0, 0.5, len(keys))
-    batches: list[np.ndarray] = []
-    current: list[int] = []
-    for index in np.argsort(keys, kind="stable"):
-        joined = lengths[[*current, index]]
-        if current and (len(current) == size or 1 - joined.sum() / (joined.max() * len(joined)) > padding):
-            batches.append(np.array(current))
-            current = []
-        current.append(int(index))
-    if current:
-        batches.append(np.array(current))
-    if generator is not None:
-        batches = [batches[index] for index in generator.permutation(len(batches))]
-    return batches
-
-
 def by_rung(rungs: Sequence[int], size: int) -> list[np.ndarray]:
     """Batches of sequences on the same rung only, so that no result depends on who shares a batch.
 
@@ -74,20 +89,3 @@ def by_rung(rungs: Sequence[int], size: int) -> list[np.ndarray]:
         members = np.flatnonzero(rungs == height)
         batches += [members[start : start + size] for start in range(0, len(members), size)]
     return batches
-
-
-def padded(arrays: Sequence[np.ndarray], length: int, value: float = 0.0) -> np.ndarray:
-    """Arrays in one, cut or padded at the end of their first axis.
-
-    Args:
-        arrays: shape (length of its own, ...), of one type.
-        length: of all.
-        value: what padding holds.
-
-    Returns:
-        shape (arrays, length, ...).
-    """
-    result = np.full((len(arrays), length, *arrays[0].shape[1:]), value, arrays[0].dtype)
-    for row, array in zip(result, arrays, strict=True):
-        row[: len(array)] = array[:length]
-    return result

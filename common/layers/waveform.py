@@ -11,7 +11,7 @@ from keras import ops
 
 
 def gelu(x):
-    """x Phi(x) with the exact error function; `keras.ops.gelu` takes TensorFlow's slower erfc."""
+    """X Phi(x) with the exact error function; `keras.ops.gelu` takes TensorFlow's slower erfc."""
     return x * (0.5 * (1.0 + ops.erf(x * 0.7071067811865476)))
 
 
