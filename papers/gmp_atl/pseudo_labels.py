@@ -64,7 +64,8 @@ def fit_codebook(
         clusters: how many.
         seed: of all draws.
         batch: frames a step, drawn with replacement.
-        starts: k-means++ starts on a sample of frames; the one that fits a second sample best is kept.
+        starts: k-means++ starts on a sample of frames; the one that fits a second sample best is kept. 0: frames drawn
+            at random are the centres to begin with.
         passes: the steps together see at most so many times as many frames as there are.
 
     Returns:
@@ -92,8 +93,8 @@ def _fit(frames: np.ndarray, clusters: int, seed: int, batch: int, starts: int, 
 
     generator = np.random.RandomState(seed)
     sample = min(3 * batch if 3 * batch >= clusters else 3 * clusters, len(frames))
+    best, lowest = _take(frames, generator.choice(len(frames), clusters, replace=False)), np.inf
     held = _take(frames, generator.randint(0, len(frames), sample))
-    best, lowest = None, np.inf
     for _ in range(starts):
         drawn = _take(frames, generator.choice(len(frames), sample, replace=False))
         centres, _ = kmeans_plusplus(drawn, clusters, random_state=generator)
@@ -103,7 +104,7 @@ def _fit(frames: np.ndarray, clusters: int, seed: int, batch: int, starts: int, 
         inertia = float(np.square(pairwise_distances_argmin_min(held, centres)[1]).sum())
         if inertia < lowest:
             best, lowest = centres, inertia
-    del held, drawn
+    held = drawn = None  # 90 MB each
     machine = MiniBatchKMeans(
         clusters, init=best, n_init=1, batch_size=batch, tol=0.0, reassignment_ratio=0.0, random_state=seed
     )
