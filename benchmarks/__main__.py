@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 import importlib
 import sys
+from pathlib import Path
 
 from benchmarks.measure import machine
 
-NAMES = ("start", "corpora", "spectrograms", "paa", "harness", "pseudo_labels")
+NAMES = sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py") if file.stem != "measure")
 
 
 def main() -> int:

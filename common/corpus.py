@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.errors import UserError
+from common.errors import CorpusAbsent, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -227,7 +227,8 @@ def select(
         ("partial: 350 of 2800 utterances").
 
     Raises:
-        UserError: the counts differ and `partial` is False, or nothing is left.
+        UserError: the counts differ and `partial` is False.
+        CorpusAbsent: nothing of the subset is there.
     """
     chosen = table
     if subset.where is not None:
@@ -237,7 +238,7 @@ def select(
         chosen = chosen.assign(emotion=emotion)[emotion.isin(subset.classes)]
     chosen = chosen.reset_index(drop=True)
     if not len(chosen):
-        raise UserError(
+        raise CorpusAbsent(
             f"The folder holds no utterance of {corpus}/{subset.name} (expected {subset.expected}). "
             f"`ser corpora {corpus}` shows the layout it should have."
         )

@@ -18,7 +18,7 @@ class UserError(Exception):
 
 
 class CorpusAbsent(UserError):
-    """No folder of that corpus was given or found; a report shows such cells as "corpus absent"."""
+    """No folder of that corpus is here, or it holds nothing of the subset; a report shows "corpus absent"."""
 
 
 class WrongFolder(UserError):

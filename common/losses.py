@@ -18,11 +18,14 @@ where z are a network's outputs with the target's one replaced by a harder one:
 Sources: focal, Lin et al. 2017, Eq. 4; ArcFace, Deng et al. 2019, Eq. 3; APFL, Wen et al. 2023, Eq. 1-2;
 AM-softmax, Wang et al. 2018, Eq. 6. The margin lives here and not in the model, so a fitted model ends in plain
 cosines.
+
+For regression there is `ConcordanceLoss`: 1 - CCC of each output over the batch, weighted and summed.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
@@ -149,3 +152,71 @@ def apfl(gamma: float, margin: float, scale: float = 10.0) -> MarginFocalLoss:
 def am_softmax(margin: float = 0.2, scale: float = 30.0) -> MarginFocalLoss:
     """Additive cosine margin on cosines (Wang et al. 2018, Eq. 6)."""
     return MarginFocalLoss(scale=scale, cosine_margin=margin, name="am_softmax")
+
+
+CONCORDANCE_FLOOR = 1e-8
+"""Added to the denominator of the CCC: 0 / 0, where truth and prediction are one and the same constant, becomes 0."""
+
+
+def concordance(truth, prediction):
+    """Concordance correlation coefficient of each column over the batch (Lin 1989; Atmaja and Akagi 2020, Eq. 2).
+
+    2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2), with 2 cov for 2 rho sigma_x sigma_y: no root, so that a
+    constant column has finite gradients. A column whose truth or prediction is constant has CCC 0.
+
+    Args:
+        truth: shape (batch, outputs).
+        prediction: shape (batch, outputs).
+
+    Returns:
+        float32, shape (outputs,), in [-1, 1].
+    """
+    truth, prediction = ops.cast(truth, "float32"), ops.cast(prediction, "float32")
+    truth_mean, mean = ops.mean(truth, axis=0), ops.mean(prediction, axis=0)
+    truth, prediction = truth - truth_mean, prediction - mean
+    covariance = ops.mean(truth * prediction, axis=0)
+    spread = ops.mean(ops.square(truth), axis=0) + ops.mean(ops.square(prediction), axis=0)
+    return 2.0 * covariance / (spread + ops.square(truth_mean - mean) + CONCORDANCE_FLOOR)
+
+
+@keras.saving.register_keras_serializable(package="ser")
+class ConcordanceLoss(keras.losses.Loss):
+    """Weighted sum of 1 - CCC over a network's outputs (Atmaja and Akagi 2020, Eq. 3 to 6).
+
+    The CCC belongs to a batch, not to a datapoint, so the loss is one number a batch, whatever the reduction, and
+    takes no sample weights. Computed in float32 whatever the model's precision.
+
+    Args:
+        weights: of the outputs, in their order; may be 0 or negative, since 1 - alpha - beta of Eq. 5 can be.
+        name: as in `keras.losses.Loss`.
+
+    Call:
+        y_true: shape (batch, outputs).
+        y_pred: shape (batch, outputs).
+
+    Raises:
+        ValueError: no weight, or one that is not finite; another number of outputs; sample weights.
+    """
+
+    def __init__(self, weights: Sequence[float] = (1.0,), name: str = "concordance"):
+        super().__init__(reduction="sum", name=name)
+        self.weights = tuple(float(weight) for weight in weights)
+        if not self.weights or not all(map(math.isfinite, self.weights)):
+            raise ValueError(f"The weights must be at least one finite number; got {weights}.")
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """The loss of a batch, a scalar."""
+        if sample_weight is not None:
+            raise ValueError("The concordance loss is one number a batch; it takes no sample weights.")
+        return super().__call__(y_true, y_pred)
+
+    def call(self, y_true, y_pred):
+        """The loss of a batch, a scalar."""
+        if y_pred.shape[-1] != len(self.weights):
+            raise ValueError(f"{len(self.weights)} weights need as many outputs; the network has {y_pred.shape[-1]}.")
+        weights = ops.convert_to_tensor(self.weights, "float32")
+        return ops.sum(weights * (1.0 - concordance(y_true, y_pred)))
+
+    def get_config(self):
+        """The arguments, for saving."""
+        return {"weights": list(self.weights), "name": self.name}

@@ -82,6 +82,11 @@ class Cell:
         return digits(self.function)
 
     @property
+    def places(self) -> int:
+        """Digits after the point that this cell is printed with, at least `digits`."""
+        return max(self.digits, len(repr(self.value).partition(".")[2]))
+
+    @property
     def aggregation(self) -> str:
         """How folds become one number, for example "folds"."""
         return self.metric.split("/")[-1]
@@ -371,7 +376,7 @@ def _compared(cell: Cell, run: Measured, found: Statistics) -> Comparison:
     elif math.isnan(cell.value):
         said = "not reported"
     else:
-        said = verdict(measured.value, measured.low, measured.high, cell.value, cell.digits)
+        said = verdict(measured.value, measured.low, measured.high, cell.value, cell.places)
     difference = measured.value - cell.value if comparable else math.nan
     audit = audit_in_words(run.trials)
     return Comparison(cell, said, measured, run.run["corpus"], difference, tuple(changes), tuple(flags), audit)

@@ -40,7 +40,7 @@ TEXTS = {
     "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
     "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
 }
-"""The ten sentences by their code."""
+"""The ten sentences by their code, as the corpus' documentation prints them: the transcripts of all utterances."""
 
 EMOTION = {
     "W": "angry",  # Wut

@@ -8,6 +8,10 @@ every script and the overlap audit says so. Three sentences are common to all em
 emotions' own were read neutrally too; the file names do not tell which neutral one is which, so these
 keep one code an emotion and the audit counts shared texts from below.
 
+Transcripts are missing. The corpus' documentation prints some of the sentences (three common ones, one or two of each
+emotion's own) but not which number is which sentence, and a transcript that may be another utterance's is worse than
+none. A network that reads text then gets an empty one for every utterance, and the result says so.
+
 Gender as a second task means nothing here: all speakers are men.
 
 Licence: free for research after registration. Source: Haq and Jackson, "Speaker-dependent audio-visual emotion

@@ -24,7 +24,8 @@ def settings(paper: Paper) -> str:
     config = type(paper.experiments[0].config)
     lines = ["| Field | Default | Source, or the choice and its alternatives |", "|---|---|---|"]
     for item in dataclasses.fields(config):
-        lines.append(f"| `{item.name}` | {item.default} | {item.metadata['source']} |")
+        source = item.metadata["source"].replace("|", "\\|")  # a bar would end the cell
+        lines.append(f"| `{item.name}` | {item.default} | {source} |")
     return "\n".join(lines)
 
 
@@ -38,21 +39,31 @@ def reported(paper: Paper) -> str:
         rows: dict[str, dict[str, Cell]] = {}
         for cell in own:
             rows.setdefault(cell.row, {})[cell.column] = cell
-        lines = [f"**Table {table}**", "", f"| Row | {' | '.join(columns)} | Experiment |"]
+        lines = [f"| Row | {' | '.join(columns)} | Experiment |"]
         lines.append("|---|" + "--:|" * len(columns) + "---|")
         for row, by_column in rows.items():
             first = next(iter(by_column.values()))
             where = f"`{first.experiment}`" if first.experiment else first.note or "not rebuilt yet"
             values = " | ".join(_value(by_column[column]) for column in columns)
             lines.append(f"| {row} | {values} | {where} |")
-        parts.append("\n".join(lines))
+        title = f"Figure {table.removeprefix('fig')}" if table.startswith("fig") else f"Table {table}"
+        parts.append(_folded(title, lines) if len(rows) > FOLDED else "\n".join([f"**{title}**", "", *lines]))
     return "\n\n".join(parts)
+
+
+FOLDED = 40
+"""Rows above which a table is folded: a figure's grid is data to look up, not to read."""
+
+
+def _folded(title: str, lines: list[str]) -> str:
+    summary = f"<summary><b>{title}</b> ({len(lines) - 2} rows)</summary>"
+    return "\n".join(["<details>", summary, "", *lines, "", "</details>"])
 
 
 def _value(cell: Cell) -> str:
     from common.report.build import with_std
 
-    return with_std(cell.value, cell.std)
+    return with_std(cell.value, cell.std, cell.places)
 
 
 def measured(paper: Paper, results: Path) -> str:

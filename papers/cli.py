@@ -14,7 +14,7 @@ from pathlib import Path
 from common.errors import UserError, unknown
 from papers import options, runner
 
-PAPERS = ("mtap", "gmp_atl")
+PAPERS = ("mtap", "dimensional_mtl", "gmp_atl", "mtl_aae")
 """Packages that are rebuilt, in the order of lists and reports."""
 
 
@@ -95,7 +95,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
     wanted = options.options_from(arguments)
     if arguments.demo:
-        wanted = dataclasses.replace(wanted, corpus="demo", scaled=True, keep_models=True)
+        wanted = dataclasses.replace(wanted, corpus="demo", scaled=True, keep_models=True, auxiliary="none")
     if arguments.paper == "all" and arguments.table and not arguments.demo:
         raise UserError("--table needs one paper: tables of different papers share nothing but their numbers.")
     papers = [paper(name) for name in (PAPERS if arguments.paper == "all" else (arguments.paper,))]

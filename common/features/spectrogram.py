@@ -63,18 +63,33 @@ class Spectrogram:
         Returns:
             shape (frames, bins), float32; frames = 1 + (samples - frame) // hop.
         """
-        from scipy.fft import rfft
-        from scipy.signal import get_window
-
-        frame = self.frame_samples
-        if len(signal) < frame:
-            signal = np.pad(signal, (0, frame - len(signal)))
-        frames = np.lib.stride_tricks.sliding_window_view(signal, frame)[:: self.hop_samples]
-        window = get_window("hamming", frame, fftbins=False).astype(np.float32)
-        # A sine of amplitude 1 has magnitude sum(window) / 2 in its bin.
-        window *= 2.0 / window.sum()
-        magnitude = np.abs(rfft(frames * window, n=self.dft_length, axis=1)[:, : self.bins])
+        magnitude = magnitudes(signal, self.frame_samples, self.hop_samples, self.dft_length)[:, : self.bins]
         return np.log(magnitude + np.float32(self.floor)).astype(np.float32, copy=False)
+
+
+def magnitudes(signal: np.ndarray, frame: int, hop: int, dft_length: int) -> np.ndarray:
+    """Magnitudes of a short-time Fourier transform in Hamming windows, a full-scale sine on a bin reading 1.
+
+    Args:
+        signal: float32 samples, shape (samples,); a last frame that is not full is dropped, a signal shorter than one
+            frame is zero-padded to one.
+        frame: samples of a frame.
+        hop: samples from one frame to the next.
+        dft_length: samples of the zero-padded DFT.
+
+    Returns:
+        shape (frames, dft_length // 2 + 1), float32; frames = 1 + (samples - frame) // hop.
+    """
+    from scipy.fft import rfft
+    from scipy.signal import get_window
+
+    if len(signal) < frame:
+        signal = np.pad(signal, (0, frame - len(signal)))
+    frames = np.lib.stride_tricks.sliding_window_view(signal, frame)[::hop]
+    window = get_window("hamming", frame, fftbins=False).astype(np.float32)
+    # A sine of amplitude 1 has magnitude sum(window) / 2 in its bin.
+    window *= 2.0 / window.sum()
+    return np.abs(rfft(frames * window, n=dft_length, axis=1))
 
 
 def fix_length(spectrogram: np.ndarray, frames: int, value: float = 0.0) -> np.ndarray:

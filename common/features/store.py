@@ -1,7 +1,9 @@
 """The feature cache: content-addressed, parallel, resumable, atomic, and never trusted blindly.
 
 An entry's key is a hash of the audio file's bytes, the span of the utterance, the extractor's name, its version and its
-settings; so a renamed file is found again, and a changed file, setting or version never is. An entry is a plain `.npy`
+settings; so a renamed file is found again, and a changed file, setting or version never is. For an extractor that reads
+transcripts the text takes the place of the audio. A setting that only says where something lies (a dataclass field with
+``compare=False``) is not part of the key; a digest of what lies there is. An entry is a plain `.npy`
 file followed by a 16-byte checksum of everything before it: `numpy.load(path, mmap_mode="r")` opens it, and an entry
 whose checksum does not fit is made anew. Kill the extraction at any moment: entries that exist are whole.
 """
@@ -29,9 +31,16 @@ if TYPE_CHECKING:
 
 DIGEST_SIZE = 16
 
+BATCH = 32
+"""Utterances that an extractor in this process gets at once; what a killed extraction loses at most."""
+
 
 class Extractor(Protocol):
     """What the store asks of an extractor: a frozen dataclass whose fields are its settings.
+
+    Two more class attributes are optional. ``reads = "text"``: it is called with the transcript instead of samples,
+    and has no sample rate. ``in_process = True``: it runs a Keras model, so it is called here and not in worker
+    processes, with ``batch(list of inputs) -> list of arrays``.
 
     Attributes:
         name: short name; the cache folder starts with it.
@@ -95,6 +104,8 @@ class FeatureStore:
     ) -> Features:
         """Features of every utterance of a table, extracted where the cache does not hold them.
 
+        A corpus without any transcript has the empty one for all utterances; where some have one, all must.
+
         Args:
             table: utterance table.
             extractor: what to compute.
@@ -102,13 +113,17 @@ class FeatureStore:
             progress: called with (done, all) utterances; only while there is extraction to do.
 
         Raises:
-            UserError: audio that cannot be used; names the first files and how many there are.
+            UserError: audio that cannot be used, or missing transcripts; names the first and how many there are.
         """
         settings = _settings(extractor)
         folder = self.root / f"{extractor.name}-v{extractor.version}-{settings[:8]}"
-        rows = list(table[["utterance", "path", "start", "end"]].itertuples(index=False, name=None))
-        with ThreadPoolExecutor(self.jobs) as pool:
-            states = list(pool.map(lambda row: _state(folder, settings, row[1], row[2], row[3]), rows))
+        if getattr(extractor, "reads", "audio") == "text":
+            rows = list(zip(table["utterance"], transcripts(table), strict=True))
+            states = [_text_state(folder, settings, text) for _, text in rows]
+        else:
+            rows = list(table[["utterance", "path", "start", "end"]].itertuples(index=False, name=None))
+            with ThreadPoolExecutor(self.jobs) as pool:
+                states = list(pool.map(lambda row: _state(folder, settings, row[1], row[2], row[3]), rows))
         paths: dict[str, Path] = {}
         skipped: dict[str, str] = {}
         missing = []
@@ -120,7 +135,8 @@ class FeatureStore:
             else:
                 missing.append((row, state[0]))
         if missing:
-            self._extract(missing, extractor, paths, skipped, progress)
+            extract = self._extract_here if getattr(extractor, "in_process", False) else self._extract
+            extract(missing, extractor, paths, skipped, progress)
         if skipped and not skip_bad_audio:
             raise UserError(_bad_audio_message(skipped))
         order = {row[0]: paths[row[0]] for row in rows if row[0] in paths}
@@ -140,10 +156,47 @@ class FeatureStore:
             if progress is not None:
                 progress(done, len(missing))
 
+    def _extract_here(self, missing, extractor, paths, skipped, progress) -> None:
+        """Extraction in this process, batch by batch; what several utterances share (a sentence) is extracted once."""
+        by_entry: dict[Path, list[tuple]] = {}
+        for row, entry in missing:
+            by_entry.setdefault(entry, []).append(row)
+        entries = list(by_entry)
+        done = 0
+        with ThreadPoolExecutor(self.jobs) as pool:
+            for first in range(0, len(entries), BATCH):
+                chunk = [(by_entry[entry][0], entry) for entry in entries[first : first + BATCH]]
+                for (_, entry), reason in zip(chunk, _extract_batch(pool, chunk, extractor), strict=True):
+                    for row in by_entry[entry]:
+                        if reason is None:
+                            paths[row[0]] = entry
+                        else:
+                            skipped[row[0]] = reason
+                        done += 1
+                        if progress is not None:
+                            progress(done, len(missing))
+
+
+def transcripts(table: pd.DataFrame) -> list[str]:
+    """The transcript of every utterance; the empty one for all of them if the corpus has none.
+
+    Raises:
+        UserError: some utterances have one and others have not.
+    """
+    texts = [text.strip() if isinstance(text, str) else "" for text in table["text"]]
+    without = [name for name, text in zip(table["utterance"], texts, strict=True) if not text]
+    if without and len(without) < len(texts):
+        raise UserError(
+            f"{len(without)} of {len(texts)} utterances have no transcript, the first is {without[0]}. "
+            "Complete the corpus' transcripts, or run without text."
+        )
+    return texts
+
 
 def _settings(extractor: Extractor) -> str:
-    """Hash of what an extractor is, besides the audio."""
-    described = {"name": extractor.name, "version": extractor.version, **dataclasses.asdict(extractor)}
+    """Hash of what an extractor is, besides the audio or text."""
+    settings = {item.name: getattr(extractor, item.name) for item in dataclasses.fields(extractor) if item.compare}
+    described = {"name": extractor.name, "version": extractor.version, **settings}
     return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -155,7 +208,15 @@ def _state(folder: Path, settings: str, path: str, start: float, end: float) -> 
         return f"{path}: {'the audio file does not exist' if isinstance(error, FileNotFoundError) else error}."
     digest = hashlib.blake2b(content, digest_size=DIGEST_SIZE)
     digest.update(f"{settings}|{start!r}|{end!r}".encode())
-    key = digest.hexdigest()
+    return _entry(folder, digest.hexdigest())
+
+
+def _text_state(folder: Path, settings: str, text: str) -> tuple[Path, bool]:
+    """Where a transcript's entry is and whether it is whole."""
+    return _entry(folder, hashlib.blake2b(f"{settings}|{text}".encode(), digest_size=DIGEST_SIZE).hexdigest())
+
+
+def _entry(folder: Path, key: str) -> tuple[Path, bool]:
     entry = folder / key[:2] / f"{key}.npy"
     return entry, _is_whole(entry)
 
@@ -187,16 +248,58 @@ def _extract_one(row: tuple, entry: Path, extractor: Extractor) -> tuple[str, Pa
     utterance, path, start, end = row
     try:
         signal = audio.read(path, extractor.sample_rate, start, end)
-        features = np.asarray(extractor(signal))
     except AudioError as error:
         return utterance, entry, str(error)
+    try:
+        features = np.asarray(extractor(signal))
+    except AudioError as error:  # an extractor knows no file
+        return utterance, entry, f"{path}: {error}"
+    return utterance, entry, _write(row, entry, extractor, features)
+
+
+def _extract_batch(pool: ThreadPoolExecutor, chunk: list[tuple[tuple, Path]], extractor) -> list[str | None]:
+    """Extracts and writes some utterances; returns for each why it could not be, or None."""
+    inputs = list(pool.map(lambda one: _input(one[0], extractor), chunk))
+    good = [number for number, one in enumerate(inputs) if not isinstance(one, AudioError)]
+    arrays = _batch(extractor, [inputs[number] for number in good], [chunk[number][0] for number in good])
+    reasons = {number: _write(*chunk[number], extractor, array) for number, array in zip(good, arrays, strict=True)}
+    return [reasons[number] if number in reasons else str(one) for number, one in enumerate(inputs)]
+
+
+def _input(row: tuple, extractor: Extractor) -> str | np.ndarray | AudioError:
+    """What an extractor reads of an utterance: its transcript, its samples, or why there are none."""
+    if len(row) == 2:
+        return row[1]
+    try:
+        return audio.read(row[1], extractor.sample_rate, row[2], row[3])
+    except AudioError as error:
+        return error
+
+
+def _batch(extractor: Extractor, inputs: list, rows: list[tuple]) -> list[np.ndarray]:
+    """Features of several inputs; what cannot be extracted is named by its utterance."""
+    if not inputs:
+        return []
+    try:
+        return [np.asarray(array) for array in extractor.batch(inputs)]
+    except UserError:
+        for row, one in zip(rows, inputs, strict=True):
+            try:
+                extractor.batch([one])
+            except UserError as error:
+                raise UserError(f"{row[0]}: {error}") from error
+        raise
+
+
+def _write(row: tuple, entry: Path, extractor: Extractor, features: np.ndarray) -> str | None:
+    """Writes an entry; returns why it could not be."""
     if not np.isfinite(features).all():
-        return utterance, entry, f"{path}: {extractor.name} gives values that are not finite numbers."
+        return f"{row[1] if len(row) > 2 else row[0]}: {extractor.name} gives values that are not finite numbers."
     buffer = io.BytesIO()
     np.save(buffer, features, allow_pickle=False)
     body = buffer.getvalue()
     write_atomic(entry, lambda file: file.write(body + hashlib.blake2b(body, digest_size=DIGEST_SIZE).digest()))
-    return utterance, entry, None
+    return None
 
 
 def _bad_audio_message(skipped: dict[str, str]) -> str:

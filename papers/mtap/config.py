@@ -1,4 +1,4 @@
-"""Settings of the MTAP loss study (Wen et al. 2023), each with the place that gives it."""
+"""Settings of MTAP (Wen et al. 2023), each with the place that gives it."""
 
 from __future__ import annotations
 
@@ -45,6 +45,39 @@ class MtapConfig:
     epochs: int = setting(50, "not given")
     patience: int = setting(10, "not given: epochs without a better validation UA; or a fixed number of epochs")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "not given")
+    image: bool = setting(True, "Table 4, column Image: the spectrogram through the backbone")
+    text: bool = setting(False, "Table 4, column Text: BERT's features of the transcript (Sec. 4.2)")
+    audio: bool = setting(False, "Table 4, column Audio: VGGish's features of the recording (Sec. 4.3)")
+    gender_head: Literal["none", "a", "b", "c"] = setting(
+        "none", "Table 5 and Fig. 2: gender from image (MTL-A), image and audio (MTL-B), or all features (MTL-C)"
+    )
+    gender_weight: float = setting(0.0, "Sec. 4.1: lambda; each row of Table 5")
+    bert: str = setting(
+        "bert-base-uncased",
+        "Sec. 4.2: BERT base; cased or not is not given. A folder in Hugging Face's format, a preset of keras-hub "
+        "(bert_base_en, bert_base_multi), or random, random-tiny",
+    )
+    text_pooling: Literal["pooled", "cls", "mean"] = setting(
+        "pooled", "not given: BERT's pooled output; the first token; the mean over tokens"
+    )
+    vggish: str = setting("google/vggish", "Sec. 4.3: VGGish; a SavedModel's folder or handle, or random, random-tiny")
+    audio_pooling: Literal["mean", "max"] = setting(
+        "mean", "not given: how the vectors of an utterance's stretches of 0.96 s become one"
+    )
+    vggish_pca: str = setting(
+        "", "not given: raw embeddings; or the file of AudioSet's PCA, which gives eight-bit ones"
+    )
+    frozen_scaling: Literal["standard", "unit", "none"] = setting(
+        "standard",
+        "not given: each of the text and audio features to mean 0, deviation 1 over the training utterances; "
+        "vectors of length 1; or as they come",
+    )
+    projection: int = setting(
+        0, "not given: none, F is the plain concatenation (Sec. 4.3); or a dense layer so wide each"
+    )
+    keep_features: bool = setting(
+        False, "Sec. 5.2.6 and 5.3.1 (Fig. 4 and 5): keep F of the test utterances (ours: for the pictures)"
+    )
 
     def __post_init__(self):
         if self.loss in ("arcface", "apfl") and not 0 < self.margin < 3.15:
@@ -55,6 +88,22 @@ class MtapConfig:
             raise UserError("frames, bins, batch_size, epochs and patience must be at least 1.")
         if not self.learning_rate > 0 or not 0 <= self.dropout < 1 or not self.scale > 0:
             raise UserError("learning_rate and scale must be positive, dropout in [0, 1).")
+        if not self.modalities:
+            raise UserError("At least one of image, text and audio must be true.")
+        absent = [name for name in GENDER_FEATURES[self.gender_head] if name not in self.modalities]
+        if absent:
+            raise UserError(f"gender_head {self.gender_head} reads {absent[0]}, which is not among the modalities.")
+        if (self.gender_weight > 0) != (self.gender_head != "none") or self.gender_weight < 0 or self.projection < 0:
+            raise UserError("A gender head goes with a gender_weight above 0, none with 0; projection is 0 or more.")
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities in use, in the order of F = Concat(image, text, audio)."""
+        return tuple(name for name in ("image", "text", "audio") if getattr(self, name))
+
+
+GENDER_FEATURES = {"none": (), "a": ("image",), "b": ("image", "audio"), "c": ("image", "text", "audio")}
+"""What the gender head reads (Fig. 2)."""
 
 
 SCALED = {
@@ -64,5 +113,7 @@ SCALED = {
     "learning_rate": 1e-3,
     "epochs": 20,
     "patience": 20,
+    "bert": "random-tiny",
+    "vggish": "random-tiny",
 }
 """What --scaled changes: a network that two cores train in a quarter of a minute a fold."""

@@ -1,11 +1,11 @@
-"""The rows of the loss study: Tables 1 to 3, and the rows of Tables 4 and 6 that use the spectrogram alone."""
+"""The paper's own rows: losses (Tables 1 to 3), fusion (4), gender (5), fusion with APFL (6, 7); Figures 4 and 5."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 
-from common.experiments import Experiment, Paper
+from common.experiments import Experiment, Figure, Paper
 from common.models.backbones import IMAGENET, imagenet_file
 from common.splits import LeaveOneSessionOut, LeaveOneSpeakerOut, StratifiedKFold
 from papers.mtap.config import SCALED, MtapConfig
@@ -40,15 +40,43 @@ ROWS = {
 TITLES = {"softmax": "Softmax", "focal": "Focal", "arcface": "ArcFace", "apfl": "APFL"}
 
 
-def _row(table: str, corpus: str, row: str, title: str, protocol, **settings) -> Experiment:
+BACKBONES = {"resnet50": "ResNet50", "densenet169": "DenseNet169"}
+
+FUSIONS = {
+    "+bert": ("+BERT", {"text": True}),
+    "+vggish": ("+VGGish", {"audio": True}),
+    "+bert+vggish": ("+BERT + VGGish", {"text": True, "audio": True}),
+}
+"""Table 4: what is fused with the spectrogram."""
+
+LAMBDAS = {
+    "resnet50": {"a": 0.25, "b": 0.25, "c": 0.25},
+    "densenet169": {"a": 1.0, "b": 0.5, "c": 1.0},
+}
+"""Table 5, by backbone and by what the gender head reads. Its rows at lambda 0 are Table 4's, so its loss is theirs."""
+
+FUSED_GAMMA = {"resnet50": 2.0, "densenet169": 0.1}
+"""Table 6, last row of each backbone; m = 0.3."""
+
+
+PANELS = {
+    "image": ("Spectrogram", {}),
+    "image+text": ("Spectrogram and text", {"text": True}),
+    "image+audio": ("Spectrogram and audio", {"audio": True}),
+    "image+text+audio": ("Spectrogram, text and audio", {"text": True, "audio": True}),
+}
+"""Figure 5 (a) to (d)."""
+
+
+def _row(table: str, corpus: str, row: str, title: str, protocol, repeats: int = REPEATS, **settings) -> Experiment:
     return Experiment(
-        id=f"mtap/table{table}/{corpus}/{row}",
+        id=f"mtap/{table if table.startswith('fig') else 'table' + table}/{corpus}/{row}",
         title=title,
         corpus=corpus,
         subset=SUBSETS[corpus],
         protocol=protocol,
         config=MtapConfig(frames=FRAMES[corpus], **settings),
-        repeats=REPEATS,
+        repeats=repeats,
     )
 
 
@@ -61,7 +89,36 @@ def _experiments() -> tuple[Experiment, ...]:
     rows.append(_row("4", "iemocap", "resnet50", "ResNet50", loso, backbone="resnet50", loss="softmax"))
     apfl = {"loss": "apfl", "gamma": 2.0, "margin": 0.3}
     rows.append(_row("6", "iemocap", "resnet50-apfl", "ResNet50, APFL", loso, backbone="resnet50", **apfl))
-    return tuple(rows)
+    return (*rows, *_fused(loso), *_figures(loso))
+
+
+def _fused(loso) -> list[Experiment]:
+    rows = []
+    for name, title in BACKBONES.items():
+        for fusion, (added, settings) in FUSIONS.items():
+            rows.append(_row("4", "iemocap", name + fusion, f"{title} {added}", loso, backbone=name, **settings))
+    everything = {"text": True, "audio": True}
+    for name, title in BACKBONES.items():
+        for head, weight in LAMBDAS[name].items():
+            gender = {"gender_head": head, "gender_weight": weight}
+            shown = f"{title} +BERT + VGGish + MTL-{head.upper()}"
+            rows.append(_row("5", "iemocap", f"{name}+mtl-{head}", shown, loso, backbone=name, **everything, **gender))
+    for name, title in BACKBONES.items():
+        apfl = {"loss": "apfl", "gamma": FUSED_GAMMA[name], "margin": 0.3}
+        shown = f"{title} +BERT + VGGish, APFL"
+        rows.append(_row("6", "iemocap", f"{name}+bert+vggish-apfl", shown, loso, backbone=name, **everything, **apfl))
+    return rows
+
+
+def _figures(loso) -> list[Experiment]:
+    """One run a fold each, with the test utterances' features kept."""
+    rows = []
+    for loss, (gamma, margin) in {"softmax": (0.0, 0.0), **ROWS["3", "iemocap"]}.items():
+        settings = {"loss": loss, "gamma": gamma, "margin": margin, "keep_features": True}
+        rows.append(_row("fig4", "iemocap", loss, TITLES[loss], loso, 1, **settings))
+    for row, (title, settings) in PANELS.items():
+        rows.append(_row("fig5", "iemocap", row, title, loso, 1, keep_features=True, **settings))
+    return rows
 
 
 @functools.cache
@@ -71,11 +128,29 @@ def _imagenet_is_here(backbone: str) -> bool:
 
 
 def resolve(config: MtapConfig) -> tuple[MtapConfig, list[str]]:
-    """ImageNet weights where they can be had, otherwise random ones and the flag that says so."""
-    if config.weights == "random" or _imagenet_is_here(config.backbone):
-        return config, ["random weights"] if config.weights == "random" else []
-    reason = "could not be downloaded" if config.backbone in IMAGENET else f"do not exist for {config.backbone}"
-    return dataclasses.replace(config, weights="random"), [f"random weights: ImageNet weights {reason}"]
+    """Pretrained weights where they can be had, otherwise random ones and the flags that say so.
+
+    Settings of a network that is not in use go back to their defaults, so that they are no difference to tell.
+    """
+    from papers.mtap.data import FETCHED, fetched
+
+    changes, flags = {}, []
+    if config.image and config.weights == "random":
+        flags.append("random weights")
+    elif config.image and not _imagenet_is_here(config.backbone):
+        reason = "could not be downloaded" if config.backbone in IMAGENET else f"do not exist for {config.backbone}"
+        changes["weights"] = "random"
+        flags.append(f"random weights: ImageNet weights {reason}")
+    for modality, field, title in (("text", "bert", "BERT"), ("audio", "vggish", "VGGish")):
+        checkpoint = getattr(config, field)
+        if not getattr(config, modality):
+            changes[field] = getattr(MtapConfig(), field)
+        elif checkpoint.startswith("random"):
+            flags.append(f"random weights: {title}")
+        elif checkpoint in FETCHED and not fetched(checkpoint).exists():
+            changes[field] = "random"
+            flags.append(f"random weights: {title} is not here (`ser fetch {FETCHED[checkpoint]}`)")
+    return dataclasses.replace(config, **changes), flags
 
 
 PAPER = Paper(
@@ -89,4 +164,8 @@ PAPER = Paper(
     resolve="papers.mtap.experiments:resolve",
     scaled=SCALED,
     demo=("3",),
+    figures=(
+        Figure("4", "Test features under each loss (t-SNE)", "papers.mtap.figures:draw_losses"),
+        Figure("5", "Test features by modality (t-SNE)", "papers.mtap.figures:draw_modalities"),
+    ),
 )

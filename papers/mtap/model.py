@@ -1,13 +1,17 @@
-"""The network of the loss study: a backbone over the spectrogram, and a head that fits the loss."""
+"""The network: a backbone over the spectrogram, fusion with text and audio features, a head that fits the loss."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import keras
 
 from common import losses
 from common.layers.cosine import CosineDense
 from common.models.backbones import backbone, imagenet_file
-from papers.mtap.config import MtapConfig
+from common.training import jit_compile
+from papers.mtap.config import GENDER_FEATURES, MtapConfig
+from papers.mtap.data import GENDERS
 
 
 def build_loss(config: MtapConfig) -> losses.MarginFocalLoss:
@@ -20,18 +24,60 @@ def build_loss(config: MtapConfig) -> losses.MarginFocalLoss:
     }[config.loss]()
 
 
-def build_model(config: MtapConfig, classes: int) -> keras.Model:
-    """Network from spectrograms (batch, frames, bins, 1) to logits or cosines (batch, classes), Sec. 4.1 and Fig. 3."""
-    weights = imagenet_file(config.backbone) if config.weights == "imagenet" else None
-    network = backbone(config.backbone, config.frames, config.bins, weights=weights)
-    x = network.output
+def build_model(config: MtapConfig, classes: int, widths: Mapping[str, int] | None = None) -> keras.Model:
+    """Backbone, fusion and heads (Sec. 4, Fig. 2 and 3).
+
+    Args:
+        config: settings.
+        classes: emotions.
+        widths: length of the text and audio features, by modality.
+
+    Returns:
+        Model from spectrograms (batch, frames, bins, 1), or from a dictionary of "spectrogram", "text" and "audio", to
+        logits or cosines (batch, classes); with a gender head also to its logits (batch, 2).
+    """
+    inputs, parts = {}, {}
+    if config.image:
+        weights = imagenet_file(config.backbone) if config.weights == "imagenet" else None
+        network = backbone(config.backbone, config.frames, config.bins, weights=weights)
+        inputs["spectrogram"], parts["image"] = network.input, network.output
+    for name in config.modalities:
+        if name != "image":
+            inputs[name] = parts[name] = keras.Input((widths[name],), name=name)
+            if config.projection:
+                layer = keras.layers.Dense(config.projection, activation="relu", name=f"{name}_projection")
+                parts[name] = layer(inputs[name])
+    x = _concatenated([parts[name] for name in config.modalities], "fused")
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, name="dropout")(x)
     if build_loss(config).needs_cosines:
         outputs = CosineDense(classes, name="cosines")(x)
     else:
         outputs = keras.layers.Dense(classes, dtype="float32", name="logits")(x)
-    return keras.Model(network.input, outputs, name=f"mtap_{config.backbone}_{config.loss}")
+    if config.gender_head != "none":
+        features = _concatenated([parts[name] for name in GENDER_FEATURES[config.gender_head]], "gender_features")
+        outputs = [outputs, keras.layers.Dense(len(GENDERS), dtype="float32", name="gender")(features)]
+    if list(inputs) == ["spectrogram"]:
+        inputs = inputs["spectrogram"]
+    return keras.Model(inputs, outputs, name=f"mtap_{config.backbone}_{config.loss}")
+
+
+def _concatenated(parts: list, name: str):
+    return parts[0] if len(parts) == 1 else keras.layers.Concatenate(name=name)(parts)
+
+
+def fused_features(model: keras.Model) -> keras.Model:
+    """The part of a network up to F, the vector that its emotion head reads."""
+    head = next(layer for layer in model.layers if layer.name in ("cosines", "logits"))
+    return keras.Model(model.input, head.input)
+
+
+def compile_model(model: keras.Model, config: MtapConfig) -> None:
+    """Optimiser and loss: L_apfl + lambda L_gender with a gender head (Sec. 4.1)."""
+    loss, weights = build_loss(config), None
+    if config.gender_head != "none":
+        loss, weights = [loss, losses.softmax()], [1.0, config.gender_weight]
+    model.compile(build_optimiser(config), loss=loss, loss_weights=weights, jit_compile=jit_compile())
 
 
 def build_optimiser(config: MtapConfig) -> keras.optimizers.Optimizer:

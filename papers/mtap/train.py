@@ -12,12 +12,13 @@ import numpy as np
 
 from common.errors import UserError
 from common.experiments import Context, Part, override
+from common.features.store import transcripts
 from common.files import write_json
 from common.metrics import confusion, ua
-from common.training import BestEpoch, jit_compile
+from common.training import BestEpoch
 from papers.mtap.config import MtapConfig
-from papers.mtap.data import Normalisation, spectrograms
-from papers.mtap.model import build_loss, build_model, build_optimiser
+from papers.mtap.data import GENDERS, Inputs, genders
+from papers.mtap.model import build_loss, build_model, compile_model, fused_features
 
 
 @dataclasses.dataclass
@@ -28,29 +29,36 @@ class FittedMtap:
         config: its settings.
         classes: emotions in the order of the outputs.
         model: the network.
-        normalisation: of the spectrograms.
+        inputs: makes its input.
     """
 
     config: MtapConfig
     classes: tuple[str, ...]
     model: keras.Model
-    normalisation: Normalisation
+    inputs: Inputs
     context: Context = dataclasses.field(default_factory=Context)
 
     def predict(self, part: Part) -> dict[str, np.ndarray]:
         """Class probabilities "p_<emotion>", without margin: softmax of the logits, or of s times the cosines."""
-        images = self.normalisation.images(spectrograms(part), self.config.frames)
+        inputs = self.inputs(part)
         with self.context.timed("predict"):
-            outputs = self.model.predict(images, batch_size=self.config.batch_size, verbose=0)
+            outputs = emotion_outputs(self.model, inputs, self.config.batch_size)
         logits = build_loss(self.config).scale * outputs.astype(np.float64)
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
         return {f"p_{emotion}": probabilities[:, number] for number, emotion in enumerate(self.classes)}
 
+    def activations(self, part: Part) -> dict[str, np.ndarray]:
+        """F of each utterance, float32, if the config keeps it (Fig. 4 and 5)."""
+        if not self.config.keep_features:
+            return {}
+        network = fused_features(self.model)
+        return {"features": network.predict(self.inputs(part), batch_size=self.config.batch_size, verbose=0)}
+
     def save(self, folder: Path) -> None:
         """Writes `model.keras`, `normalisation.npz` and `config.json`."""
         self.model.save(folder / "model.keras")
-        np.savez(folder / "normalisation.npz", mean=self.normalisation.mean, deviation=self.normalisation.deviation)
+        np.savez(folder / "normalisation.npz", **self.inputs.arrays())
         write_json(folder / "config.json", {"config": dataclasses.asdict(self.config), "classes": self.classes})
 
 
@@ -60,11 +68,17 @@ def load(folder: Path) -> FittedMtap:
         described = json.loads((folder / "config.json").read_bytes())
         config = override(MtapConfig(), described["config"])
         with np.load(folder / "normalisation.npz", allow_pickle=False) as stored:
-            normalisation = Normalisation(stored["mean"], stored["deviation"])
+            inputs = Inputs.from_arrays(config, stored)
         model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{folder} is not a kept mtap model: {str(error).splitlines()[0]}") from error
-    return FittedMtap(config, tuple(described["classes"]), model, normalisation)
+    return FittedMtap(config, tuple(described["classes"]), model, inputs)
+
+
+def emotion_outputs(model: keras.Model, inputs, batch_size: int) -> np.ndarray:
+    """Logits or cosines of the emotions, whatever other heads there are."""
+    outputs = model.predict(inputs, batch_size=batch_size, verbose=0)
+    return outputs[0] if isinstance(outputs, list) else outputs
 
 
 def fit(config: MtapConfig, train: Part, validation: Part, context: Context) -> FittedMtap:
@@ -72,35 +86,51 @@ def fit(config: MtapConfig, train: Part, validation: Part, context: Context) -> 
 
     Args:
         config: settings.
-        train: what is learnt from; its spectrograms alone give the normalisation.
+        train: what is learnt from; its features alone give the inputs' scaling.
         validation: may be empty.
         context: seed, progress, timings.
+
+    Raises:
+        UserError: a gender head and only one gender to learn from.
     """
     keras.config.set_dtype_policy(config.precision)
-    learnt = spectrograms(train)
-    normalisation = Normalisation.fitted(learnt, config.normalisation)
-    images = normalisation.images(learnt, config.frames)
-    del learnt
-    model = build_model(config, len(train.classes))
-    model.compile(optimizer=build_optimiser(config), loss=build_loss(config), jit_compile=jit_compile())
+    targets = train.labels
+    if config.gender_head != "none":
+        targets = [targets, _genders(train, validation, context)]
+    if config.text and not any(transcripts(train.table)):
+        context.flags.append("no transcripts: the text features are those of an empty text")
+    inputs, learnt = Inputs.fitted(config, train)
+    model = build_model(config, len(train.classes), inputs.widths)
+    compile_model(model, config)
     score = None
     if len(validation):
-        held_out = normalisation.images(spectrograms(validation), config.frames)
+        held_out = inputs(validation)
 
         def score() -> float:
-            outputs = model.predict(held_out, batch_size=config.batch_size, verbose=0)
+            outputs = emotion_outputs(model, held_out, config.batch_size)
             return float(ua(confusion(validation.labels, outputs.argmax(axis=1), len(train.classes))))
 
     with context.timed("fit"):
         model.fit(
-            images,
-            train.labels,
+            learnt,
+            targets,
             batch_size=config.batch_size,
             epochs=config.epochs,
             callbacks=[BestEpoch(score, config.patience, context)],
             verbose=0,
         )
-    return FittedMtap(config, train.classes, model, normalisation, context)
+    return FittedMtap(config, train.classes, model, inputs, context)
+
+
+def _genders(train: Part, validation: Part, context: Context) -> np.ndarray:
+    """The training utterances' genders; a fold that lacks one is told, a corpus that lacks one is an error."""
+    known = genders(train)
+    if len(np.unique(known)) < 2:
+        own = GENDERS[known[0]]
+        if not len(validation) or len(np.unique([*known, *genders(validation)])) < 2:
+            raise UserError(f"gender_head learns gender, and all speakers here are {own}. Use gender_head=none.")
+        context.flags.append(f"gender head: all training speakers of a fold are {own}")
+    return known
 
 
 if __name__ == "__main__":

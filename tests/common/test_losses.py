@@ -7,6 +7,7 @@ from keras import ops
 
 from common import losses
 from common.layers.cosine import CosineDense
+from common.metrics import ccc
 
 FAMILY = {
     "softmax": (losses.softmax(), {}),
@@ -298,3 +299,129 @@ def test_bad_parameters(bad):
 def test_which_losses_need_cosines():
     needs = {name: loss.needs_cosines for name, (loss, _) in FAMILY.items()}
     assert needs == {"softmax": False, "focal": False, "arcface": True, "apfl": True, "am_softmax": True}
+
+
+def literal_ccc(x, y):
+    """Eq. 2 of Atmaja and Akagi 2020 as it is printed: with rho, sigma and mu, in float64."""
+    x, y = [float(value) for value in x], [float(value) for value in y]
+    n = len(x)
+    mu_x, mu_y = sum(x) / n, sum(y) / n
+    sigma_x = math.sqrt(sum((value - mu_x) ** 2 for value in x) / n)
+    sigma_y = math.sqrt(sum((value - mu_y) ** 2 for value in y) / n)
+    rho = sum((a - mu_x) * (b - mu_y) for a, b in zip(x, y, strict=True)) / n / (sigma_x * sigma_y)
+    return 2 * rho * sigma_x * sigma_y / (sigma_x**2 + sigma_y**2 + (mu_x - mu_y) ** 2)
+
+
+@pytest.fixture(scope="module")
+def ratings():
+    generator = np.random.default_rng(5)
+    truth = generator.uniform(-1, 1, (32, 3))
+    prediction = truth * [0.5, -0.2, 1.5] + generator.normal(0, 0.3, (32, 3)) + [0.1, 0.0, -0.4]
+    return truth.astype(np.float32), prediction.astype(np.float32)
+
+
+WEIGHTS = ((1.0, 1.0, 1.0), (0.7, 0.2, 0.1), (0.9, 0.9, 0.2), (1.0, 1.0, -1.0), (0.0, 0.0, 1.0))
+weighted = pytest.mark.parametrize("weights", WEIGHTS)
+
+
+def test_concordance_is_the_formula_and_the_metric(ratings):
+    truth, prediction = ratings
+    expected = [literal_ccc(truth[:, k], prediction[:, k]) for k in range(3)]
+    assert min(expected) < 0 < max(expected)
+    found = ops.convert_to_numpy(losses.concordance(truth, prediction))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(found, [ccc(truth[:, k], prediction[:, k]) for k in range(3)], rtol=1e-5)
+
+
+def test_concordance_of_hand_made_columns():
+    truth = np.array([[-1, -1, 0], [1, 1, 2]], np.float32)
+    # Equal: 1. Mirrored: -1. Shifted by 2 at a variance of 1: 2 / (1 + 1 + 4).
+    prediction = np.array([[-1, 1, 2], [1, -1, 4]], np.float32)
+    np.testing.assert_allclose(ops.convert_to_numpy(losses.concordance(truth, prediction)), [1, -1, 1 / 3], rtol=1e-6)
+
+
+@weighted
+def test_concordance_loss_is_the_weighted_sum(weights, ratings):
+    truth, prediction = ratings
+    expected = sum(
+        weight * (1 - literal_ccc(truth[:, k], prediction[:, k])) for k, weight in enumerate(weights)
+    )  # Eq. 4 to 6
+    loss = losses.ConcordanceLoss(weights)
+    assert float(loss(truth, prediction)) == pytest.approx(expected, rel=1e-5)
+    # Another order of the batch is the same batch.
+    assert float(loss(truth[::-1], prediction[::-1])) == pytest.approx(expected, rel=1e-5)
+
+
+@weighted
+def test_gradient_of_the_concordance_loss_equals_finite_differences(weights, ratings):
+    truth, prediction = (array[:6].astype(np.float64) for array in ratings)
+
+    def value(moved):
+        return sum(weight * (1 - literal_ccc(truth[:, k], moved[:, k])) for k, weight in enumerate(weights))
+
+    step = 1e-6
+    expected = np.zeros_like(prediction)
+    for place in np.ndindex(*prediction.shape):
+        moved = np.zeros_like(prediction)
+        moved[place] = step
+        expected[place] = (value(prediction + moved) - value(prediction - moved)) / (2 * step)
+    found = gradient(losses.ConcordanceLoss(weights), truth.astype(np.float32), prediction)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    assert np.abs(expected).max() > 0.01
+
+
+VARYING, SAME, OTHER = np.array([[0.3], [-0.2], [0.9]]), np.full((3, 1), 0.25), np.full((3, 1), -0.5)
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction"),
+    [(SAME, VARYING), (VARYING, SAME), (SAME, OTHER), (SAME, SAME), (VARYING[:1], VARYING[1:2]), (SAME[:1], SAME[:1])],
+    ids=["constant labels", "constant outputs", "two constants", "one constant", "one utterance", "one, and right"],
+)
+def test_what_has_no_spread_costs_one_and_moves_nothing_to_infinity(truth, prediction):
+    loss = losses.ConcordanceLoss((0.7,))
+    assert float(loss(truth.astype(np.float32), prediction.astype(np.float32))) == pytest.approx(0.7, abs=1e-6)
+    assert np.isfinite(gradient(loss, truth.astype(np.float32), prediction)).all()
+
+
+def test_a_constant_label_in_one_column_leaves_the_others_alone(ratings):
+    truth, prediction = ratings[0].copy(), ratings[1]
+    whole = gradient(losses.ConcordanceLoss((1, 1, 1)), truth, prediction)
+    truth[:, 1] = 0.5
+    found = gradient(losses.ConcordanceLoss((1, 1, 1)), truth, prediction)
+    np.testing.assert_allclose(found[:, [0, 2]], whole[:, [0, 2]], rtol=1e-5)
+    np.testing.assert_allclose(found[:, 1], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_concordance_of_half_precision_outputs_is_computed_in_float32(kind, ratings):
+    truth, prediction = ratings
+    half = ops.cast(prediction, kind)
+    rounded = ops.convert_to_numpy(ops.cast(half, "float32"))
+    found = losses.concordance(truth, half)
+    assert keras.backend.standardize_dtype(found.dtype) == "float32"
+    expected = [literal_ccc(truth[:, k], rounded[:, k]) for k in range(3)]
+    np.testing.assert_allclose(ops.convert_to_numpy(found), expected, rtol=1e-4)
+
+
+def test_concordance_loss_is_learnt_from_and_saved(tmp_path, ratings):
+    truth = ratings[0]
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    model.compile(optimizer=keras.optimizers.Adam(0.05), loss=losses.ConcordanceLoss((0.7, 0.2, 0.1)))
+    inputs = (truth @ np.array([[1, 0.5, 0], [0, 1, 0.5], [0.5, 0, 1]], np.float32)) * 3 + 1  # to be undone
+    history = model.fit(inputs, truth, batch_size=32, epochs=150, verbose=0).history["loss"]
+    assert history[0] > 0.3 and history[-1] < 0.01
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert loaded.loss.weights == (0.7, 0.2, 0.1)
+
+
+def test_bad_weights_outputs_and_sample_weights(ratings):
+    for bad in ((), (1.0, float("nan")), (float("inf"),)):
+        with pytest.raises(ValueError, match="finite"):
+            losses.ConcordanceLoss(bad)
+    with pytest.raises(ValueError, match="2 weights need as many outputs; the network has 3"):
+        losses.ConcordanceLoss((1, 1))(*ratings)
+    with pytest.raises(ValueError, match="no sample weights"):
+        losses.ConcordanceLoss((1, 1, 1))(*ratings, sample_weight=np.ones(32))

@@ -15,6 +15,7 @@ import soundfile
 
 from common.corpus import build_table
 from common.errors import UserError
+from common.features import store as store_module
 from common.features.spectrogram import Spectrogram
 from common.features.store import FeatureStore
 from common.files import write_atomic, write_json, write_text
@@ -457,3 +458,132 @@ def test_json_refuses_what_json_does_not_know(tmp_path):
     write_json(tmp_path / "a.json", {"größe": [1, 2.5, None]})
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"größe": [1, 2.5, None]}
     assert "größe" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+# --- transcripts, extractors in this process --------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Letters:
+    """Counts of a and b in a text; notes each batch it gets. Where its checkpoint lies is no part of the key."""
+
+    name: ClassVar[str] = "letters"
+    version: ClassVar[int] = 1
+    reads: ClassVar[str] = "text"
+    in_process: ClassVar[bool] = True
+    batches: ClassVar[list] = []
+
+    folder: str = dataclasses.field(default="", compare=False)
+    digest: str = ""
+
+    def __call__(self, text):
+        return self.batch([text])[0]
+
+    def batch(self, texts):
+        self.batches.append(list(texts))
+        for text in texts:
+            if len(text) > 40:
+                raise UserError(f"The transcript has {len(text)} letters.")
+        return [np.array([text.count("a"), text.count("b")], np.float32) for text in texts]
+
+
+@dataclasses.dataclass(frozen=True)
+class Here(Level):
+    """`Level` as an extractor that runs in this process."""
+
+    name: ClassVar[str] = "here"
+    in_process: ClassVar[bool] = True
+    batches: ClassVar[list] = []
+
+    def batch(self, signals):
+        self.batches.append(len(signals))
+        return [Level.__call__(self, signal) for signal in signals]
+
+
+@pytest.fixture(autouse=True)
+def _no_batches():
+    Letters.batches.clear()
+    Here.batches.clear()
+
+
+def spoken(audio, texts):
+    table = record(audio, len(texts))
+    table["text"] = texts
+    return table
+
+
+def test_a_sentence_is_extracted_once_whoever_says_it(store, audio):
+    table = spoken(audio, ["abba", "bab", "abba", "abba "])
+    seen = []
+    features = store.get(table, Letters(), progress=lambda *at: seen.append(at))
+    assert Letters.batches == [["abba", "bab"]]
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [features[f"u{k}"].tolist() for k in range(4)] == [[2, 2], [1, 2], [2, 2], [2, 2]]
+    assert list(features) == ["u0", "u1", "u2", "u3"] and len(entries(store)) == 2
+    store.get(table, Letters())
+    assert len(Letters.batches) == 1
+
+
+def test_a_text_entry_is_keyed_by_text_and_digest_alone(store, audio):
+    table = spoken(audio, ["abba", "bab"])
+    first = store.get(table, Letters(folder="/here", digest="1"))
+    (audio / "0.wav").unlink()  # its transcript is read, not its audio
+    assert store.get(table, Letters(folder="/there", digest="1")).paths == first.paths
+    assert len(Letters.batches) == 1
+    other = store.get(table, Letters(folder="/here", digest="2"))
+    assert not set(other.paths.values()) & set(first.paths.values())
+    table.loc[1, "text"] = "bob"
+    assert store.get(table, Letters(digest="1"))["u1"].tolist() == [0, 2]
+    assert Letters.batches[-1] == ["bob"]
+
+
+def test_a_damaged_text_entry_is_made_anew(store, audio):
+    table = spoken(audio, ["abba", "bab"])
+    entry = store.get(table, Letters()).paths["u1"]
+    entry.write_bytes(entry.read_bytes()[:-3])
+    assert store.get(table, Letters())["u1"].tolist() == [1, 2]
+    assert Letters.batches == [["abba", "bab"], ["bab"]]
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), "", "  "])
+def test_a_missing_transcript_is_an_error_unless_there_is_none_at_all(store, audio, nothing):
+    table = spoken(audio, ["abba", nothing, nothing])
+    with pytest.raises(UserError, match=r"2 of 3 utterances have no transcript, the first is u1"):
+        store.get(table, Letters())
+    table["text"] = nothing
+    features = store.get(table, Letters())
+    assert [features[name].tolist() for name in features] == [[0, 0]] * 3
+    assert Letters.batches == [[""]]
+
+
+def test_a_transcript_that_cannot_be_read_is_named(store, audio):
+    with pytest.raises(UserError, match=r"u2: The transcript has 50 letters"):
+        store.get(spoken(audio, ["a", "b", "ab" * 25]), Letters())
+
+
+def test_an_extractor_in_this_process_gives_what_workers_give(tmp_path, audio):
+    table = record(audio, 60)
+    (audio / "5.wav").write_bytes(b"")
+    store = FeatureStore(tmp_path / "cache", jobs=2)
+    seen = []
+    found = store.get(table, Here(), skip_bad_audio=True, progress=lambda *at: seen.append(at))
+    assert sum(Here.batches) == 59 and max(Here.batches) <= store_module.BATCH and len(Here.batches) > 1
+    assert seen == [(done, 60) for done in range(1, 61)]
+    assert list(found.skipped) == ["u5"]
+    expected = store.get(table, Level(), skip_bad_audio=True)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+    Here.batches.clear()
+    store.get(table, Here(), skip_bad_audio=True)
+    assert Here.batches == []
+
+
+def test_keys_of_audio_entries_are_those_of_earlier_versions(store, audio):
+    """A cache that people have must stay good: this name was computed by the version before transcripts."""
+    table = record(audio, 1)
+    (entry,) = store.get(table, Level()).paths.values()
+    described = {"name": "level", "version": 1, "sample_rate": RATE, "factor": 1.0, "log": ""}
+    settings = hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b((audio / "0.wav").read_bytes(), digest_size=16)
+    digest.update(f"{settings}|nan|nan".encode())
+    assert entry == store.root / f"level-v1-{settings[:8]}" / digest.hexdigest()[:2] / f"{digest.hexdigest()}.npy"

@@ -26,6 +26,8 @@ def test_full_corpus_has_the_counts_of_the_paper(folder):
     assert sorted(table["speaker"][table["gender"] == "male"].unique()) == ["03", "10", "11", "12", "15"]
     assert sorted(table["speaker"][table["gender"] == "female"].unique()) == ["08", "09", "13", "14", "16"]
     assert table["utterance"].is_unique
+    assert table["text"].notna().all() and table["text"].nunique() == 10
+    assert table.groupby("script")["text"].nunique().eq(1).all()
 
 
 def test_a_row_is_read_from_its_name(tmp_path):

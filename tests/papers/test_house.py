@@ -43,7 +43,7 @@ def test_a_block_is_replaced_and_a_missing_one_is_named():
         cards.with_block(text, "y", "new")
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "papers/mtap/README.md"])
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", *(f"papers/{name}/README.md" for name in cli.PAPERS)])
 def test_commands_in_the_texts_parse(file):
     """Every `ser ...` line of a code block is accepted by the parser, so that no text shows an option that is gone."""
     text = (ROOT / file).read_text(encoding="utf-8")

@@ -1,0 +1,155 @@
+"""Settings of dimensional emotion recognition by multitask learning (Atmaja and Akagi 2020), with their places."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from common.errors import UserError
+from common.experiments import setting
+
+DIMENSIONS = ("valence", "arousal", "dominance")
+"""What is predicted, in the order of the network's outputs and of the loss weights alpha, beta, gamma."""
+
+
+@dataclass(frozen=True)
+class DimensionalConfig:
+    """One network, its input, its loss, and one way to train it.
+
+    A field's `source` names its section, equation or table, or says "not given" and lists the alternatives.
+    """
+
+    modality: Literal["acoustic", "text", "both"] = setting("both", "Sec. VI-B: unimodal; Sec. VI-C: both")
+    acoustic: Literal["paa", "gemaps"] = setting("paa", "Table 1; pAA HSF in all of Table 5 and 6")
+    level: Literal["hsf", "lld"] = setting("hsf", "Sec. III-A; rows of Table 3")
+    functionals: Literal["frames", "nonzero"] = setting(
+        "frames",
+        "not given: mean and deviation over all frames of the utterance; the authors' code pads first and then drops "
+        "every zero, true ones too (nonzero)",
+    )
+    frames: int = setting(3411, "Sec. III-A: 3409 GeMAPS, 3411 pAA, the longest utterance of IEMOCAP; only for LLD")
+    standardisation: Literal["training", "none"] = setting(
+        "training",
+        "not given: each feature to mean 0, deviation 1 over the training part; the authors' scripts leave it raw in "
+        "Tables 3 and 5 and use all utterances in Table 6",
+    )
+    acoustic_network: Literal["lstm", "cnn", "dense"] = setting("lstm", "Sec. IV-A, Fig. 2; rows of Tables 3 and 5")
+    text_network: Literal["lstm", "cnn", "dense"] = setting("lstm", "Sec. IV-A; rows of Tables 4 and 5")
+    width: int = setting(256, "Sec. IV-A, Fig. 2: units of each LSTM, convolution or dense layer of a modality")
+    small_acoustic: bool = setting(
+        False,
+        "not given: the authors' script of Table 6's two-parameter row has LSTMs of 47, 256 and 256 units, the last "
+        "state only, and a dense layer of 47 units (true)",
+    )
+    words: Literal["we", "glove", "fasttext"] = setting("glove", "Table 2; rows of Table 4; GloVe in Tables 5 and 6")
+    vectors: str = setting(
+        "",
+        "not given: a file in word2vec, GloVe or fastText format, or a folder that `common.features.words.convert` "
+        "wrote, instead of what `ser fetch` brought; a word it lacks starts at zero",
+    )
+    embedding: int = setting(300, "Sec. III-B: dimensions of a word vector")
+    text_length: int = setting(100, "Sec. III-B; 554 in the authors' code")
+    text_dense: int = setting(64, "Sec. IV-A")
+    acoustic_dropout: float = setting(0.1, "Sec. VI-C.3; 0.3 unimodal (Sec. IV-A), and in the authors' Table 5 code")
+    text_dropout: float = setting(0.4, "Sec. VI-C.3; 0.3 unimodal (Sec. IV-A), and in the authors' Table 5 code")
+    fusion_dropout: float = setting(0.4, "Sec. IV-B")
+    activation: Literal["linear", "relu"] = setting("linear", "Eq. 1: of the two dense layers; ReLU in the code")
+    weighting: Literal["none", "two", "three"] = setting("two", "Eq. 4, 5 and 6; rows of Table 6")
+    alpha: float = setting(0.7, "Eq. 5: 0.7 text and both, 0.1 acoustic; Eq. 6: 0.9; Fig. 4 and 5; of valence")
+    beta: float = setting(0.2, "Eq. 5: 0.2 text and both, 0.5 acoustic; Eq. 6: 0.9; Fig. 4 and 5; of arousal")
+    gamma: float = setting(1.0, "Eq. 6: 0.2; Fig. 5; of dominance; 1 - alpha - beta in Eq. 5, where it is not read")
+    choose: Literal["none", "weights", "dropout"] = setting(
+        "none", "not given: the authors sweep on the test part; weights and dropout choose on validation (ours)"
+    )
+    grid: str = setting("0.1 0.4 0.7", "not given: values that `choose` tries for each of the two weights or rates")
+    lowest: float = setting(1.0, "Sec. VI-A: labels below are clipped; becomes -1 (Eq. 7 and 8)")
+    highest: float = setting(5.0, "Sec. VI-A: labels above are clipped; becomes 1 (Eq. 7 and 8)")
+    optimiser: Literal["rmsprop", "adam"] = setting("rmsprop", "not given: RMSprop in the authors' code; Adam")
+    learning_rate: float = setting(1e-3, "not given: Keras' default, as in the authors' code")
+    batch_size: int = setting(8, "Table 5; 256 in Table 6; not given for the others: 8 in the authors' code")
+    epochs: int = setting(50, "not given: up to 50 in the authors' code")
+    patience: int = setting(10, "Sec. IV-A")
+    keep: Literal["lowest", "highest"] = setting(
+        "lowest",
+        "Sec. IV-A: the epoch with the lowest validation loss; the authors' scripts of LSTM + CNN, LSTM + Dense and "
+        "CNN + Dense stop at and restore the highest",
+    )
+
+    def __post_init__(self):
+        sizes = ("frames", "width", "embedding", "text_length", "text_dense", "batch_size", "epochs", "patience")
+        for name in sizes:
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1; it is {getattr(self, name)}.")
+        for name in ("acoustic_dropout", "text_dropout", "fusion_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} must lie in [0, 1]; it is {getattr(self, name)}.")
+        if not all(map(math.isfinite, (self.alpha, self.beta, self.gamma))):
+            raise UserError("alpha, beta and gamma must be finite numbers.")
+        if not self.learning_rate > 0:
+            raise UserError(f"learning_rate must be positive; it is {self.learning_rate}.")
+        if not self.lowest < self.highest:
+            raise UserError(f"lowest ({self.lowest}) must be below highest ({self.highest}).")
+        if self.level == "lld" and self.acoustic_network == "cnn" and self.uses_audio and self.frames < SHORTEST:
+            raise UserError(f"The acoustic CNN needs at least {SHORTEST} frames; frames is {self.frames}.")
+        if self.choose == "weights" and self.weighting == "none":
+            raise UserError("choose=weights has nothing to choose in a loss without weights; set weighting to two.")
+        if self.choose != "none":
+            self.choices()
+
+    @property
+    def uses_audio(self) -> bool:
+        """True if the network hears."""
+        return self.modality != "text"
+
+    @property
+    def uses_words(self) -> bool:
+        """True if the network reads."""
+        return self.modality != "acoustic"
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        """Loss weights of valence, arousal and dominance (Eq. 4, 5 or 6)."""
+        if self.weighting == "none":
+            return 1.0, 1.0, 1.0
+        if self.weighting == "two":
+            # Rounded, so that 1 - .7 - .2 is .1 and 1 - .6 - .4 is 0.
+            return self.alpha, self.beta, round(1 - self.alpha - self.beta, 9)
+        return self.alpha, self.beta, self.gamma
+
+    def choices(self) -> list[dict[str, float]]:
+        """What `choose` tries: fields by name, each with a value.
+
+        Raises:
+            UserError: the grid is no list of numbers in [0, 1].
+        """
+        try:
+            values = [float(word) for word in self.grid.replace(",", " ").split()]
+        except ValueError:
+            values = []
+        if not values or not all(0 <= value <= 1 for value in values):
+            raise UserError(f"grid must be numbers in [0, 1] with blanks between them, not '{self.grid}'.")
+        if self.choose == "dropout":
+            heard = values if self.uses_audio else [self.acoustic_dropout]
+            read = values if self.uses_words else [self.text_dropout]
+            return [{"acoustic_dropout": a, "text_dropout": t} for a in heard for t in read]
+        pairs = [(a, b) for a in values for b in values]
+        # In Eq. 5 a third weight below 0 would reward bad dominance; Fig. 4 has such corners, a choice has not.
+        return [{"alpha": a, "beta": b} for a, b in pairs if self.weighting == "three" or a + b <= 1]
+
+
+SHORTEST = 22
+"""Frames that three convolutions of 4, 8 and 12 without padding need."""
+
+SCALED = {
+    "width": 24,
+    "text_dense": 16,
+    "text_length": 16,
+    "frames": 60,
+    "learning_rate": 3e-3,
+    "batch_size": 32,
+    "epochs": 15,
+    "patience": 15,
+    "grid": "0.2 0.6",
+}
+"""What --scaled changes: small layers, short inputs, few choices; the networks keep their form."""

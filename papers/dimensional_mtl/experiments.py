@@ -1,0 +1,172 @@
+"""The rows of Tables 3 to 6, the sweeps of Figures 4 to 6, and their honest twins, all on IEMOCAP."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from common.experiments import Experiment, Figure, Paper
+from common.splits import FixedTestSession
+from common.targets import Dimensions
+from papers.dimensional_mtl.config import DIMENSIONS, SCALED, DimensionalConfig
+
+REPEATS = 20
+"""Sec. IV-B: each bimodal pair was run 20 times. Tables 3 and 4 and the figures print one run."""
+
+PAPER_SPLIT = FixedTestSession()
+"""Sec. VI-A: 7869 utterances to train on, the last 1573 of them to validate, Session 5 to test."""
+
+HONEST_SPLIT = FixedTestSession(validation="session")
+"""The same test part; Session 4 validates, so no validation speaker is learnt from."""
+
+NETWORKS = {"lstm": "LSTM", "cnn": "CNN", "dense": "Dense"}
+FEATURES = {"paa-lld": "pAA LLD", "paa-hsf": "pAA HSF", "gemaps-lld": "GeMAPS LLD", "gemaps-hsf": "GeMAPS HSF"}
+WORDS = {"we": "WE", "glove": "GloVe", "fasttext": "FastText"}
+PAIRS = (
+    ("lstm", "lstm"), ("lstm", "cnn"), ("cnn", "lstm"), ("cnn", "cnn"),
+    ("lstm", "dense"), ("cnn", "dense"), ("dense", "lstm"), ("dense", "cnn"),
+)  # fmt: skip
+"""Acoustic and text network of each row of Table 5, in its order."""
+
+HIGHEST_KEPT = (("lstm", "cnn"), ("lstm", "dense"), ("cnn", "dense"))
+"""Pairs whose published scripts stop at and restore the epoch with the highest validation loss."""
+
+WEIGHTINGS = {"none": "No parameter", "two": "Two parameters", "three": "Three parameters"}
+
+ACOUSTIC = {"modality": "acoustic", "alpha": 0.1, "beta": 0.5, "acoustic_dropout": 0.3}
+"""Sec. IV-A: dropout; Sec. VI-C.2: weights of the acoustic networks."""
+
+TEXT = {"modality": "text", "alpha": 0.7, "beta": 0.2, "text_dropout": 0.3}
+"""Sec. IV-A: dropout; Sec. VI-C.2: weights of the text networks."""
+
+TENTHS = tuple(number / 10 for number in range(11))
+
+
+def _row(place: str, row: str, title: str, repeats: int, protocol=PAPER_SPLIT, **settings) -> Experiment:
+    return Experiment(
+        id=f"dimensional_mtl/{place}/iemocap/{row}",
+        title=title,
+        corpus="iemocap",
+        subset="vad",
+        protocol=protocol,
+        config=DimensionalConfig(**settings),
+        repeats=repeats,
+        target=Dimensions(DIMENSIONS),
+    )
+
+
+def _honest(experiment: Experiment, choose: str) -> Experiment:
+    """The row with weights or dropout chosen on another session's speakers instead of read off the test part."""
+    return dataclasses.replace(
+        experiment,
+        id=f"{experiment.id}-chosen-{choose}",
+        title=f"{experiment.title}, {choose} chosen on validation",
+        protocol=HONEST_SPLIT,
+        config=dataclasses.replace(experiment.config, choose=choose),
+    )
+
+
+def _table3() -> list[Experiment]:
+    rows = []
+    for network in ("lstm", "cnn"):
+        for name, title in FEATURES.items():
+            acoustic, level = name.split("-")
+            frames = 3411 if acoustic == "paa" else 3409
+            settings = {"acoustic": acoustic, "level": level, "frames": frames, "acoustic_network": network}
+            rows.append(_row("table3", f"{network}-{name}", f"{NETWORKS[network]}, {title}", 1, **ACOUSTIC, **settings))
+            if (network, name) == ("lstm", "paa-hsf"):
+                rows.append(_honest(rows[-1], "weights"))
+    return rows
+
+
+def _table4() -> list[Experiment]:
+    rows = []
+    for network in ("lstm", "cnn"):
+        for words, title in WORDS.items():
+            settings = {"text_network": network, "words": words}
+            rows.append(_row("table4", f"{network}-{words}", f"{NETWORKS[network]}, {title}", 1, **TEXT, **settings))
+            if (network, words) == ("lstm", "glove"):
+                rows.append(_honest(rows[-1], "weights"))
+    return rows
+
+
+def _table5() -> list[Experiment]:
+    rows = []
+    for acoustic, text in PAIRS:
+        settings = {"acoustic_network": acoustic, "text_network": text, "weighting": "none"}
+        title = f"{NETWORKS[acoustic]} + {NETWORKS[text]}"
+        rows.append(_row("table5", f"{acoustic}-{text}", title, REPEATS, **settings))
+        if (acoustic, text) == ("lstm", "lstm"):
+            rows.append(_honest(rows[-1], "dropout"))
+    for acoustic, text in HIGHEST_KEPT:
+        settings = {"acoustic_network": acoustic, "text_network": text, "weighting": "none", "keep": "highest"}
+        title = f"{NETWORKS[acoustic]} + {NETWORKS[text]}, highest validation loss kept (the authors' script)"
+        rows.append(_row("table5", f"{acoustic}-{text}-highest", title, REPEATS, **settings))
+    return rows
+
+
+def _weighted(weighting: str) -> dict:
+    """Settings of Table 6's row; alpha, beta and gamma as Sec. VI-C.2 gives them."""
+    values = {"none": {}, "two": {"alpha": 0.7, "beta": 0.2}, "three": {"alpha": 0.9, "beta": 0.9, "gamma": 0.2}}
+    return {"weighting": weighting, "batch_size": 256, **values[weighting]}
+
+
+def _table6() -> list[Experiment]:
+    rows = [_row("table6", name, title, REPEATS, **_weighted(name)) for name, title in WEIGHTINGS.items()]
+    rows.append(_honest(rows[1], "weights"))
+    small = _row("table6", "two-small", "Two parameters, the authors' small acoustic network", REPEATS,
+                 **_weighted("two"), small_acoustic=True, activation="relu")  # fmt: skip
+    return [*rows, small]
+
+
+def _figures() -> list[Experiment]:
+    rows = []
+    for alpha in TENTHS:
+        for beta in TENTHS:
+            settings = {"weighting": "two", "alpha": alpha, "beta": beta}
+            rows.append(_row("fig4", f"alpha-{alpha}-beta-{beta}", f"alpha {alpha}, beta {beta}", 1, **settings))
+    for name in ("alpha", "beta", "gamma"):
+        for value in TENTHS:
+            # The weights that are not searched stay at 1.
+            settings = {"alpha": 1.0, "beta": 1.0, "gamma": 1.0, name: value}
+            rows.append(_row("fig5", f"{name}-{value}", f"{name} {value}", 1,
+                             weighting="three", batch_size=256, **settings))  # fmt: skip
+    for rate in TENTHS:
+        settings = {"weighting": "none", "acoustic_dropout": rate, "text_dropout": 0.3}
+        rows.append(_row("fig6", f"acoustic-{rate}", f"acoustic {rate}", 1, **settings))
+    for acoustic in TENTHS[1:10]:
+        for text in TENTHS[1:10]:
+            settings = {"weighting": "none", "acoustic_dropout": acoustic, "text_dropout": text}
+            title = f"acoustic {acoustic}, text {text}"
+            rows.append(_row("fig6", f"acoustic-{acoustic}-text-{text}", title, 1, **settings))
+    return rows
+
+
+def resolve(config: DimensionalConfig) -> tuple[DimensionalConfig, list[str]]:
+    """Pretrained word vectors where they are here, otherwise random ones and the flag that says so."""
+    from papers.dimensional_mtl.vectors import SOURCE, vectors_file
+
+    if not config.uses_words or config.words == "we" or vectors_file(config) is not None:
+        return config, []
+    missing = f"{SOURCE[config.words]} is not here (`ser fetch {SOURCE[config.words]}`)"
+    return dataclasses.replace(config, words="we"), [f"random word vectors: {missing}"]
+
+
+PAPER = Paper(
+    name="dimensional_mtl",
+    title=(
+        "Dimensional speech emotion recognition from speech features and word embeddings by using multitask learning"
+    ),
+    reference="Atmaja, Akagi 2020, APSIPA Transactions on Signal and Information Processing",
+    experiments=(*_table3(), *_table4(), *_table5(), *_table6(), *_figures()),
+    features="papers.dimensional_mtl.data:features",
+    fit="papers.dimensional_mtl.train:fit",
+    load="papers.dimensional_mtl.train:load",
+    resolve="papers.dimensional_mtl.experiments:resolve",
+    scaled=SCALED,
+    demo=("6",),
+    figures=(
+        Figure("4", "Mean CCC over alpha and beta (Eq. 5)", "papers.dimensional_mtl.figures:draw_weights"),
+        Figure("5", "CCC over each of three weights (Eq. 6)", "papers.dimensional_mtl.figures:draw_three_weights"),
+        Figure("6", "CCC over the dropout of each modality", "papers.dimensional_mtl.figures:draw_dropout"),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Rana et al. 2019: multi-task semi-supervised adversarial autoencoding."""

@@ -1,0 +1,186 @@
+"""Settings of the adversarial autoencoder and its baselines (Rana et al. 2019), each with the place that gives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from common.errors import UserError
+from common.experiments import setting
+
+TASKS = {
+    "emotion": (),
+    "emotion+gender": ("gender",),
+    "emotion+speaker": ("speaker",),
+    "all": ("gender", "speaker"),
+}
+"""Secondary tasks by the config's name for them; the primary one is what the experiment predicts."""
+
+FALLBACK_ALPHA = 0.4
+"""Sec. V-A prints it as the best of the adversarial autoencoder; taken where there is no development fold."""
+
+
+@dataclass(frozen=True)
+class AaeConfig:
+    """One network, one set of tasks, one way to train it.
+
+    A field's `source` names its section, equation or table, or says "not given" and lists the alternatives.
+    """
+
+    model: Literal["cnn", "ae", "aae"] = setting("aae", "Sec. V-A and V-B: Table II and Fig. 2 compare the three")
+    tasks: Literal["emotion", "emotion+gender", "emotion+speaker", "all"] = setting(
+        "all", "Tables III and IV; emotion alone is the single-task network of Fig. 2"
+    )
+    alpha: float | None = setting(
+        None, "Sec. V-A: none chooses it from alpha_grid on the development fold; Eq. 1 (one task) and 2"
+    )
+    alpha_grid: str = setting("0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0", "Sec. V-A: 0.1 to 1.0; the step is not given")
+    beta: float = setting(0.5, "not given: 0.5 weighs emotion as much as gender and speaker together (Eq. 3)")
+    distance: Literal["squared", "absolute", "summed"] = setting(
+        "squared",
+        "not given: d of Eq. 5, the mean of squares over the pixels; or of absolute values; or squares summed over a "
+        "picture, with which reconstruction leads the encoder",
+    )
+    prior: Literal["half-normal", "normal", "uniform"] = setting(
+        "half-normal",
+        "not given: |N(0, 1)|, since a latent code after ReLU is never negative; "
+        "N(0, 1) goes with latent_relu = false; uniform on [0, 1]",
+    )
+    latent_relu: bool = setting(True, "Sec. IV-C: ReLU after each convolution; false leaves the latent code unbounded")
+    generator_loss: Literal["saturating", "non-saturating"] = setting(
+        "saturating", "Eq. 5: log(1 - D); Goodfellow's -log D has larger gradients while the discriminator wins"
+    )
+    sample_rate: int = setting(
+        16000, "not given: what the corpora have or are brought to; 22050 with top_hz = 11025 has the paper's axis"
+    )
+    frame_ms: float = setting(25.0, "Sec. IV-B")
+    hop_ms: float = setting(10.0, "Sec. IV-B")
+    dft_length: int = setting(1024, "not given: fine enough for 128 rows; 512 and 2048 (needed for mel) are common")
+    rows: int = setting(128, "Sec. IV-B")
+    top_hz: float = setting(
+        8000.0, "Sec. IV-B says 11 kHz, which corpora at 16 kHz do not have: 8 kHz; or 11025 at a rate of 22050"
+    )
+    scale: Literal["linear", "mel"] = setting(
+        "linear", "not given: rows equally wide in Hz, as an STFT has them; or mel"
+    )
+    log: bool = setting(True, "not given: logarithm of the magnitudes; or the magnitudes")
+    frames: int = setting(256, "Sec. IV-B: width 256")
+    crop: Literal["random", "centre", "start"] = setting(
+        "random",
+        "not given: where an utterance of more than 256 frames is cut in training; the centre is taken for prediction",
+    )
+    normalisation: Literal["row", "corpus", "none"] = setting(
+        "row", "not given: each row to mean 0, deviation 1 over the training frames; or one mean and deviation; or none"
+    )
+    auxiliary_normalisation: Literal["own", "shared"] = setting(
+        "own", "not given: auxiliary utterances by their own statistics, since levels differ; or by the corpus'"
+    )
+    trim_db: float = setting(
+        40.0, "Sec. IV-B trims silence of LibriSpeech; not how: frames this far below the loudest; 0 trims nothing"
+    )
+    widths: str = setting("32,32,32", "Sec. IV-C: 32 for the latent code; not given for the layers before; or 8,16,32")
+    kernel: int = setting(3, "not given: 3 x 3; 5 x 5 is as common")
+    pools: str = setting(
+        "2x4,2x2,2x2",
+        "Sec. IV-C: 128 x 256 to 16 x 16 with three pools needs a factor of 4 in time once; not given where: first, "
+        "which is cheapest, or last",
+    )
+    batch_norm_momentum: float = setting(0.9, "not given: 0.9; Keras' own 0.99 needs hundreds of steps")
+    head_batch_norm: bool = setting(
+        False, "Sec. IV-C lists no batch normalisation for the classifiers, but says it follows each convolution"
+    )
+    head_width: int = setting(32, "not given: filters of a classifier's convolution; 16 to 64")
+    dense_units: int = setting(128, "not given: units of a classifier's two dense layers; 64 to 512")
+    dropout: float = setting(0.5, "Sec. IV-C: between the dense layers; the rate is not given")
+    learning_rate: float = setting(1e-3, "not given: Adam's usual one; 1e-4 to 2e-4 is common with discriminators")
+    optimiser: Literal["adam", "sgd"] = setting(
+        "adam", "not given: one Adam for each part, so that the encoder's weighs its three losses; or plain SGD"
+    )
+    batch_size: int = setting(32, "not given: labelled utterances a step; 16 to 64")
+    epochs: int = setting(100, "not given: passes over the labelled utterances")
+    patience: int = setting(20, "not given: epochs without a better UA on the development fold; or a fixed number")
+    auxiliary_share: float = setting(
+        0.5, "not given: half of a step's utterances are auxiliary; 0 to below 1; 0 trains without them"
+    )
+    auxiliary_speakers: int = setting(500, "Sec. IV-A: 500 speakers; varied in Fig. 3; 0: all")
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "not given")
+
+    def __post_init__(self):
+        counts = ("rows", "frames", "kernel", "head_width", "dense_units", "batch_size", "epochs", "patience")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1; it is {getattr(self, name)}.")
+        if self.precision == "mixed_float16":
+            raise UserError("mixed_float16 needs loss scaling, which three phases do not have; take mixed_bfloat16.")
+        for name in ("beta", "auxiliary_share", "dropout", "batch_norm_momentum"):
+            if not 0 <= getattr(self, name) <= (1 if name == "beta" else 0.999):
+                raise UserError(f"{name} must be in [0, 1); it is {getattr(self, name)}.")
+        if not self.learning_rate > 0 or self.trim_db < 0 or self.auxiliary_speakers < 0:
+            raise UserError("learning_rate must be positive, trim_db and auxiliary_speakers not negative.")
+        for alpha in (*self.alphas, *(() if self.alpha is None else (self.alpha,))):
+            if not 0 <= alpha <= 1:
+                raise UserError(f"alpha is in [0, 1]; {alpha:g} is not.")
+        if len(self.layers) != len(self.pool_sizes):
+            raise UserError(f"widths {self.widths} and pools {self.pools} must have as many entries as each other.")
+        down, along = self.latent_shape[:2]
+        if not down or not along or self.rows % down or self.frames % along:
+            raise UserError(f"The pools {self.pools} do not divide {self.rows} rows and {self.frames} frames.")
+        if self.prior == "normal" and self.latent_relu:
+            raise UserError("A latent code after ReLU cannot follow N(0, 1); set latent_relu=false or another prior.")
+
+    @property
+    def secondary(self) -> tuple[str, ...]:
+        """Names of the secondary tasks."""
+        return TASKS[self.tasks]
+
+    @property
+    def alphas(self) -> tuple[float, ...]:
+        """The grid that alpha is chosen from."""
+        return tuple(_numbers("alpha_grid", self.alpha_grid, ",", float))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Filters of the encoder's convolutions."""
+        return tuple(_numbers("widths", self.widths, ",", int))
+
+    @property
+    def pool_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Pooling after each of them, (rows, frames)."""
+        sizes = [tuple(_numbers("pools", one, "x", int)) for one in self.pools.split(",")]
+        if any(len(size) != 2 for size in sizes):
+            raise UserError(f"pools cannot be '{self.pools}'; write them as 2x4,2x2,2x2 (rows x frames).")
+        return tuple(sizes)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Shape of the latent code: (16, 16, 32) in Sec. IV-C."""
+        rows, frames = self.rows, self.frames
+        for down, along in self.pool_sizes:
+            rows, frames = rows // down, frames // along
+        return rows, frames, self.layers[-1]
+
+
+def _numbers(name: str, text: str, separator: str, kind: type) -> list:
+    try:
+        numbers = [kind(one) for one in text.split(separator)]
+    except ValueError:
+        raise UserError(f"{name} cannot be '{text}'; it needs numbers with '{separator}' between.") from None
+    if any(number < (1 if kind is int else 0) for number in numbers):
+        raise UserError(f"{name} cannot be '{text}'; its numbers must be positive.")
+    return numbers
+
+
+SCALED = {
+    "alpha": 0.4,
+    "rows": 64,
+    "frames": 128,
+    "hop_ms": 20.0,
+    "widths": "8,16,16",
+    "head_width": 16,
+    "dense_units": 64,
+    "batch_size": 16,
+    "epochs": 12,
+    "patience": 12,
+}
+"""What --scaled changes: alpha is fixed, a quarter of the pixels, fewer filters; a quarter of a minute a fold on two
+cores."""

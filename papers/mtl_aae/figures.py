@@ -1,0 +1,173 @@
+"""Figures 2 and 3 from trials, and spectrograms beside their reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from common.reported import Cell, Comparison, compare
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from common.trials import Measured
+
+SINGLE, MULTI = "#9aa5b1", "#1f5f8b"
+"""Colours of single- and multi-task networks: they differ in lightness, so that they do in print, too."""
+
+
+def _measured(runs: Mapping[str, Measured], cells: Sequence[Cell], table: str) -> list[Comparison]:
+    found = compare([cell for cell in cells if cell.table == table and cell.experiment in runs], dict(runs))
+    return [one for one in found if one.measured is not None]
+
+
+def _bounds(comparisons: Sequence[Comparison]):
+    """Distances from values to the ends of their intervals, as `errorbar` takes them; 0 where there is none."""
+    import numpy as np
+
+    ends = [(one.measured.value - one.measured.low, one.measured.high - one.measured.value) for one in comparisons]
+    return np.nan_to_num(np.maximum(np.array(ends).T, 0.0))
+
+
+def _note(runs: Mapping[str, Measured], comparisons: Sequence[Comparison]) -> str:
+    """What the reader must know of the runs, in a line."""
+    used = [runs[one.cell.experiment] for one in comparisons]
+    words = ["95 % intervals over speakers"]
+    words += ["scaled"] * any(run.run["changes"] for run in used)
+    words += ["folds missing"] * any(not run.complete for run in used)
+    words += ["synthetic corpus"] * any(run.run["synthetic"] for run in used)
+    words += ["without auxiliary data"] * any("without auxiliary" in flag for run in used for flag in run.run["flags"])
+    return ", ".join(words)
+
+
+def draw_tasks(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+    """Fig. 2: UA of CNN, autoencoder and adversarial autoencoder, each with one task and with several.
+
+    Args:
+        runs: by experiment.
+        cells: of the paper.
+
+    Returns:
+        One panel for each corpus and target that was run; None if there is none.
+    """
+    from matplotlib.figure import Figure
+
+    found = _measured(runs, cells, "fig2")
+    panels = list(dict.fromkeys("/".join(one.cell.cell.split("/")[1:3]) for one in found))
+    if not panels:
+        return None
+    figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axis, panel in zip(axes, panels, strict=True):
+        own = [one for one in found if one.cell.cell.startswith(f"fig2/{panel}/")]
+        models = [name for name in ("cnn", "ae", "aae") if any(one.cell.cell.split("/")[3] == name for one in own)]
+        for shift, mode, colour in ((-0.2, "single", SINGLE), (0.2, "multi", MULTI)):
+            bars = [one for one in own if one.cell.cell.endswith(f"/{mode}")]
+            if not bars:
+                continue
+            places = [models.index(one.cell.cell.split("/")[3]) + shift for one in bars]
+            values = [one.measured.value for one in bars]
+            axis.bar(places, values, 0.38, yerr=_bounds(bars), color=colour, label=f"{mode}-task", capsize=3)
+            for place, value in zip(places, values, strict=True):
+                axis.text(place, 1.5, f"{value:.1f}", ha="center", color="white", fontsize=8)
+        axis.set_xticks(range(len(models)), [name.upper() for name in models])
+        axis.set_title(own[0].cell.row.split(",")[0] if own[0].corpus in panel else f"{own[0].corpus}, as {panel}")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("UA (%)")
+    axes[0].set_ylim(0, 100)
+    axes[-1].legend(frameon=False, loc="upper right")
+    figure.supxlabel(_note(runs, found), fontsize=8)
+    return figure
+
+
+def draw_speakers(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+    """Fig. 3: UA against the number of auxiliary speakers, of the secondary tasks (development folds) and of emotion.
+
+    Args:
+        runs: by experiment.
+        cells: of the paper.
+
+    Returns:
+        Panels for gender, speaker and emotion with a line for each corpus; None if nothing was run.
+    """
+    from matplotlib.figure import Figure
+
+    found = _measured(runs, cells, "fig3")
+    if not found:
+        return None
+    figure = Figure(figsize=(10.2, 3.3), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for axis, task in zip(axes, ("gender", "speaker", "emotion"), strict=True):
+        for corpus in dict.fromkeys(one.cell.cell.split("/")[1] for one in found):
+            own = [one for one in found if one.cell.cell.startswith(f"fig3/{corpus}/")]
+            title = own[0].cell.row.split()[0] if own[0].corpus == corpus else own[0].corpus
+            places = [_speakers(runs[one.cell.experiment]) for one in own]
+            if task == "emotion":
+                axis.errorbar(
+                    places, [one.measured.value for one in own], _bounds(own), fmt="o-", capsize=3, label=title
+                )
+                continue
+            values = [_developed(runs[one.cell.experiment], task) for one in own]
+            if any(value is not None for value in values):
+                points = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
+                axis.plot(*zip(*points, strict=True), "o-", label=title)
+        if not axis.has_data():
+            axis.text(0.5, 0.5, "held-out speakers\nwere not trained on", ha="center", transform=axis.transAxes)
+        axis.set_title(task + ("" if task == "emotion" else " (development fold)"))
+        axis.set_xlabel("auxiliary speakers")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("UA (%)")
+    axes[2].legend(frameon=False)
+    figure.suptitle(_note(runs, found), fontsize=8)
+    return figure
+
+
+def _speakers(run: Measured) -> float:
+    """Auxiliary speakers that were really there."""
+    import numpy as np
+
+    return float(np.mean([trial["history"].get("auxiliary_speakers", [0])[0] for trial in run.trials]))
+
+
+def _developed(run: Measured, task: str) -> float | None:
+    """UA of a secondary task on the development folds, in percent; None where it has none."""
+    import numpy as np
+
+    values = [trial["history"].get(f"{task}_development_ua") for trial in run.trials]
+    values = [one[0] for one in values if one]
+    return 100 * float(np.mean(values)) if values else None
+
+
+def draw_reconstructions(
+    pictures: np.ndarray, rebuilt: np.ndarray, titles: Sequence[str], *, top_hz: float, hop_ms: float
+) -> Figure:
+    """Spectrograms above what the decoder makes of their latent codes.
+
+    Args:
+        pictures: shape (utterances, rows, frames).
+        rebuilt: the same (see `papers.mtl_aae.train.FittedAae.reconstructions`).
+        titles: one an utterance.
+        top_hz: where the highest row ends.
+        hop_ms: distance of frames.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.9 * len(pictures) + 0.8, 4.6), layout="constrained")
+    axes = figure.subplots(2, len(pictures), squeeze=False, sharex=True, sharey=True)
+    extent = (0.0, pictures.shape[2] * hop_ms / 1000, 0.0, top_hz / 1000)
+    for column, title in enumerate(titles):
+        # One scale for the pair: what the reconstruction lacks is to be seen.
+        low, high = pictures[column].min(), pictures[column].max()
+        for row, images in enumerate((pictures, rebuilt)):
+            axes[row, column].imshow(
+                images[column], origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma"
+            )
+        axes[0, column].set_title(title, fontsize=9)
+        axes[1, column].set_xlabel("s")
+    axes[0, 0].set_ylabel("original\nkHz")
+    axes[1, 0].set_ylabel("reconstruction\nkHz")
+    return figure
+
+
+__all__ = ["draw_reconstructions", "draw_speakers", "draw_tasks"]

@@ -1,0 +1,127 @@
+"""What Table IV predicts: activation or valence in three levels, and clusters of the valence-activation plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+COLUMN = {"activation": "arousal", "valence": "valence"}
+"""Column of the utterance table by the paper's name for it."""
+
+EDGES = {"iemocap": (2.0, 3.5), "msp_improv": (2.5, 3.5)}
+"""Table I: where the lowest and the middle level end, by corpus."""
+
+
+@dataclass(frozen=True)
+class ThreeLevels:
+    """A rating on 1 to 5 as low, medium or high (Sec. V, Table I).
+
+    Attributes:
+        dimension: "activation" (the column arousal) or "valence".
+        low: the lowest level's end, which belongs to it.
+        high: the middle level's end, which belongs to it.
+    """
+
+    dimensions: ClassVar[tuple[str, ...]] = ()
+
+    dimension: Literal["activation", "valence"]
+    low: float
+    high: float
+
+    @property
+    def name(self) -> str:
+        """In lists."""
+        return f"{self.dimension} in three levels"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The rating's column."""
+        return (COLUMN[self.dimension],)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """From the lowest to the highest, as the paper calls them."""
+        return ("low", "medium", "high") if self.dimension == "activation" else ("negative", "neutral", "positive")
+
+    def labeller(self, train: pd.DataFrame, classes: Sequence[str]) -> Callable[[pd.DataFrame], np.ndarray]:
+        """Numbers by Table I; nothing is learnt."""
+        import numpy as np
+
+        def label(table: pd.DataFrame) -> np.ndarray:
+            ratings = _ratings(table, self.needs)[:, 0]
+            return np.digitize(ratings, (self.low, self.high), right=True).astype("int64")
+
+        return label
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Clusters of the valence-activation plane by k-means, each utterance in that of the nearest midpoint (Sec. V).
+
+    The midpoints are those of the training part; the paper does not say of what.
+
+    Attributes:
+        count: 3 or 5 in Table IV.
+        seed: of the first midpoints.
+    """
+
+    dimensions: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ("valence", "arousal")
+
+    count: int
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """In lists."""
+        return f"{self.count} clusters of valence and activation"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Numbered from the least active midpoint to the most active one, equals by valence."""
+        return tuple(f"cluster-{number}" for number in range(1, self.count + 1))
+
+    def labeller(self, train: pd.DataFrame, classes: Sequence[str]) -> Callable[[pd.DataFrame], np.ndarray]:
+        """Numbers by the nearest midpoint of the training part.
+
+        Raises:
+            UserError: the training part has fewer distinct ratings than clusters.
+        """
+        midpoints = self.midpoints(train)
+
+        def label(table: pd.DataFrame) -> np.ndarray:
+            distances = _ratings(table, self.needs)[:, None, :] - midpoints[None]
+            return (distances**2).sum(axis=2).argmin(axis=1).astype("int64")
+
+        return label
+
+    def midpoints(self, train: pd.DataFrame) -> np.ndarray:
+        """Of the clusters, (valence, arousal) each, in the order of the classes, shape (count, 2)."""
+        import numpy as np
+        from sklearn.cluster import KMeans
+
+        ratings = _ratings(train, self.needs)
+        distinct = len(np.unique(ratings, axis=0))
+        if distinct < self.count:
+            raise UserError(f"{self.count} clusters need as many distinct ratings; the training part has {distinct}.")
+        midpoints = KMeans(self.count, n_init=10, random_state=self.seed).fit(ratings).cluster_centers_
+        return midpoints[np.lexsort(midpoints.round(6).T)]
+
+
+def _ratings(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Ratings, shape (utterances, columns).
+
+    Raises:
+        ValueError: one is missing; a part to be predicted has none at all.
+    """
+    ratings = table[list(columns)].to_numpy("float64")
+    if (ratings != ratings).any():
+        raise ValueError("Some utterances have no rating; a part to be predicted has none at all.")
+    return ratings

@@ -1,0 +1,290 @@
+"""MTAP's fusion: what enters F, what the gender head reads and costs, features made once, and the two pictures."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+from mtap_data import CLASSES, FUSED, frozen, part, reduced
+
+from common.errors import UserError
+from common.experiments import Context, override
+from common.features import bert, vggish
+from common.features.store import FeatureStore
+from common.trials import Measured
+from papers import cli
+from papers.mtap import data, figures
+from papers.mtap.config import MtapConfig
+from papers.mtap.experiments import PAPER, resolve
+from papers.mtap.model import build_model, compile_model, fused_features
+from papers.mtap.train import fit
+
+TINY = Path(__file__).parents[1] / "golden" / "bert_tiny"
+
+
+# --- network and loss ------------------------------------------------------------------------------------------------
+
+
+def test_f_is_the_concatenation_of_image_text_and_audio():
+    config = reduced(FUSED)
+    model = build_model(config, 3, frozen(config))
+    inputs, arrays = data.Inputs.fitted(config, part(6))
+    features = fused_features(model).predict(arrays, verbose=0)
+    np.testing.assert_allclose(features[:, -5:], arrays["audio"], atol=1e-6)
+    np.testing.assert_allclose(features[:, -11:-5], arrays["text"], atol=1e-6)
+    image = keras.Model(model.get_layer("spectrogram").output, model.get_layer("features").output)
+    np.testing.assert_allclose(features[:, :-11], image.predict(arrays["spectrogram"], verbose=0), atol=1e-5)
+    assert inputs.widths == {"text": 6, "audio": 5}
+
+
+@pytest.mark.parametrize(("head", "reads"), [("a", ()), ("b", ("audio",)), ("c", ("text", "audio"))])
+def test_the_gender_head_reads_what_figure_2_shows(head, reads):
+    config = reduced(FUSED, gender_head=head)
+    model = build_model(config, 3, frozen(config))
+    _, arrays = data.Inputs.fitted(config, part(4))
+    before = model.predict(arrays, verbose=0)
+    for name in ("text", "audio"):
+        changed = {**arrays, name: arrays[name] + 1}
+        after = model.predict(changed, verbose=0)
+        assert (np.abs(after[1] - before[1]).max() > 1e-3) == (name in reads), name
+        assert np.abs(after[0] - before[0]).max() > 1e-3
+    after = model.predict({**arrays, "spectrogram": arrays["spectrogram"] + 1}, verbose=0)
+    assert np.abs(after[1] - before[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("weight", [0.25, 1.0])
+def test_the_loss_is_apfl_plus_lambda_times_cross_entropy(weight):
+    config = reduced(FUSED, loss="apfl", gamma=2.0, margin=0.3, gender_weight=weight)
+    model = build_model(config, 3, frozen(config))
+    compile_model(model, config)
+    learnt = part(4)
+    _, arrays = data.Inputs.fitted(config, learnt)
+    loss = model.test_on_batch(arrays, [learnt.labels, data.genders(learnt)], return_dict=True)["loss"]
+    cosines, gender = model.predict(arrays, verbose=0)
+    expected = 0.0
+    for k, (label, who) in enumerate(zip(learnt.labels, data.genders(learnt), strict=True)):
+        row, spoken = cosines[k].astype(float), gender[k].astype(float)
+        logits = 10 * row
+        logits[label] = 10 * math.cos(math.acos(row[label]) + 0.3)  # Eq. 2
+        p = np.exp(logits)[label] / np.exp(logits).sum()
+        cross_entropy = -math.log(np.exp(spoken)[who] / np.exp(spoken).sum())
+        expected += (-((1 - p) ** 2.0) * math.log(p) + weight * cross_entropy) / 4  # Eq. 1 and Sec. 4.1
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "projection"), [(("text",), 0), (("audio",), 0), (("text", "audio"), 8), (("image", "text"), 0)]
+)
+def test_any_subset_of_modalities_is_fitted(modalities, projection):
+    chosen = {name: name in modalities for name in ("image", "text", "audio")}
+    config = reduced(
+        FUSED, **chosen, gender_head="none", gender_weight=0.0, epochs=12, learning_rate=0.02, projection=projection
+    )
+    learnt = part(24)
+    keras.utils.set_random_seed(1)
+    fitted = fit(config, learnt, part(0), Context())
+    answers = np.stack(list(fitted.predict(learnt.without_labels()).values()), axis=1).argmax(axis=1)
+    # The text features tell the class, the audio features only the gender.
+    assert (answers == learnt.labels).mean() > (0.9 if "text" in modalities else 0.3)
+
+
+def test_gender_is_learnt_beside_emotion():
+    config = reduced(FUSED, epochs=8, learning_rate=0.02)
+    learnt = part(24)
+    context = Context()
+    fitted = fit(config, learnt, part(9, seed=1), context)
+    gender = fitted.model.predict(fitted.inputs(part(12, seed=2)), verbose=0)[1].argmax(axis=1)
+    assert (gender == data.genders(part(12, seed=2))).mean() > 0.9
+    assert context.history["gender_loss"][-1] < context.history["gender_loss"][0]
+
+
+def with_gender(one, gender):
+    return dataclasses.replace(one, table=one.table.assign(gender=gender))
+
+
+def test_one_gender_is_an_error_of_the_corpus_but_not_of_a_fold():
+    config = reduced(FUSED)
+    men = with_gender(part(6), "male")
+    with pytest.raises(UserError, match=r"all speakers here are male\. Use gender_head=none"):
+        fit(config, men, with_gender(part(3), "male"), Context())
+    with pytest.raises(UserError, match="all speakers here are male"):
+        fit(config, men, part(0), Context())
+    context = Context()
+    fitted = fit(config, men, with_gender(part(3, seed=1), "female"), context)
+    assert context.flags == ["gender head: all training speakers of a fold are male"]
+    assert set(fitted.predict(with_gender(part(4), "female").without_labels())) == {f"p_{name}" for name in CLASSES}
+    unknown = part(6)
+    unknown.table.loc[2, "gender"] = None
+    with pytest.raises(UserError, match="u2: the speaker's gender is not known"):
+        fit(config, unknown, part(0), Context())
+
+
+def test_a_corpus_without_transcripts_says_so():
+    learnt = part(6)
+    learnt.table["text"] = None
+    context = Context()
+    fit(reduced(FUSED), learnt, part(0), context)
+    assert context.flags == ["no transcripts: the text features are those of an empty text"]
+
+
+# --- scaling ---------------------------------------------------------------------------------------------------------
+
+
+def test_frozen_features_are_scaled_with_training_statistics():
+    vectors = np.array([[1, 5, 0.3], [3, 5, 0.3]], np.float32)
+    scaling = data.Scaling.fitted(vectors, "standard")
+    np.testing.assert_allclose(scaling(vectors), [[-1, 0, 0], [1, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(scaling(np.array([[5, 6, 0.3]], np.float32)), [[3, 1, 0]], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(data.Scaling.fitted(vectors, "unit")(vectors), axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(data.Scaling.fitted(vectors, "none")(vectors), vectors)
+    assert np.isfinite(data.Scaling.fitted(vectors, "unit")(np.zeros((1, 3), np.float32))).all()
+
+
+# --- checkpoints and the cache ---------------------------------------------------------------------------------------
+
+
+def test_checkpoints_that_are_here_are_used_and_others_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("SER_MODELS", str(tmp_path))
+    config = MtapConfig(text=True, audio=True, image=False)
+    resolved, flags = resolve(config)
+    assert (resolved.bert, resolved.vggish) == ("random", "random")
+    assert flags == [
+        "random weights: BERT is not here (`ser fetch bert-base-uncased`)",
+        "random weights: VGGish is not here (`ser fetch vggish`)",
+    ]
+    (tmp_path / "bert-base-uncased").symlink_to(TINY)
+    (tmp_path / "vggish").mkdir()
+    assert resolve(config) == (config, [])
+    with pytest.raises(UserError, match=r"vggish is not a SavedModel: it holds no saved_model.pb"):
+        data.features(config)
+    extractors = data.features(dataclasses.replace(config, audio=False))
+    assert extractors["text"].checkpoint == str(tmp_path / "bert-base-uncased")
+    assert extractors["text"]("I am happy").shape == (32,)
+    with pytest.raises(UserError, match="is not a BERT checkpoint"):
+        data.features(MtapConfig(text=True, bert=str(tmp_path / "nowhere")))
+    with pytest.raises(UserError, match="vggish_pca: there is no file"):
+        data.features(MtapConfig(audio=True, vggish="random-tiny", vggish_pca="/nowhere.npz"))
+
+
+def test_settings_of_what_is_not_used_are_no_difference():
+    resolved, _ = resolve(override(PAPER.experiment("mtap/table3/iemocap/softmax").config, PAPER.scaled))
+    assert (resolved.bert, resolved.vggish) == (MtapConfig().bert, MtapConfig().vggish)
+
+
+def test_the_spectrogram_networks_are_those_of_the_loss_study():
+    """Rows of Tables 1 to 3 keep their network: one input, one output, and as many weights as before."""
+    model = build_model(override(PAPER.experiment("mtap/table1/emodb/softmax").config, PAPER.scaled), 7)
+    assert isinstance(model.input, keras.KerasTensor) and isinstance(model.output, keras.KerasTensor)
+    kernels = 9 * (1 * 16 + 16 * 32 + 32 * 64 + 64 * 96)
+    norms = 4 * (16 + 32 + 64 + 96)
+    assert model.count_params() == kernels + norms + 2 * 96 * 7 + 7
+
+
+def test_frozen_features_are_never_computed_twice(tmp_path, monkeypatch):
+    """Four experiments that fuse, two runs of each: every clip and every sentence goes through its network once."""
+    seen = {"clips": 0, "texts": 0}
+
+    def counting(kind, original):
+        def batch(self, inputs):
+            seen[kind] += len(inputs)
+            return original(self, inputs)
+
+        return batch
+
+    monkeypatch.setattr(vggish.Vggish, "batch", counting("clips", vggish.Vggish.batch))
+    monkeypatch.setattr(bert.Bert, "batch", counting("texts", bert.Bert.batch))
+    rows = []
+    for number, code in enumerate(("03a01Wa", "08a01Ta", "09a02Wb", "10b10Na")):
+        tone = 0.2 * np.sin(np.arange(8000) * (0.1 + 0.05 * number))
+        soundfile.write(tmp_path / f"{code}.wav", tone, 16000, subtype="PCM_16")
+        rows.append(code)
+    from data_prep import emodb
+
+    table = emodb.read(tmp_path)
+    for _ in range(2):
+        for experiment in PAPER.experiments:
+            if experiment.config.text and experiment.config.audio:
+                config, _ = resolve(override(experiment.config, PAPER.scaled))
+                for name, extractor in data.features(config).items():
+                    if name != "spectrogram":
+                        assert len(FeatureStore(tmp_path / "cache", 1).get(table, extractor)) == 4
+    assert seen == {"clips": 4, "texts": 3}
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def measured(tmp_path, names, classes=CLASSES, count=24, kept=True):
+    """Runs as they are read back: two folds, in the wrong order, features by class in clear directions."""
+    runs = {}
+    for offset, name in enumerate(names):
+        folders, trials, tables = [], [], []
+        for fold in ("two", "one"):
+            generator = np.random.default_rng(offset)
+            labels = np.array([classes[k % len(classes)] for k in range(count)])
+            features = generator.normal(0, 0.3, (count, 8)).astype(np.float32)
+            for k, label in enumerate(labels):
+                features[k, classes.index(label)] += 4 if fold == "one" else 0
+            folder = tmp_path / name.replace("/", "-") / fold
+            folder.mkdir(parents=True)
+            if kept:
+                np.savez(folder / "activations.npz", features=features)
+            import pandas as pd
+
+            folders.append(folder)
+            trials.append({"fold": fold, "repeat": 1})
+            tables.append(pd.DataFrame({"label": labels}))
+        run = {"folds": ["one", "two"], "classes": list(classes), "corpus": "demo", "subset": "3class"}
+        runs[name] = Measured(run, trials, tables, folders)
+    return runs
+
+
+def test_the_picture_is_of_the_first_fold_and_has_a_row_a_loss(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "embed", lambda features, metric: features[:, :2])
+    names = [e.id for e in PAPER.experiments if e.table == "fig4"]
+    runs = measured(tmp_path, names)
+    features, labels = figures.first_fold(runs[names[0]])
+    assert len(features) == len(labels) == 24
+    assert features[labels == CLASSES[0], 0].mean() > 3  # fold "one", where classes lie apart
+    drawn = figures.draw_losses(runs, [])
+    assert [axis.get_title() for axis in drawn.axes][:3] == [
+        "Softmax, Euclidean space", "Softmax, angular space", "Focal, Euclidean space",
+    ]  # fmt: skip
+    assert len(drawn.axes) == 8
+    assert len(figures.draw_losses({names[3]: runs[names[3]]}, []).axes) == 2
+    assert figures.draw_modalities(runs, []) is None and figures.draw_losses({}, []) is None
+
+
+def test_runs_without_kept_features_draw_nothing(tmp_path):
+    name = "mtap/fig5/iemocap/image+text"
+    assert figures.draw_modalities(measured(tmp_path, [name], kept=False), []) is None
+
+
+@pytest.mark.parametrize("metric", figures.SPACES)
+def test_neighbours_stay_neighbours(metric):
+    generator = np.random.default_rng(0)
+    labels = np.arange(45) % 3
+    features = generator.normal(0, 0.1, (45, 6)) + 3 * np.eye(6)[labels]
+    features *= generator.uniform(0.2, 5, (45, 1)) if metric == "cosine" else 1.0  # lengths mean nothing to angles
+    points = figures.embed(features, metric)
+    np.testing.assert_array_equal(points, figures.embed(features, metric))
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2) + 1e9 * np.eye(45)
+    assert (labels[distances.argmin(axis=1)] == labels).mean() > 0.95
+    assert figures.embed(features[:5], metric).shape == (5, 2)
+
+
+def test_from_the_corpus_to_the_picture(tmp_path, monkeypatch):
+    """All three modalities on the embedded corpus: features, one short trial, kept F, its picture in the report."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["run", "mtap/fig5/iemocap/image+text+audio", "--corpus", "demo", "--scaled", "--folds", "1"]
+    arguments += ["--set", "epochs=1", "--set", "frames=40", "--no-yardstick", "--results", str(tmp_path / "results")]
+    assert cli.main([*arguments, "--cache", str(tmp_path / "cache")]) == 0
+    (kept,) = (tmp_path / "results").rglob("activations.npz")
+    with np.load(kept) as stored:
+        assert stored["features"].shape[1] == 2 * 96 + 32 + 128
+    assert cli.main(["report", "--results", str(tmp_path / "results")]) == 0
+    page = (tmp_path / "results" / "report.html").read_text()
+    assert "Test features by modality" in page and "random weights: BERT" in page.lower().replace("bert", "BERT")

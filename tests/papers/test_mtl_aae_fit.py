@@ -1,0 +1,200 @@
+"""Fitting the adversarial autoencoder: choices on the development fold, what is missing, what is kept."""
+
+import dataclasses
+import math
+
+import aae
+import keras
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from common.experiments import Context, override
+from papers.mtl_aae.config import FALLBACK_ALPHA, SCALED, AaeConfig
+from papers.mtl_aae.experiments import PAPER
+from papers.mtl_aae.train import fit, load, prepared
+
+
+def answers(fitted, part):
+    return np.stack(list(fitted.predict(part.without_labels()).values()), axis=1).argmax(axis=1)
+
+
+def test_it_learns_what_can_be_learnt_and_a_kept_model_predicts_the_same(tmp_path):
+    keras.utils.set_random_seed(3)
+    progress = []
+    context = Context(seed=3, on_epoch=lambda epoch, epochs, logs: progress.append((epoch, epochs)))
+    context.auxiliary = aae.auxiliary(12)
+    fitted = fit(aae.small(epochs=20, learning_rate=3e-3), aae.part(36), aae.part(9, seed=1), context)
+    test = aae.part(18, seed=2)
+    assert (answers(fitted, test) == test.labels).mean() > 0.8
+    assert progress == [(epoch, 20) for epoch in range(1, 21)]
+    assert {"reconstruction", "discriminator", "generator", "emotion", "gender", "speaker"} <= context.history.keys()
+    assert context.history["reconstruction"][-1] < context.history["reconstruction"][0]
+    assert context.history["auxiliary_speakers"] == [3] and context.history["alpha"] == [0.5]
+    assert 0 <= context.history["speaker_development_ua"][0] <= 1
+    assert context.flags == [] and context.seconds["fit"] > 0
+    columns = fitted.predict(test.without_labels())
+    assert list(columns) == [f"p_{emotion}" for emotion in aae.CLASSES]
+    np.testing.assert_allclose(sum(columns.values()), 1.0, atol=1e-6)
+
+    fitted.save(tmp_path)
+    again = load(tmp_path)
+    for name, expected in columns.items():
+        np.testing.assert_allclose(again.predict(test)[name], expected, atol=1e-6)
+    pictures, rebuilt = again.reconstructions(test)
+    assert pictures.shape == rebuilt.shape == (18, 16, 32)
+    # Pictures are as the extractor gave them, but for what was cut or padded.
+    whole = test.features["spectrogram"][test.table["utterance"][0]]
+    inside = pictures[0][:, : min(32, len(whole))]
+    first = max(0, (len(whole) - 32) // 2)
+    np.testing.assert_allclose(inside, whole[first : first + inside.shape[1]].T, atol=1e-4)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="not a kept mtl_aae model"):
+        load(tmp_path)
+
+
+def test_alpha_is_chosen_on_the_development_fold():
+    context = Context(seed=0)
+    progress = []
+    context.on_epoch = lambda epoch, epochs, logs: progress.append((epoch, epochs))
+    config = aae.small(alpha=None, alpha_grid="0.1,0.5,1.0", model="ae", tasks="emotion", epochs=6, learning_rate=3e-3)
+    fitted = fit(config, aae.part(24), aae.part(9, seed=1), context)
+    scores = context.history["alpha_validation"]
+    assert context.history["alpha_grid"] == [0.1, 0.5, 1.0] and len(scores) == 3
+    chosen = context.history["alpha"][0]
+    assert chosen == fitted.config.alpha == (0.1, 0.5, 1.0)[int(np.argmax(scores))]
+    assert max(context.history["validation"]) == max(scores)
+    # At alpha = 1 Eq. 1 leaves nothing of the emotion loss.
+    assert scores[2] < max(scores)
+    assert progress == [(epoch, 18) for epoch in range(1, 19)]
+    held_out = aae.part(9, seed=1)
+    ua = np.mean([(answers(fitted, held_out) == held_out.labels)[held_out.labels == k].mean() for k in range(3)])
+    assert ua == pytest.approx(max(scores))
+
+
+def test_without_a_development_fold_alpha_is_the_papers():
+    context = Context()
+    fitted = fit(aae.small(alpha=None, model="ae"), aae.part(8), aae.part(0), context)
+    assert fitted.config.alpha == FALLBACK_ALPHA == 0.4
+    assert context.flags == ["alpha 0.4: no development fold to choose it on"]
+    assert "validation" not in context.history
+    context = Context()
+    fit(aae.small(alpha=None, model="cnn"), aae.part(8), aae.part(0), context)
+    assert context.flags == [] and "alpha" not in context.history  # a supervised network has no trade-off
+
+
+def test_a_fold_without_a_class_trains_and_predicts_all_classes():
+    train, test = aae.part(8, classes=("angry", "sad")), aae.part(6, seed=1)
+    fitted = fit(aae.small(tasks="emotion"), train, aae.part(4, seed=2, classes=("sad",)), Context())
+    columns = fitted.predict(test.without_labels())
+    assert list(columns) == ["p_angry", "p_neutral", "p_sad"]
+    assert all(np.isfinite(values).all() for values in columns.values())
+
+
+def material(config, train=None, validation=None, auxiliary=None):
+    context = Context(auxiliary=auxiliary)
+    return prepared(config, train or aae.part(8), validation or aae.part(0), context), context.flags
+
+
+def test_tasks_that_have_nothing_to_tell_apart_are_left_out_and_named():
+    found, flags = material(aae.small(), aae.part(8, speakers="A"))
+    assert list(found.classes) == ["emotion"]
+    assert flags == [
+        "without the gender task: the training data have 1 gender",
+        "without the speaker task: the training data have 1 speaker",
+    ]
+    # Auxiliary speakers give it something to tell apart.
+    found, flags = material(aae.small(), aae.part(8, speakers="A"), auxiliary=aae.auxiliary())
+    assert list(found.classes) == ["emotion", "gender", "speaker"] and flags == []
+    unknown = aae.part(8)
+    unknown = dataclasses.replace(unknown, table=unknown.table.assign(gender=None))
+    found, flags = material(aae.small(), unknown)
+    assert list(found.classes) == ["emotion", "speaker"]
+    assert flags == ["without the gender task: the training data have no gender"]
+
+
+def test_speakers_of_two_corpora_are_different_people():
+    found, _ = material(aae.small(), auxiliary=aae.auxiliary(speakers="AEF"))
+    assert found.classes["speaker"] == ("A", "B", "C", "D", "auxiliary A", "auxiliary E", "auxiliary F")
+    assert set(found.labels["speaker"]) == {0, 1, 2, 3} and set(found.auxiliary_labels["speaker"]) == {4, 5, 6}
+    assert set(found.auxiliary_labels["emotion"]) == {-1}
+
+
+def test_a_held_out_speaker_has_no_class():
+    found, _ = material(aae.small(), aae.part(8, speakers="ABC"), aae.part(4, seed=1, speakers="D"))
+    assert set(found.held_out_labels["speaker"]) == {-1} and set(found.held_out_labels["gender"]) == {1}
+    assert found.held_out.shape == (4, 16, 32, 1)
+
+
+def test_who_learns_from_auxiliary_utterances():
+    for config, expected in (
+        (aae.small(), True),
+        (aae.small(model="cnn"), True),  # gender and speaker
+        (aae.small(model="cnn", tasks="emotion"), False),
+        (aae.small(model="ae", tasks="emotion"), True),  # reconstruction
+        (aae.small(auxiliary_share=0.0), False),
+    ):
+        assert (material(config, auxiliary=aae.auxiliary())[0].auxiliary is not None) == expected
+    found, flags = material(aae.small(auxiliary_speakers=2), auxiliary=aae.auxiliary())
+    assert len(set(found.auxiliary_labels["speaker"])) == 2 and flags == []
+    found, flags = material(aae.small(auxiliary_speakers=500), auxiliary=aae.auxiliary())
+    assert flags == ["3 of 500 auxiliary speakers"]
+
+
+def test_auxiliary_utterances_have_statistics_of_their_own_or_the_corpus():
+    louder = aae.auxiliary()
+    for one in louder.features["spectrogram"].values():
+        one += 10
+    own, _ = material(aae.small(), auxiliary=louder)
+    shared, _ = material(aae.small(auxiliary_normalisation="shared"), auxiliary=louder)
+    assert abs(own.auxiliary.take(range(10)).mean()) < 0.2
+    assert shared.auxiliary.take(range(10)).mean() > 2
+    np.testing.assert_array_equal(own.labelled.normalisation.mean, shared.labelled.normalisation.mean)
+
+
+def test_the_supervised_network_reconstructs_nothing():
+    fitted = fit(aae.small(model="cnn", tasks="emotion"), aae.part(8), aae.part(0), Context())
+    with pytest.raises(UserError, match="model=ae"):
+        fitted.reconstructions(aae.part(2))
+
+
+@pytest.mark.parametrize("experiment", PAPER.experiments, ids=lambda e: e.id)
+def test_every_experiment_resolves_as_declared_and_scaled(experiment):
+    declared, scaled = experiment.config, override(experiment.config, PAPER.scaled)
+    assert declared.latent_shape == (16, 16, 32) and declared.alpha is None and len(declared.alphas) == 10
+    assert math.prod(scaled.latent_shape) == 8 * 8 * 16
+    for name in ("model", "tasks", "beta", "prior", "auxiliary_speakers", "auxiliary_share"):
+        assert getattr(scaled, name) == getattr(declared, name)
+    assert {name: getattr(scaled, name) for name in SCALED} == SCALED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 0},
+        {"alpha": 1.5},
+        {"alpha_grid": "0.1,two"},
+        {"alpha_grid": "0.1,-0.2"},
+        {"pools": "2x4,2x2"},
+        {"pools": "2x4,2x2,2"},
+        {"pools": "2x4,2x2,3x2"},
+        {"frames": 250},
+        {"widths": "32,32,a"},
+        {"prior": "normal"},
+        {"auxiliary_share": 1.0},
+        {"dropout": 1.0},
+        {"beta": 1.1},
+        {"learning_rate": 0.0},
+        {"trim_db": -1.0},
+        {"precision": "mixed_float16"},
+    ],
+)
+def test_impossible_settings_are_named(changes):
+    with pytest.raises(UserError):
+        AaeConfig(**changes)
+
+
+def test_every_field_names_its_source():
+    for item in dataclasses.fields(AaeConfig):
+        source = item.metadata["source"]
+        assert source.startswith(("Sec.", "Eq.", "Table", "not given")), item.name
