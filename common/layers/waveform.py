@@ -97,6 +97,22 @@ class StridedConvolution(_Strided):
         return {**super().get_config(), "layer_norm": self.layer_norm}
 
 
+def _triangle(rows):
+    """R of the QR decomposition of tall matrices (batch, rows, columns), up to signs.
+
+    Twice in blocks, then what is left: sums over tens of thousands of rows would cost a digit or two in float32.
+    """
+    columns = rows.shape[-1]
+    block = max(64, 4 * columns)
+    for _ in range(2):
+        count = ops.shape(rows)[1]
+        rows = ops.pad(rows, ((0, 0), (0, -count % block), (0, 0)))
+        triangles = ops.qr(ops.reshape(rows, (-1, block, columns)))[1]
+        blocks = (count + block - 1) // block
+        rows = ops.reshape(triangles, (-1, blocks * columns, columns))
+    return ops.qr(rows)[1]
+
+
 @keras.saving.register_keras_serializable(package="ser")
 class NormalizedWaveConvolution(_Strided):
     """Convolution of a waveform whose every channel is normalised over time, then GELU.
@@ -111,7 +127,7 @@ class NormalizedWaveConvolution(_Strided):
         filters: output channels.
         kernel_size: taps.
         stride: samples from one frame to the next.
-    
+
         **kwargs: as in `keras.layers.Layer`.
 
     Call:
@@ -143,7 +159,7 @@ class NormalizedWaveConvolution(_Strided):
             count = ops.cast(own, "float32")[:, None, None]
         mean = ops.sum(windows * weight, axis=1, keepdims=True) / count
         centred = (windows - mean) * weight
-        triangle = ops.qr(centred)[1]
+        triangle = _triangle(centred)
         kernel = ops.cast(self.kernel[:, 0], "float32")
         variance = ops.sum(ops.square(ops.matmul(triangle, kernel)), axis=1, keepdims=True) / count
         scaled = kernel * (ops.cast(self.scale, "float32") * ops.rsqrt(variance + 1e-5))

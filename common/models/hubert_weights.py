@@ -151,7 +151,9 @@ def fill(model: keras.Model, config: HubertConfig, tensors: Mapping[str, np.ndar
     """
     found = _plain(tensors)
     wanted = {one.name: one for one in tensors_of(model, config)}
-    optional = set() if config.mask_time_prob > 0 else {"masked_spec_embed"}  # Hugging Face leaves out what it never uses
+    optional = (
+        set() if config.mask_time_prob > 0 else {"masked_spec_embed"}
+    )  # Hugging Face leaves out what it never uses
     problems = [f"{name} is missing" for name in wanted if name not in found and name not in optional]
     problems += [f"{name} is not known" for name in found if name not in wanted]
     problems += [

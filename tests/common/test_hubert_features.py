@@ -1,0 +1,122 @@
+"""HuBERT's extractor, its batches and its masks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from common import audio
+from common.batches import by_length, stack
+from common.errors import AudioError
+from common.features.hubert import HubertFrames, high_share
+from common.models.hubert import normalise
+from common.models.hubert_weights import digest, load
+from common.models.masking import mask_indices
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "hubert_tiny"
+
+
+def noise(samples, seed=0):
+    return np.random.default_rng(seed).uniform(-0.3, 0.3, samples).astype(np.float32)
+
+
+def test_frames_of_a_layer_whatever_the_batch():
+    extractor = HubertFrames(str(GOLDEN), digest(GOLDEN), layer=-3)
+    signals = [noise(samples, samples) for samples in (400, 8000, 16000, 12345)]
+    together = extractor.batch(signals)
+    assert [len(rows) for rows in together] == [1, 24, 49, 38]
+    network = load(GOLDEN)
+    for signal, rows in zip(signals, together, strict=True):
+        alone = np.asarray(network({"waveform": normalise(signal)[None]})["hidden_states"][2])[0]
+        np.testing.assert_allclose(rows, alone, atol=2e-5)
+        assert rows.dtype == np.float32
+    np.testing.assert_allclose(extractor(signals[3]), together[3], atol=2e-5)
+
+
+def test_scale_hardly_matters_and_the_switch_does_what_it_says():
+    loud = HubertFrames(str(GOLDEN), digest(GOLDEN), layer=1)
+    raw = HubertFrames(str(GOLDEN), digest(GOLDEN), layer=1, normalise=False)
+    signal = noise(4000)
+    np.testing.assert_allclose(loud(signal), loud(signal * 0.25 + 0.1), atol=1e-4)
+    network = load(GOLDEN)
+    np.testing.assert_allclose(
+        raw(signal), np.asarray(network({"waveform": signal[None]})["hidden_states"][1])[0], atol=2e-5
+    )
+    scaled = normalise(signal)
+    assert abs(scaled.mean()) < 1e-6 and scaled.std() == pytest.approx(1, abs=1e-4)
+
+
+def test_audio_it_cannot_use(tmp_path):
+    extractor = HubertFrames(str(GOLDEN), digest(GOLDEN))
+    with pytest.raises(AudioError, match="399 samples at 16 kHz; HuBERT needs 400"):
+        extractor(noise(399))
+    soundfile.write(tmp_path / "telephone.wav", noise(8000), 8000, subtype="PCM_16")
+    signal = audio.read(tmp_path / "telephone.wav", 16000)
+    with pytest.raises(AudioError, match="nothing above 4 kHz, as if recorded at 8 kHz"):
+        extractor(signal)
+    assert HubertFrames(str(GOLDEN), digest(GOLDEN), narrowband=True)(signal).shape == (49, 32)
+    # Half of white noise's energy above 0 Hz lies above 4 kHz, less the 200 Hz that are left out.
+    assert high_share(noise(16000)) == pytest.approx(3800 / 8000, abs=0.02)
+
+
+def test_demo_corpus_has_the_whole_band():
+    files = sorted((Path(__file__).parents[2] / "data_prep/demo/corpus").rglob("*.flac"))[::24]
+    assert len(files) == 10
+    assert min(high_share(audio.read(file, 16000)) for file in files) > 1e-4
+
+
+def test_masked_share_is_pretrainings():
+    """0.8 of 500 frames in spans of 10: 40 starts out of 491; expected share by the hypergeometric law, about 55 %."""
+    masks = mask_indices(np.full(400, 500), 0.8, 10, seed=1)
+    starts = 491
+    covered = [min(frame, starts - 1) - max(frame - 9, 0) + 1 for frame in range(500)]
+    missed = [np.prod([(starts - c - k) / (starts - k) for k in range(40)]) for c in covered]
+    assert masks.mean() == pytest.approx(1 - np.mean(missed), abs=0.005)
+    assert 0.53 < masks.mean() < 0.58
+
+
+def test_number_of_spans_is_right_in_the_mean():
+    masks = mask_indices(np.full(4000, 100), 0.25, 10, seed=3, overlap=False)  # 2.5 spans: two or three
+    assert set(masks.sum(axis=1)) == {20, 30}
+    assert masks.mean() == pytest.approx(0.25, abs=0.005)
+    # Spans that keep apart start anywhere equally likely: first and last frame are masked alike.
+    assert masks[:, 0].mean() == pytest.approx(masks[:, -1].mean(), abs=0.03)
+    np.testing.assert_array_equal(masks, mask_indices(np.full(4000, 100), 0.25, 10, seed=3, overlap=False))
+    assert (masks != mask_indices(np.full(4000, 100), 0.25, 10, seed=4, overlap=False)).any()
+
+
+def test_masks_of_edge_cases():
+    masks = mask_indices(np.array([100, 30, 10, 9, 0]), 0.05, 10, seed=0)
+    assert masks.shape == (5, 100)
+    assert masks[0].sum() >= 11  # at least two spans, at different starts
+    assert masks[1, 30:].sum() == 0 and masks[1].sum() >= 11
+    assert masks[2, :10].all() and masks[2].sum() == 10  # only one span fits
+    assert not masks[3:].any()
+    assert not mask_indices(np.array([50]), 0.0, 10, seed=0).any()
+    assert mask_indices(np.array([50]), 1.0, 1, seed=0).all()
+    assert mask_indices(np.array([40]), 1.0, 10, seed=0, overlap=False).all()
+    assert mask_indices(np.array([], int), 0.5, 10, seed=0).shape == (0, 0)
+    for wrong in ((1.1, 10), (-0.1, 10), (0.5, 0)):
+        with pytest.raises(ValueError):
+            mask_indices(np.array([50]), *wrong, seed=0)
+
+
+def test_batches_pad_within_bounds():
+    lengths = np.random.default_rng(0).integers(400, 160000, 500)
+    for seed in (None, 7):
+        batches = by_length(lengths, 8, padding=0.1, seed=seed)
+        assert sorted(np.concatenate(batches)) == list(range(500))
+        assert all(len(batch) <= 8 and lengths[batch].min() >= 0.9 * lengths[batch].max() for batch in batches)
+    assert lengths[by_length(lengths, 8)[0][0]] == lengths.max()
+    assert [list(batch) for batch in by_length(np.array([5, 5, 5]), 2)] == [[0, 1], [2]]
+    assert by_length(np.array([], int), 8) == []
+    shuffled = by_length(np.full(64, 100), 8, seed=1)
+    assert not np.array_equal(np.concatenate(shuffled), np.concatenate(by_length(np.full(64, 100), 8, seed=2)))
+    with pytest.raises(ValueError):
+        by_length(lengths, 0)
+
+
+def test_stack_pads_behind():
+    assert stack([np.array([1, 2]), np.array([3])], 3).tolist() == [[1, 2, 0], [3, 0, 0]]
+    assert stack([np.ones((2, 3)), np.ones((1, 3))]).shape == (2, 2, 3)
