@@ -57,8 +57,8 @@ steps = {
 }
 results = {}
 for stage, batch in steps.items():
-    if devices > 1 and stage == "stage1":
-        continue  # its parts are those of the others
+    if devices > 1 and stage != "stage2":
+        continue  # the one with most outputs and weights; compiling the others takes long
     with data_parallel(["cpu:0", "cpu:1"] if devices > 1 else None) as shared:
         assert shared == devices
         encoder = model.build_hubert(config, masking=stage == "stage2")
@@ -109,8 +109,8 @@ def test_one_step_of_every_stage_is_the_same_under_tensorflow_and_jax(tensorflow
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_one_step_on_two_devices_is_that_on_one(backend, tensorflow):
-    """Stage 2's shares of the batch have as many masked frames each, so that their means are the batch's."""
+    """Both shares of the batch have as many masked frames, so that the mean of their means is the batch's."""
     pytest.importorskip(backend)
     shared = step(backend, devices=2)
-    assert set(shared["results"]) == {"stage2", "stage3"}
+    assert set(shared["results"]) == {"stage2"}
     same(shared, tensorflow)
