@@ -120,7 +120,7 @@ class Batches(keras.utils.PyDataset):
             return inputs, {name: labels[rows] for name, labels in self.lesson.labels.items()}
         counts = [frame_count(len(crop)) for crop in crops]
         mask, weights = self._masks(counts, frame_count(length), generator)
-        inputs["masked"] = mask
+        inputs["masked"] = mask.astype(np.int32)
         frames = [
             self.lesson.frames[row][start // HOP :][:count]
             for row, start, count in zip(rows, starts, counts, strict=True)

@@ -28,7 +28,7 @@ ROWS = {
     "ams": ("AM-softmax", {"pseudo_labels": False, "loss": "am_softmax"}),
     "gmp-ce": ("Pseudo-labels, CE", {"loss": "ce"}),
 }
-"""Table 3 by rising numbers (its check marks are lost in the text at hand, see README.md); the last row is Table 2's."""
+"""Table 3 by rising numbers (its check marks are lost in our text, see README.md); the last row is Table 2's."""
 
 LAYERS = tuple(range(-1, -9, -1))
 """Table 4."""

@@ -89,8 +89,10 @@ def _states(config: GmpConfig, encoder: keras.Model, masking: bool = False):
         "lengths": keras.Input((), name="lengths", dtype="int32"),
     }
     if masking:
-        inputs["masked"] = keras.Input((None,), name="masked", dtype="bool")
-    outputs = encoder({name: inputs[name] for name in encoder.input})
+        # Not bool: what several devices share, Keras adds up once, and TensorFlow adds no bools.
+        inputs["masked"] = keras.Input((None,), name="masked", dtype="int32")
+    heard = {name: keras.ops.cast(inputs[name], "bool") if name == "masked" else inputs[name] for name in encoder.input}
+    outputs = encoder(heard)
     front_end = HubertConfig()
     valid = ValidFrames(front_end.conv_kernel, front_end.conv_stride, name="valid")(
         outputs["features"], inputs["lengths"]

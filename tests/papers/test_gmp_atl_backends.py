@@ -47,7 +47,7 @@ lengths = np.array([2000, 1900, 2000, 1700], "int32")
 waveform = np.where(np.arange(2000) < lengths[:, None], generator.normal(size=(4, 2000)), 0).astype("float32")
 inputs = {"waveform": waveform, "lengths": lengths}
 labels = {"emotion": np.array([0, 1, 2, 1]), "gender": np.array([0, 1, 1, 0])}
-masked = {**inputs, "masked": np.tile([True, False, True, True, False, False], (4, 1))}
+masked = {**inputs, "masked": np.tile(np.array([1, 0, 1, 1, 0, 0], "int32"), (4, 1))}
 names = ("clusters_3", "clusters_5", "clusters_6")
 steps = {
     "stage1": (inputs, labels),
