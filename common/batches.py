@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -54,3 +57,35 @@ def stack(arrays: list[np.ndarray], length: int | None = None) -> np.ndarray:
     for row, array in zip(stacked, arrays, strict=True):
         row[: len(array)] = array
     return stacked
+
+
+def rung(length: int, growth: float = 1.05, shortest: int = 400) -> int:
+    """The length that a sequence is padded to: the next of a ladder of lengths, each `growth` times the one before.
+
+    A ladder keeps shapes few (XLA compiles each anew), and the padding that it costs below 1 - 1 / growth.
+
+    Args:
+        length: of the sequence, at least 1.
+        growth: ratio of the ladder, above 1.
+        shortest: its lowest rung.
+    """
+    if length <= shortest:
+        return shortest
+    step = math.ceil(math.log(length / shortest) / math.log(growth))
+    # Rungs are whole numbers, so the one below may reach, and the logarithm may be off by a unit in the last place.
+    return next(height for k in (step - 1, step, step + 1) if (height := math.ceil(shortest * growth**k)) >= length)
+
+
+def by_rung(rungs: Sequence[int], size: int) -> list[np.ndarray]:
+    """Batches of sequences on the same rung only, so that no result depends on who shares a batch.
+
+    Args:
+        rungs: `rung` of each sequence.
+        size: most sequences in a batch.
+    """
+    rungs = np.asarray(rungs)
+    batches = []
+    for height in np.unique(rungs):
+        members = np.flatnonzero(rungs == height)
+        batches += [members[start : start + size] for start in range(0, len(members), size)]
+    return batches

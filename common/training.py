@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -76,6 +77,63 @@ class BestEpoch(keras.callbacks.Callback):
         """Restores the best epoch."""
         if self.weights is not None:
             self.model.set_weights(self.weights)
+
+
+def fit_epochs(
+    model: keras.Model, batches: Callable[[int], keras.utils.PyDataset], epochs: int, best: BestEpoch
+) -> None:
+    """Trains on batches that are cut anew for each epoch, also if their number changes.
+
+    `Model.fit` alone counts the batches of the first epoch and stops there in all others.
+
+    Args:
+        model: compiled.
+        batches: gives the batches of an epoch, counted from 0.
+        epochs: at most so many.
+        best: chooses and reports.
+    """
+    best.set_model(model)
+    best.set_params({"epochs": epochs})
+    model.stop_training = False
+    for epoch in range(epochs):
+        history = model.fit(batches(epoch), epochs=epoch + 1, initial_epoch=epoch, shuffle=False, verbose=0)
+        best.on_epoch_end(epoch, {name: values[-1] for name, values in history.history.items()})
+        if model.stop_training:
+            break
+    best.on_train_end()
+
+
+@contextlib.contextmanager
+def data_parallel(devices: Sequence[str] | None = None) -> Iterator[int]:
+    """Models made and trained inside share each batch among devices; gives their number.
+
+    TensorFlow does it by `tf.distribute.MirroredStrategy`, JAX by `keras.distribution.DataParallel`. On one device, and
+    under Torch, nothing changes. A batch should have as many rows as a multiple of the devices: TensorFlow weighs
+    unequal shares as equal ones, JAX refuses them.
+
+    Args:
+        devices: as the backend names them ("gpu:0", "cpu:1"); None: all GPUs (under JAX: all devices of its platform).
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        names = list(devices or (f"gpu:{number}" for number in range(len(tf.config.list_logical_devices("GPU")))))
+        if len(names) > 1:
+            with tf.distribute.MirroredStrategy([f"/{name}" for name in names]).scope():
+                yield len(names)
+            return
+    elif backend == "jax":
+        names = list(devices or keras.distribution.list_devices())
+        if len(names) > 1:
+            before = keras.distribution.distribution()
+            keras.distribution.set_distribution(keras.distribution.DataParallel(devices=names))
+            try:
+                yield len(names)
+            finally:
+                keras.distribution.set_distribution(before)
+            return
+    yield 1
 
 
 def jit_compile() -> bool | str:

@@ -1,0 +1,166 @@
+"""Settings of GMP-ATL (Pan et al. 2024), each with the place that gives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from common.errors import UserError
+from common.experiments import setting
+
+CHECKPOINT = "facebook/hubert-base-ls960"
+"""The public HuBERT that the paper starts from; `ser fetch hubert-base-ls960` brings it."""
+
+RANDOM = ("random-base", "random-tiny")
+"""HuBERTs without a checkpoint: of the base size, or small enough for two cores."""
+
+
+@dataclass(frozen=True)
+class GmpConfig:
+    """Three stages: multi-task learning, masked retraining on pseudo-labels, fine-tuning.
+
+    A field's `source` names its section, equation or table, or says "not given" and lists the alternatives.
+    """
+
+    hubert: str = setting(
+        CHECKPOINT,
+        "Sec. 4.1.2, footnote 1; a folder in Hugging Face's format is read, too; random-base and random-tiny are ours",
+    )
+    normalise: bool = setting(
+        True, "not given: waveforms to mean 0, variance 1, as Hugging Face's front end; fairseq's recipe leaves them"
+    )
+    layer: int = setting(-3, "Sec. 3.1: third to last; Table 4: -1 to -8; counted from HuBERT's last layer")
+    pseudo_labels: bool = setting(True, "Table 3: rows with and without; without, stages 1 and 2 fall away")
+    loss: Literal["am_softmax", "ce"] = setting("am_softmax", "Sec. 3.3 and Table 3: loss of stage 3")
+    margin: float = setting(0.2, "Eq. 2: m = 0.2")
+    scale: float = setting(30.0, "Eq. 2: s = 30")
+    emotion_weight: float = setting(0.9, "Eq. 1: alpha_e = 0.9; gender has the rest")
+    clusters: str = setting("64,512,4096", "Sec. 3.1; comma-separated")
+    kmeans_batch: int = setting(10_000, "not given: frames a step of mini-batch k-means, as HuBERT's recipe")
+    kmeans_starts: int = setting(20, "not given: k-means++ starts, of which the best is kept, as HuBERT's recipe")
+    kmeans_passes: int = setting(100, "not given: most passes over the frames, as HuBERT's recipe")
+    lstm_units: int = setting(256, "not given: units a direction of the BiLSTM; 128 to 512")
+    projection: int = setting(256, "not given: width between the two linear layers of stages 1 and 3; 128 to 768")
+    label_projection: int = setting(768, "not given: width between the two linear layers of stage 2; 256 to 768")
+    heads: Literal["own", "shared"] = setting(
+        "own", "not given: each label set has both linear layers; or the first one is shared"
+    )
+    label_weights: str = setting(
+        "1,1,1", "not given: weights of the label sets' losses, which are added up as in HuBERT; or their mean"
+    )
+    stage2_start: Literal["public", "stage1"] = setting(
+        "public", "not given: Sec. 3.2 wants the original HuBERT's information kept; or HuBERT as stage 1 left it"
+    )
+    plain_start: Literal["public", "stage1"] = setting(
+        "public", "not given: what stage 3 starts from without pseudo-labels: the public HuBERT; or stage 1's"
+    )
+    masked_only: bool = setting(True, "not given: loss of stage 2 on masked frames only, as HuBERT; or on all")
+    mask_probability: float = setting(0.8, "not given: share of frames to mask before overlaps, as HuBERT")
+    mask_length: int = setting(10, "not given: frames a span (200 ms), as HuBERT")
+    pooling: Literal["bilstm-mean", "mean"] = setting(
+        "bilstm-mean", "not given: stage 3 pools as stage 1 (Sec. 3.1); or the mean of HuBERT's frames"
+    )
+    cosines_of: Literal["hidden", "projected"] = setting(
+        "hidden",
+        "not given: the cosines of Eq. 3 replace the second linear layer; or they follow both layers, the second "
+        "then as wide as the first",
+    )
+    gender_in_stage3: bool = setting(
+        False, "not given: stage 3 learns emotions alone (Sec. 3.3); or gender, too, by Eq. 1"
+    )
+    freeze_encoder: bool = setting(True, "not given: HuBERT's convolutions stay as they are, as is usual; or learn")
+    hubert_dropout: float = setting(0.1, "not given: in HuBERT's transformer, as its checkpoint has it; 0 to 0.1")
+    layerdrop: float = setting(
+        0.05, "not given: share of transformer layers passed over, as HuBERT's recipe; 0.1 in Hugging Face's"
+    )
+    padding_is: Literal["exact", "attention", "none"] = setting(
+        "exact",
+        "not given: padding is not heard at all; or only not attended to; or heard as silence, as Hugging Face "
+        "recommends for this checkpoint",
+    )
+    learning_rate: float = setting(1e-4, "Sec. 4.1.2: initial rate of Adam in all stages; kept constant: no schedule")
+    clip_norm: float = setting(10.0, "not given: gradients' global norm is cut to 10, as HuBERT's recipe; 0: not")
+    batch_size: int = setting(64, "Sec. 4.1.2")
+    accumulation: int = setting(8, "not given: gradients of so many parts of a batch are added up; 1 on a large GPU")
+    epochs1: int = setting(10, "not given: epochs of stage 1; 5 to 30")
+    epochs2: int = setting(20, "not given: epochs of stage 2; 10 to 100")
+    epochs3: int = setting(20, "not given: epochs of stage 3; 10 to 50")
+    patience: int = setting(
+        10, "not given: epochs without a better validation UA in stages 1 and 3, where there is a validation part"
+    )
+    keep: Literal["validation", "last"] = setting(
+        "validation",
+        "not given: the epoch with the best validation UA, and the last where nothing validates; or the last",
+    )
+    longest_s: float = setting(
+        15.0, "not given: longer utterances are cut at random when learnt from, never when heard"
+    )
+    padding: float = setting(0.1, "not given: share that an utterance may be shorter than the longest of its batch")
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "not given")
+
+    def __post_init__(self):
+        if self.layer >= 0:
+            raise UserError(f"layer counts from HuBERT's last one: -1 to -8 in the paper; it is {self.layer}.")
+        if len(self.cluster_counts) != len(self.weights):
+            raise UserError(
+                f"label_weights needs one weight for each of {self.clusters} clusters; it is {self.label_weights}."
+            )
+        if min(self.cluster_counts) < 2 or max(self.cluster_counts) > 65_535:
+            raise UserError(f"clusters must be whole numbers from 2 to 65535; they are {self.clusters}.")
+        if len(set(self.cluster_counts)) < len(self.cluster_counts):
+            raise UserError(f"clusters must differ from each other; they are {self.clusters}.")
+        counts = (
+            self.batch_size, self.accumulation, self.epochs1, self.epochs2, self.epochs3, self.patience,
+            self.lstm_units, self.projection, self.label_projection, self.mask_length,
+            self.kmeans_batch, self.kmeans_starts, self.kmeans_passes,
+        )  # fmt: skip
+        if min(counts) < 1:
+            raise UserError("Widths, epochs, patience, batch and k-means settings, mask_length must be at least 1.")
+        if self.accumulation > self.batch_size:
+            raise UserError(
+                f"A batch of {self.batch_size} cannot be cut into {self.accumulation} parts (accumulation)."
+            )
+        if not (0 <= self.emotion_weight <= 1 and 0 < self.mask_probability <= 1 and 0 <= self.padding < 1):
+            raise UserError("emotion_weight is in [0, 1], mask_probability in (0, 1], padding in [0, 1).")
+        if not (self.scale > 0 and self.margin >= 0 and self.learning_rate > 0 and self.clip_norm >= 0):
+            raise UserError("scale and learning_rate must be positive, margin and clip_norm at least 0.")
+        if not (0 <= self.hubert_dropout < 1 and 0 <= self.layerdrop < 1 and self.longest_s >= 0.025):
+            raise UserError("hubert_dropout and layerdrop are in [0, 1); longest_s is at least HuBERT's 0.025 s.")
+
+    @property
+    def cluster_counts(self) -> tuple[int, ...]:
+        """Clusters of each label set."""
+        return _numbers("clusters", self.clusters, int)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weight of each label set's loss."""
+        return _numbers("label_weights", self.label_weights, float)
+
+
+def _numbers(name: str, text: str, kind: type) -> tuple:
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"{name} cannot be '{text}'; it is a list of numbers like 64,512,4096.") from None
+
+
+SCALED = {
+    "hubert": "random-tiny",
+    "clusters": "8,16,32",
+    "kmeans_batch": 1000,
+    "kmeans_starts": 2,
+    "kmeans_passes": 5,
+    "lstm_units": 16,
+    "projection": 32,
+    "label_projection": 32,
+    "learning_rate": 1e-3,
+    "batch_size": 16,
+    "accumulation": 1,
+    "epochs1": 2,
+    "epochs2": 1,
+    "epochs3": 2,
+    "longest_s": 2.0,
+    "padding": 0.2,
+}
+"""What --scaled changes: a small random HuBERT that two cores take through all stages in about 15 s a fold."""

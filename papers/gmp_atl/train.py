@@ -1,0 +1,87 @@
+"""Fitting and predicting; also `python -m papers.gmp_atl.train EXPERIMENT`, which is `ser run`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from common.artefacts import Artefacts
+from common.errors import UserError
+from common.experiments import Context, Part, override
+from common.files import write_json
+from common.training import data_parallel
+from papers.gmp_atl.config import GmpConfig
+from papers.gmp_atl.model import emotion_loss
+from papers.gmp_atl.stages import Workshop, outputs
+
+
+@dataclasses.dataclass
+class FittedGmp:
+    """The network of stage 3.
+
+    Attributes:
+        config: its settings.
+        classes: emotions in the order of the outputs.
+        model: the network.
+        context: of the fit.
+        devices: among which batches are shared.
+    """
+
+    config: GmpConfig
+    classes: tuple[str, ...]
+    model: keras.Model
+    context: Context = dataclasses.field(default_factory=Context)
+    devices: int = 1
+
+    def predict(self, part: Part) -> dict[str, np.ndarray]:
+        """Class probabilities "p_<emotion>" without margin: softmax of the logits, or of s times the cosines."""
+        with self.context.timed("predict"):
+            logits = emotion_loss(self.config).scale * outputs(self.model, part, self.config, self.devices)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        return {f"p_{emotion}": probabilities[:, number] for number, emotion in enumerate(self.classes)}
+
+    def save(self, folder: Path) -> None:
+        """Writes `model.keras` and `config.json`."""
+        self.model.save(folder / "model.keras")
+        write_json(folder / "config.json", {"config": dataclasses.asdict(self.config), "classes": self.classes})
+
+
+def load(folder: Path) -> FittedGmp:
+    """Reads what `FittedGmp.save` wrote; nothing is unpickled."""
+    try:
+        described = json.loads((folder / "config.json").read_bytes())
+        config = override(GmpConfig(), described["config"])
+        model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{folder} is not a kept gmp_atl model: {str(error).splitlines()[0]}") from error
+    return FittedGmp(config, tuple(described["classes"]), model)
+
+
+def fit(config: GmpConfig, train: Part, validation: Part, context: Context) -> FittedGmp:
+    """Makes the stages that are not there yet and gives the network of the last.
+
+    Args:
+        config: settings.
+        train: what is learnt from; codebooks and pseudo-labels are of these utterances alone.
+        validation: chooses the epochs of stages 1 and 3; empty: the last ones stay (the paper's protocol).
+        context: seed, progress, timings, and where stages are kept.
+    """
+    keras.config.set_dtype_policy(config.precision)
+    with tempfile.TemporaryDirectory() as folder, data_parallel() as devices:
+        artefacts = context.artefacts or Artefacts(Path(folder))
+        model = Workshop(config, train, validation, context, artefacts, devices).network()
+        return FittedGmp(config, train.classes, model, context, devices)
+
+
+if __name__ == "__main__":
+    from papers.gmp_atl.experiments import PAPER
+    from papers.runner import train_main
+
+    sys.exit(train_main(PAPER))

@@ -1,0 +1,164 @@
+"""Stages: what is there is not made again, a killed run ends as an unbroken one, codebooks know training data only."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import json, os, signal, sys
+from pathlib import Path
+import keras, numpy as np, pandas as pd
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+    tf.config.run_functions_eagerly(True)
+from common.artefacts import Artefacts
+from common.corpus import COLUMNS
+from common.experiments import Context, Part, override
+from papers.gmp_atl import stages
+from papers.gmp_atl.config import SCALED, GmpConfig
+from papers.gmp_atl.train import fit
+
+root, kill_in = Path(sys.argv[1]), sys.argv[2]
+SMALL = {"clusters": "3,5,6", "batch_size": 4, "lstm_units": 4, "projection": 6, "label_projection": 6, "epochs1": 1,
+         "epochs3": 1, "longest_s": 0.5, "pooling": "mean", "stage2_start": "stage1"}
+
+
+def part(count, seed):
+    generator = np.random.default_rng(seed)
+    table = pd.DataFrame({"utterance": [f"u{seed}-{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
+    table["emotion"] = [("angry", "sad")[k % 2] for k in range(count)]
+    table["gender"], table["path"] = "female", "nowhere.wav"
+    waveforms = {u: generator.normal(size=3000 + 400 * k).astype("f4") for k, u in enumerate(table["utterance"])}
+    return Part(table, {"waveform": waveforms}, ("angry", "sad"))
+
+
+made = []
+get = Artefacts.get
+
+
+def watched(self, name, made_of, make):
+    def noted(folder):
+        if name.endswith(kill_in):
+            make(folder)  # the work is done, the artefact not yet there: the worst moment
+            os.kill(os.getpid(), signal.SIGKILL)
+        made.append(name.split("/")[1])
+        return make(folder)
+
+    return get(self, name, made_of, noted)
+
+
+Artefacts.get = watched
+context = Context(seed=5, artefacts=Artefacts(root))
+fitted = fit(override(GmpConfig(), {**SCALED, **SMALL}), part(6, 0), part(0, 1), context)
+columns = fitted.predict(part(4, int(sys.argv[3])).without_labels())
+print(json.dumps({"made": made, "angry": columns["p_angry"].tolist(), "history": context.history}))
+"""
+
+
+def run(root, kill_in="nowhere", test_seed=2):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    command = [sys.executable, "-c", PROGRAM, str(root), kill_in, str(test_seed)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    if kill_in != "nowhere":
+        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+        return None
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    root = tmp_path_factory.mktemp("whole")
+    return root, run(root)
+
+
+def test_a_killed_run_goes_on_after_the_last_finished_stage_and_ends_the_same(whole, tmp_path):
+    _, unbroken = whole
+    assert unbroken["made"] == ["stage1", "pseudo_labels", "stage2", "stage3"]
+    run(tmp_path, kill_in="stage2")
+    resumed = run(tmp_path)
+    assert resumed["made"] == ["stage2", "stage3"]
+    assert resumed["history"] == unbroken["history"] and resumed["angry"] == unbroken["angry"]
+
+
+def test_other_test_data_find_every_stage_and_so_the_same_codebooks(whole):
+    """Nothing of the test part enters a stage's key or its making: all are found, none is made."""
+    root, first = whole
+    books = {file: file.read_bytes() for file in root.rglob("codebook-*.npy")}
+    assert sorted(file.name for file in books) == ["codebook-3.npy", "codebook-5.npy", "codebook-6.npy"]
+    other = run(root, test_seed=9)
+    assert other["made"] == [] and other["angry"] != first["angry"]
+    assert {file: file.read_bytes() for file in root.rglob("codebook-*.npy")} == books
+
+
+def test_labels_are_those_of_the_training_part_s_frames(whole):
+    from papers.gmp_atl.data import frame_count
+    from papers.gmp_atl.pseudo_labels import read_labels
+
+    root, _ = whole
+    (file,) = root.rglob("labels.npz")
+    labels = read_labels(file)
+    assert {u: len(frames) for u, frames in labels.items()} == {
+        f"u0-{k}": frame_count(3000 + 400 * k) for k in range(6)
+    }
+    assert (np.concatenate(list(labels.values())).max(axis=0) <= [2, 4, 5]).all()
+    assert not list(root.rglob("frames.f16"))  # 1.9 GB at full size, and of no use any more
+    for clusters in (3, 5, 6):
+        (book,) = root.rglob(f"codebook-{clusters}.npy")
+        assert np.load(book).shape == (clusters, 32)
+
+
+def test_a_stage_s_key_changes_with_all_that_could_change_it(tmp_path):
+    from common.artefacts import Artefacts
+    from common.experiments import Context, Part, override
+    from papers.gmp_atl.config import SCALED, GmpConfig
+    from papers.gmp_atl.stages import Workshop
+
+    table_part = _table_part()
+    config = override(GmpConfig(), SCALED)
+
+    def key(stage, config=config, train=table_part, seed=1, before=()):
+        seen = []
+
+        class Noted(Artefacts):
+            def get(self, name, made_of, make):
+                seen.append(json.dumps(made_of, sort_keys=True))
+                raise StopIteration
+
+        none = Part(train.table.iloc[:0], {}, train.classes)
+        with pytest.raises(StopIteration):
+            Workshop(config, train, none, Context(seed), Noted(tmp_path))._get(stage, list(before), None)
+        return seen[0]
+
+    # Table 4's rows share stage 1; its labels are another layer's.
+    deeper = dataclasses.replace(config, layer=-2)
+    assert key("stage1", deeper) == key("stage1") and key("pseudo_labels", deeper) != key("pseudo_labels")
+    # Table 3's losses share everything before stage 3.
+    plain = dataclasses.replace(config, loss="ce")
+    for stage in ("stage1", "pseudo_labels", "stage2"):
+        assert key(stage, plain) == key(stage)
+    assert key("stage3", plain) != key("stage3")
+    assert key("stage1", seed=2) != key("stage1")
+    fewer = dataclasses.replace(table_part, table=table_part.table.iloc[:2])
+    assert key("pseudo_labels", train=fewer) != key("pseudo_labels")
+
+
+def _table_part():
+    import pandas as pd
+
+    from common.corpus import COLUMNS
+    from common.experiments import Part
+
+    table = pd.DataFrame({"utterance": ["a", "b", "c"]}).reindex(columns=list(COLUMNS))
+    table["emotion"], table["path"] = ["angry", "sad", "sad"], "nowhere.wav"
+    return Part(table, {}, ("angry", "sad"))
