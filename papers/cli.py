@@ -14,7 +14,7 @@ from pathlib import Path
 from common.errors import UserError, unknown
 from papers import options, runner
 
-PAPERS = ("mtap",)
+PAPERS = ("mtap", "quaternion_at")
 """Packages that are rebuilt, in the order of lists and reports."""
 
 
