@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.measure import machine
 
-NAMES = ("start", "corpora", "spectrograms", "harness")
+NAMES = ("start", "corpora", "spectrograms", "paa", "harness")
 
 
 def main() -> int:

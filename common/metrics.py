@@ -37,6 +37,19 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.nda
     return np.bincount(truth * classes + prediction, minlength=classes * classes).reshape(classes, classes)
 
 
+def confusion_of_votes(truth: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """Counts of (true class, voted class) where an utterance votes more than once: one vote for each of its chunks.
+
+    Args:
+        truth: int class numbers, shape (n,).
+        votes: how many of an utterance's chunks were taken for each class, shape (n, classes).
+    """
+    classes = votes.shape[1]
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, truth, votes.astype(np.int64))
+    return counts
+
+
 def wa(confusions: np.ndarray) -> np.ndarray:
     """Weighted accuracy of confusion matrices, shape (..., classes, classes) -> (...); NaN for an empty one."""
     confusions = np.asarray(confusions, dtype=np.float64)

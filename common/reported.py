@@ -33,8 +33,8 @@ VERDICTS = ("within", "above", "below", "not run", "corpus absent", "scaled run"
 the experiment as the paper declares it, with all folds and repeats. Everything else that was run is a "scaled run".
 "not reported": measured, and the paper prints no number of the kind."""
 
-PERCENT = ("wa", "ua")
-"""Functions whose values are in percent."""
+PERCENT = ("wa", "ua", "wa_chunks", "ua_chunks")
+"""Functions whose values are in percent; those of chunks count every chunk that an utterance was cut into."""
 
 BATCH = 32
 """Utterances a batch of "ccc_batch32"."""
@@ -80,6 +80,11 @@ class Cell:
     def digits(self) -> int:
         """Digits after the point that papers print."""
         return digits(self.function)
+
+    @property
+    def places(self) -> int:
+        """Digits after the point that this cell is printed with, at least `digits`."""
+        return max(self.digits, len(repr(self.value).partition(".")[2]))
 
     @property
     def aggregation(self) -> str:
@@ -182,6 +187,8 @@ def statistics(measured: Measured, function: str) -> Statistics:
     """
     import numpy as np
 
+    from common.metrics import by_run_fold_speaker, confusion_of_votes
+
     folds_of: dict[int, set[str]] = {}
     for trial in measured.trials:
         folds_of.setdefault(trial["repeat"], set()).add(trial["fold"])
@@ -196,8 +203,13 @@ def statistics(measured: Measured, function: str) -> Statistics:
     if function in PERCENT:
         classes = measured.run["classes"]
         number = {name: index for index, name in enumerate(classes)}
-        columns = [f"p_{name}" for name in classes]
         truth = [table["label"].map(number).to_numpy(np.int64) for _, table in kept]
+        if function.endswith("_chunks"):
+            columns = [f"chunks_{name}" for name in classes]
+            votes = [table[columns].to_numpy() for _, table in kept]
+            counts = by_run_fold_speaker(truth, votes, speakers, repeats, folds, confusion_of_votes)
+            return Statistics(counts, tuple(sorted(set(folds))))
+        columns = [f"p_{name}" for name in classes]
         prediction = [table[columns].to_numpy().argmax(axis=1) for _, table in kept]
         return of_classes(truth, prediction, speakers, repeats, folds, len(classes))
     dimensions = list(measured.run["dimensions"])
@@ -265,7 +277,7 @@ def _metric(found: Statistics, cell: Cell) -> tuple[str | Callable, float, str]:
     from common.metrics import ccc_of
 
     if cell.function in PERCENT:
-        return cell.function, 100.0, cell.aggregation
+        return cell.function.removesuffix("_chunks"), 100.0, cell.aggregation
     if cell.labels != "mean" and cell.labels not in found.dimensions:
         raise UserError(f"The cell {cell.cell} measures {cell.labels}, which {cell.experiment} does not predict.")
     dimension = None if cell.labels == "mean" else found.dimensions.index(cell.labels)
@@ -337,7 +349,7 @@ def compare(cells: Iterable[Cell], runs: dict[str, Measured], absent: Iterable[s
         One comparison a cell, in order; a measured batch-averaged CCC is followed by that of the whole vector.
     """
     absent = set(absent)
-    known: dict[tuple[str, bool | str], Statistics] = {}
+    known: dict[tuple[str, str], Statistics] = {}
     result = []
     for cell in cells:
         run = runs.get(cell.experiment)
@@ -346,7 +358,8 @@ def compare(cells: Iterable[Cell], runs: dict[str, Measured], absent: Iterable[s
             continue
         pair = (cell, whole_vector(cell)) if cell.function == "ccc_batch32" else (cell,)
         for one in pair:
-            key = one.experiment, one.function in PERCENT or one.function
+            kind = "confusions" if one.function in ("wa", "ua") else one.function.removeprefix("wa").removeprefix("ua")
+            key = one.experiment, kind
             if key not in known:
                 known[key] = statistics(run, one.function)
             result.append(_compared(one, run, known[key]))
@@ -363,7 +376,7 @@ def _compared(cell: Cell, run: Measured, found: Statistics) -> Comparison:
     elif math.isnan(cell.value):
         said = "not reported"
     else:
-        said = verdict(measured.value, measured.low, measured.high, cell.value, cell.digits)
+        said = verdict(measured.value, measured.low, measured.high, cell.value, cell.places)
     difference = measured.value - cell.value if comparable else math.nan
     audit = audit_in_words(run.trials)
     return Comparison(cell, said, measured, run.run["corpus"], difference, tuple(changes), tuple(flags), audit)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.files import write_json
-from common.reported import PERCENT, Statistics, of_classes, of_dimensions
+from common.reported import Statistics, of_classes, of_dimensions
 from common.targets import EMOTION
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Yardstick:
 
     def of(self, function: str) -> Statistics | None:
         """Statistics for a metric's function; None if a yardstick of this target has no such metric."""
-        return self.statistics.get("confusions" if function in PERCENT else function)
+        return self.statistics.get("confusions" if function in ("wa", "ua") else function)
 
 
 def classifier():

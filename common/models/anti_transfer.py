@@ -66,7 +66,7 @@ class AntiTransferTraining(keras.Model):
         variant: str = "datapoint",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # in mixed precision, targets keep every digit
         if len(sources) != len(taps):
             raise UserError(f"Anti-transfer at {len(taps)} layers needs as many extractors; {len(sources)} came.")
         self.network = network

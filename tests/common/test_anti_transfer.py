@@ -264,6 +264,22 @@ def test_anti_transfer_drives_the_feature_maps_apart(tmp_path, world):
     assert literal(*seen).mean() < history[-1] < 0.95
 
 
+def test_mixed_precision_compares_at_full_precision(tmp_path, world):
+    shape, extractor, x, _ = world
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = network(shape)
+        target = cached_targets(tmp_path, signature_model(extractor, tap(extractor, 2)), x)
+        training = AntiTransferTraining(model, [tap(model, 2)], [target])
+        training((x, target.read(range(8))))
+        seen = ops.cast(keras.Model(model.input, tap(model, 2))(x), "float32")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    other = keras.Model(extractor.input, tap(extractor, 2))(x)
+    expected = literal(ops.convert_to_numpy(seen), ops.convert_to_numpy(other)).mean()
+    assert float(training.losses[0]) == pytest.approx(expected, rel=2e-5)
+
+
 def test_targets_are_computed_once_and_survive_damage(tmp_path, world, monkeypatch):
     _, extractor, x, _ = world
     signature = signature_model(extractor, tap(extractor, 2))

@@ -221,3 +221,23 @@ def test_a_cell_without_value_is_measured_and_not_judged(tmp_path):
     file.write_text(f"{HEAD}\na,1,Quoted,UA,ua/2class/folds,,,,\n")
     with pytest.raises(UserError, match="must be numbers"):
         read_cells(file)
+
+
+def test_chunks_count_one_by_one():
+    run = measured({})
+    # Two utterances of class 0 with 3 and 1 chunks, one of class 1 with 2: 2 + 1 + 0 of 6 chunks are right.
+    table = pd.DataFrame(
+        {
+            "label": ["angry", "angry", "sad"],
+            "speaker": ["a", "b", "b"],
+            "chunks_angry": [2, 1, 2],
+            "chunks_sad": [1, 0, 0],
+        }
+    )
+    trial = {"fold": "f1", "repeat": 1, "flags": [], "audit": {}}
+    run = Measured({**run.run, "folds": ["f1"]}, [trial], [table])
+    cells = [cell(50, "wa_chunks/2class/folds"), cell(37.5, "ua_chunks/2class/pooled")]
+    first, second = compare(cells, {cell().experiment: run})
+    assert first.measured.value == pytest.approx(50.0) and first.measured.utterances == 6
+    assert second.measured.value == pytest.approx(100 * (3 / 4 + 0) / 2)
+    assert first.verdict == "within" and second.cell.digits == 2
