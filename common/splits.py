@@ -220,7 +220,9 @@ class HoldOut:
     """A part of the corpus tests, a part validates, the rest trains (Guizzo et al. 2023: about 70/20/10).
 
     Attributes:
-        unit: what is dealt out: single utterances (speakers are then in all parts), whole speakers, or whole sessions.
+        unit: what is dealt out: single utterances (speakers are then in all parts), whole speakers, whole sessions, or
+            halves of speakers drawn by `seed` (a speaker may then validate and test; for a corpus of two speakers, as
+            the authors' code does).
         validation: share of the units that validates.
         test: share of the units that tests; of speakers and sessions at least one each validates and tests.
         in_turn: False gives one fold: utterances are drawn by `seed`, speakers and sessions taken in order (the last
@@ -229,7 +231,7 @@ class HoldOut:
         seed: of the draw.
     """
 
-    unit: Literal["utterance", "speaker", "session"] = "utterance"
+    unit: Literal["utterance", "speaker", "session", "half-speaker"] = "utterance"
     validation: float = 0.2
     test: float = 0.1
     in_turn: bool = False
@@ -243,14 +245,16 @@ class HoldOut:
 
     def count(self, corpus: Corpus) -> int:
         """Folds on a complete corpus, without reading it."""
-        units = {"utterance": corpus.utterances, "speaker": corpus.speakers, "session": corpus.sessions}[self.unit]
+        counts = {"utterance": corpus.utterances, "speaker": corpus.speakers, "session": corpus.sessions}
+        units = counts.get(self.unit, 2 * corpus.speakers)
         return -(-units // self._sizes(units)[1]) if self.in_turn else 1
 
     def __call__(self, table: pd.DataFrame) -> list[Fold]:
         """One fold, or as many as it takes."""
         import numpy as np
 
-        units = _sessions(table, 3) if self.unit == "session" else _values(table, self.unit)
+        column = table[self.unit] if self.unit in table else _half_speakers(table, self.seed)
+        units = _sessions(table, 3) if self.unit == "session" else sorted(column.unique())
         if len(units) < 3:
             raise UserError(f"Training, validation and test part need 3 {self.unit}s; here are {len(units)}.")
         if self.unit == "utterance":
@@ -263,15 +267,26 @@ class HoldOut:
             tested = units[max(0, end - testing) : end]
             others = units[end:] + units[: max(0, end - testing)]
             name = f"fold-{number + 1:02d}"
-            is_test, is_validation = (
-                table[self.unit].isin(chosen) for chosen in (tested, others[len(others) - validating :])
-            )
+            is_test, is_validation = (column.isin(chosen) for chosen in (tested, others[len(others) - validating :]))
             folds.append(_fold(table, name, is_validation, is_test))
         return folds
 
     def _sizes(self, units: int) -> tuple[int, int]:
         """How many units validate and test: 24 speakers are cut 17/5/2, 5 sessions 3/1/1."""
         return max(1, round(self.validation * units)), max(1, round(self.test * units))
+
+
+def _half_speakers(table: pd.DataFrame, seed: int) -> pd.Series:
+    """Each utterance's speaker and the half of the speaker's utterances that it is drawn into."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    halves = table["speaker"].copy()
+    for _, group in table.groupby("speaker", sort=True):
+        order = generator.permutation(group.index.to_numpy())
+        halves[order[: len(order) // 2]] += "-1"
+        halves[order[len(order) // 2 :]] += "-2"
+    return halves
 
 
 def _sessions(table: pd.DataFrame, least: int) -> list[str]:

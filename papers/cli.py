@@ -14,7 +14,7 @@ from pathlib import Path
 from common.errors import UserError, unknown
 from papers import options, runner
 
-PAPERS = ("mtap", "dimensional_mtl", "gmp_atl", "mtl_aae")
+PAPERS = ("mtap", "dimensional_mtl", "quaternion_at", "gmp_atl", "mtl_aae")
 """Packages that are rebuilt, in the order of lists and reports."""
 
 

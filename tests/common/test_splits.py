@@ -247,6 +247,16 @@ def test_sessions_are_cut_three_one_one():
     assert sessions == [["1", "2", "3"], ["4"], ["5"]]
 
 
+def test_halves_of_two_speakers_train_on_one_and_split_the_other():
+    """The authors' actor split of TESS: one actress trains, half of the other validates, half tests (Table 1)."""
+    table = corpus(2, each=(7, 10, 13), sessions=False)
+    (fold,) = HoldOut("half-speaker")(table)
+    sizes = [Counter(column(table, "speaker", part)) for part in (fold.train, fold.validation, fold.test)]
+    assert sizes == [{"00": 30}, {"01": 15}, {"01": 15}]
+    assert not set(fold.validation) & set(fold.test)
+    assert HoldOut("half-speaker")(table) == [fold] and HoldOut("half-speaker", seed=1)(table) != [fold]
+
+
 def test_utterances_are_drawn_by_seed_and_share_speakers():
     table = corpus()
     (fold,) = HoldOut()(table)

@@ -1,0 +1,118 @@
+"""Figure 2, and what a training takes (Sec. 3.2.3), drawn from trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from papers.quaternion_at.config import LAYERS
+from papers.quaternion_at.experiments import METHODS, NETWORKS, SUBSETS, row_of, title_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from common.reported import Cell
+    from common.trials import Measured
+
+SPLITS = {"rnd": "random", "act": "actor"}
+
+
+def accuracy(measured: Measured) -> float:
+    """WA of a run in percent: the mean over its trials."""
+    classes = measured.run["classes"]
+    columns = [f"p_{name}" for name in classes]
+    shares = [
+        (np.array(classes, object)[table[columns].to_numpy().argmax(axis=1)] == table["label"].to_numpy(object)).mean()
+        for table in measured.predictions
+    ]
+    return 100 * float(np.mean(shares))
+
+
+def gains(runs: Mapping[str, Measured], network: str, method: str, split: str) -> np.ndarray:
+    """Accuracy with anti-transfer less that without, by layer; the mean over the corpora that were run.
+
+    Args:
+        runs: by experiment.
+        network: "real" or "quat".
+        method: "S" or "W".
+        split: "rnd" or "act".
+
+    Returns:
+        shape (13,), percentage points; NaN where a layer, or its corpus without anti-transfer, was not run.
+    """
+    sums, counts = np.zeros(LAYERS), np.zeros(LAYERS)
+    for corpus in SUBSETS:
+        without = runs.get(f"quaternion_at/table1/{corpus}/{network}/{split}")
+        for layer in range(1, LAYERS + 1):
+            at = runs.get(f"quaternion_at/fig2/{corpus}/{row_of(network, method)}/{split}/layer{layer:02d}")
+            if without is not None and at is not None and without.trials and at.trials:
+                sums[layer - 1] += accuracy(at) - accuracy(without)
+                counts[layer - 1] += 1
+    return np.divide(sums, counts, out=np.full(LAYERS, np.nan), where=counts > 0)
+
+
+def draw_layers(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+    """Figure 2: what anti-transfer gains at each layer, a panel a kind of network, and the lines' mean."""
+    lines = {
+        (network, method, split): gains(runs, network, method, split)
+        for network in NETWORKS
+        for method in ("S", "W")
+        for split in SPLITS
+    }
+    if all(np.isnan(values).all() for values in lines.values()):
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    layers = np.arange(1, LAYERS + 1)
+    for axis, (network, name) in zip(axes, NETWORKS.items(), strict=True):
+        own = {key: values for key, values in lines.items() if key[0] == network}
+        for (_, method, split), values in own.items():
+            if not np.isnan(values).all():
+                axis.plot(layers, values, marker=".", label=f"{METHODS[method]}, {SPLITS[split]} split")
+        stacked = np.stack(list(own.values()))
+        known = ~np.isnan(stacked)
+        counts = known.sum(axis=0)
+        mean = np.divide(np.where(known, stacked, 0).sum(axis=0), counts, out=np.full(LAYERS, np.nan), where=counts > 0)
+        axis.plot(layers, mean, color="green", linestyle=":", label="mean")
+        axis.axhline(0, color="grey", linewidth=0.6)
+        axis.set(title=name, xlabel="anti-transfer layer", xticks=layers)
+        axis.legend(fontsize=7)
+    axes[0].set_ylabel("accuracy gained, percentage points")
+    return figure
+
+
+def draw_resources(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+    """Seconds an epoch and the process' highest memory, real and quaternion, without and with anti-transfer.
+
+    Trials of one process share its memory, of which only the highest is known: for figures of memory, run each
+    experiment by a command of its own.
+    """
+    shown = {}
+    for network in NETWORKS:
+        for method in ("none", "S"):
+            run = runs.get(f"quaternion_at/resources/iemocap/{row_of(network, method)}")
+            if run is not None and run.trials:
+                seconds = [seconds_an_epoch(trial) for trial in run.trials]
+                memory = [trial["peak_memory_mib"] for trial in run.trials]
+                shown[title_of(network, method)] = float(np.mean(seconds)), float(np.mean(memory))
+    if not shown:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for axis, number, label in zip(axes, (0, 1), ("seconds an epoch", "peak memory of the process, MiB"), strict=True):
+        axis.barh(list(shown), [values[number] for values in shown.values()], color="steelblue")
+        axis.invert_yaxis()
+        axis.set_xlabel(label)
+    return figure
+
+
+def seconds_an_epoch(trial: dict) -> float:
+    """Keras' time of a trial over its epochs, of both trainings for dual anti-transfer."""
+    epochs = sum(len(values) for name, values in trial["history"].items() if name.endswith("loss"))
+    return trial["seconds"]["fit"] / max(1, epochs)

@@ -1,0 +1,471 @@
+"""Quaternion anti-transfer: configs resolve, networks are built and stepped, what may move moves and nothing else."""
+
+import dataclasses
+import json
+import math
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from declared import parameters
+
+import data_prep
+from common.artefacts import Artefacts
+from common.corpus import COLUMNS, build_table
+from common.errors import UserError
+from common.experiments import Context, Part, override
+from common.models.vgg16 import vgg16
+from papers.quaternion_at import data, model, train
+from papers.quaternion_at.config import QuaternionAtConfig
+from papers.quaternion_at.experiments import PAPER, config_of, resolve
+from papers.quaternion_at.train import fit, load
+
+CLASSES = ("angry", "neutral", "sad")
+SMALL = {
+    "width": 0.001, "shrink": 2, "epochs": 1, "batch_size": 6, "learning_rate": 1e-3, "initializer": "he",
+    "task_epochs": 2, "task_batch_size": 8, "rhemo_units": 8, "rhemo_epochs": 1,
+}  # fmt: skip
+
+
+def part(count=9, seed=0, frames=(300, 620)):
+    """Utterances whose class is the band where they are loud."""
+    generator = np.random.default_rng(seed)
+    table = pd.DataFrame({"utterance": [f"u{seed}-{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
+    table["emotion"] = [CLASSES[k % 3] for k in range(count)]
+    table["speaker"] = [f"s{k % 2}" for k in range(count)]
+    table["path"] = "nowhere"
+    magnitudes = {}
+    for k, utterance in enumerate(table["utterance"]):
+        image = np.abs(generator.normal(0, 0.01, (int(generator.integers(*frames)), 129))).astype(np.float32)
+        image[:, 40 * (k % 3) : 40 * (k % 3) + 30] += 0.05
+        magnitudes[utterance] = image
+    return Part(table, {"stft": magnitudes}, CLASSES)
+
+
+def small(network="real", method="none", **changes):
+    return dataclasses.replace(config_of(network, method), **{**SMALL, "at_layers": "2", **changes})
+
+
+@pytest.fixture(scope="module")
+def eager():
+    """Runs steps without tracing them first: tracing takes longer than stepping."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)
+    else:
+        yield
+
+
+# --- experiments -----------------------------------------------------------------------------------------------------
+
+
+def test_there_is_every_row_of_table_1_in_three_splits_and_every_point_of_figure_2():
+    tables = pd.Series([experiment.table for experiment in PAPER.experiments]).value_counts()
+    assert tables.to_dict() == {"fig2": 3 * 2 * 2 * 2 * 13, "1": 30 * 3, "resources": 4}
+    assert len({experiment.id for experiment in PAPER.experiments}) == sum(tables)
+
+
+def test_every_experiment_resolves_as_declared_and_scaled():
+    for experiment in PAPER.experiments:
+        corpus = data_prep.corpus(experiment.corpus)
+        assert experiment.subset in [subset.name for subset in corpus.subsets]
+        assert experiment.protocol.count(corpus) >= 1
+        config = experiment.config
+        assert resolve(config) == (config, []) and resolve(override(config, PAPER.scaled))[1] == []
+        scaled = override(config, PAPER.scaled)
+        assert (scaled.network, scaled.anti_transfer, scaled.rhemo) == (
+            config.network, config.anti_transfer, config.rhemo,
+        )  # fmt: skip
+        fixed = {"learning_rate": 1e-5, "batch_size": 20, "patience": 20, "shrink": 1, "width": 1.0}  # Sec. 3.1
+        assert {name: getattr(config, name) for name in fixed} == fixed
+        assert (config.network == "quaternion") == (config.scaling == "unit")
+        if "/fig2/" in experiment.id:
+            assert scaled.layers() == config.layers() == (int(experiment.id[-2:]),)
+        elif experiment.table == "1":
+            assert config.layers() == tuple(range(1, 14)) and scaled.layers() == (1, 13)
+
+
+def test_rows_ask_for_the_networks_of_their_tasks():
+    rows = {method: config_of("quat", method) for method in ("none", "S", "W", "SW", "WS")}
+    assert {method: config.tasks for method, config in rows.items()} == {
+        "none": (), "S": ("speakers",), "W": ("words",), "SW": ("speakers", "words"), "WS": ("words", "speakers"),
+    }  # fmt: skip
+    assert (rows["S"].speakers, rows["S"].words) == ("newest", "none")
+    assert rows["SW"].rhemo == "newest" and config_of("real", "SW").rhemo == "none"
+
+
+def test_protocols_are_the_papers():
+    """IEMOCAP sessions 1-3/4/5, RAVDESS 17/5/2 actors; TESS' test part is 700 = half of one actress (facts of 3.2)."""
+    rows = [
+        {
+            "utterance": f"{speaker}{k:04d}", "path": f"/nowhere/{speaker}{k}.wav", "speaker": speaker,
+            "emotion": "sad", "duration": 1.0,
+        }
+        for speaker in ("OAF", "YAF")
+        for k in range(1400)
+    ]  # fmt: skip
+    table = build_table(rows, "tess")
+    (fold,) = PAPER.experiment("quaternion_at/table1/tess/real/act").protocol(table)
+    speakers = table.set_index("utterance")["speaker"]
+    assert {name: speakers[list(getattr(fold, name))].value_counts().to_dict() for name in ("train", "validation")} == {
+        "train": {"OAF": 1400}, "validation": {"YAF": 700},
+    }  # fmt: skip
+    assert set(speakers[list(fold.test)]) == {"YAF"} and len(fold.test) == 700
+    assert not set(fold.test) & set(fold.validation)
+    counts = {
+        experiment.id.split("/", 2)[2]: experiment.protocol.count(data_prep.corpus(experiment.corpus))
+        for experiment in PAPER.experiments
+        if experiment.id.startswith("quaternion_at/table1") and "/real/" in experiment.id
+    }
+    assert counts == {
+        "iemocap/real/rnd": 1, "iemocap/real/act": 1, "iemocap/real/turn": 5,
+        "ravdess/real/rnd": 1, "ravdess/real/act": 1, "ravdess/real/turn": 12,
+        "tess/real/rnd": 1, "tess/real/act": 1, "tess/real/turn": 2,
+    }  # fmt: skip
+
+
+def test_every_field_names_its_source():
+    for item in dataclasses.fields(QuaternionAtConfig):
+        source = item.metadata["source"]
+        assert source.startswith(("Sec.", "Eq.", "Table", "not given: ")), item.name
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network": "quaternion"}, "multiple of four channels"),
+        ({"anti_transfer": "SW", "speakers": "newest"}, "words=newest"),
+        ({"at_layers": "14"}, "1 to 13"),
+        ({"at_layers": "two"}, "write 2, or 2,5, or 1-13"),
+        ({"at_layers": "5-3"}, "1 to 13"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"width": 0.0}, "must be positive"),
+        ({"at_beta": -1.0}, "must not be negative"),
+    ],
+)
+def test_impossible_settings_are_named(changes, said):
+    with pytest.raises(UserError, match=said):
+        QuaternionAtConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "tries", "layers"),
+    [
+        ("1-13", 13, tuple(range(1, 14))), ("2", 13, (2,)), ("5-7, 2", 13, (2, 5, 6, 7)), ("1-13", 3, (1, 7, 13)),
+        ("1-13", 1, (1,)), ("4", 3, (4,)),
+    ],
+)  # fmt: skip
+def test_layers_to_choose_among(text, tries, layers):
+    assert QuaternionAtConfig(at_layers=text, at_tries=tries).layers() == layers
+
+
+def test_shrink_must_divide():
+    with pytest.raises(UserError, match="shrink cannot be 3"):
+        data.size(QuaternionAtConfig(shrink=3))
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frames", "starts"),
+    [
+        (300, [0]), (501, [0]), (502, [0]), (1001, [0]), (1002, [0, 501]), (1003, [0, 501, 502]),
+        (1503, [0, 501, 1002]), (1504, [0, 501, 1002, 1003]),
+    ],
+)  # fmt: skip
+def test_chunks_are_cut_as_by_the_authors(frames, starts):
+    """Time backwards; a remainder counts only beyond 1002 frames, as the last 501 rows (facts of Sec. 3.1)."""
+    magnitudes = np.repeat(np.arange(1, frames + 1, dtype=np.float32)[:, None], 2, axis=1)
+    backwards = np.pad(magnitudes, ((0, max(0, 501 - frames)), (0, 0)))[::-1]
+    found = data.cut(magnitudes, "code")
+    assert [len(chunk) for chunk in found] == [501] * len(starts)
+    for chunk, start in zip(found, starts, strict=True):
+        np.testing.assert_array_equal(chunk, backwards[start : start + 501])
+    if 501 < frames < 1002:  # the last 4 s alone
+        assert found[0].min() == frames - 500 and found[0].max() == frames
+
+
+def test_all_chunks_hold_the_whole_utterance():
+    magnitudes = np.arange(1, 1201, dtype=np.float32)[:, None]
+    found = data.cut(magnitudes, "all")
+    assert len(found) == 3 and not found[2][198:].any()
+    np.testing.assert_array_equal(np.concatenate(found)[:1200], magnitudes)
+
+
+def test_scale_and_padding():
+    chunks = [np.full((501, 129), 2.0, np.float32), np.full((501, 129), 6.0, np.float32)]
+    chunks[1][0, 128] = 8.0  # the Nyquist bin counts for the scale and is then dropped
+    unit = data.Scale.fitted(chunks, "unit")
+    assert (unit.shift, unit.factor) == (0.0, 8.0)
+    image = unit(chunks[1])
+    assert image.shape == (512, 128) and image.max() == 0.75 and not image[501:].any()
+    standard = data.Scale.fitted(iter([chunks[0], np.full((501, 129), 6.0, np.float32)]), "standard")
+    assert (standard.shift, standard.factor) == (4.0, 2.0)  # mean and deviation of as many twos as sixes
+    assert standard(chunks[0])[0, 0] == -1 and standard(chunks[0])[511, 0] == 0
+    with pytest.raises(UserError, match="silent"):
+        data.Scale.fitted([np.zeros((501, 129), np.float32)], "unit")
+
+
+def test_shrinking_averages_cells():
+    image = np.arange(16, dtype=np.float32).reshape(4, 4)
+    np.testing.assert_array_equal(data.shrunk(image, 2), [[2.5, 4.5], [10.5, 12.5]])
+    assert data.shrunk(image, 1) is image
+
+
+def test_an_utterances_chunks_vote():
+    cut = data.Chunks(np.zeros((3, 1, 1, 1)), np.array([0, 1, 1]), 2)
+    np.testing.assert_allclose(cut.vote(np.array([[1, 0], [0.2, 0.8], [0.6, 0.4]])), [[1, 0], [0.4, 0.6]])
+
+
+# --- networks --------------------------------------------------------------------------------------------------------
+
+
+def test_parameters_are_table_1s():
+    """1.6e8 and 1e7 (Table 1) are 165.7 and 10.0 million; each network is counted from its layers' shapes."""
+    real, quaternion = config_of("real"), config_of("quat")
+    assert model.input_shape(real) == (512, 128, 1) and model.input_shape(quaternion) == (64, 64, 4)
+    inputs, convolutions = (1, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512), 0
+    outputs = (*inputs[1:], 512)
+    convolutions = sum(9 * a * b + b for a, b in zip(inputs, outputs, strict=True))
+    whole = convolutions + (512 * 16 * 4 + 1) * 4096 + 4097 * 4096 + 4097 * 4
+    assert whole == 165_733_060
+    convolutions = sum(9 * a * b // 4 + b for a, b in zip((4, *inputs[1:]), outputs, strict=True))
+    whole = convolutions + 2048 * 1024 + 4096 + 4096 * 1024 + 4096 + 4097 * 4
+    assert whole == 9_998_020
+    assert parameters(lambda: model.build_vgg(quaternion, 4)) == whole
+    assert parameters(lambda: model.build_vgg(real, 4)) == 165_733_060
+    assert parameters(lambda: model.build_vgg(dataclasses.replace(real, pooling="adaptive"), 4)) == 134_275_780
+
+
+NETWORKS = {
+    "real": ("real", "none", {}),
+    "quat": ("quat", "none", {}),
+    "quat frozen": ("quat", "none", {"rhemo_training": "frozen"}),
+    "real S": ("real", "S", {}),
+    "real SW": ("real", "SW", {}),
+    "real authors": ("real", "W", {"at_variant": "authors"}),
+    "quat W": ("quat", "W", {}),
+    "quat WS": ("quat", "WS", {}),
+    "quat S frozen": ("quat", "S", {"rhemo_training": "frozen"}),
+    "quat S authors": ("quat", "S", {"at_variant": "authors", "at_reading": "input"}),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_moves_what_it_may(name, eager, monkeypatch):
+    network, method, changes = NETWORKS[name]
+    config = small(network, method, **changes)
+    extractors, before = [], []
+    build = train.build_extractor
+
+    def remembered(*arguments):
+        extractors.append(build(*arguments))
+        before.append(extractors[-1].get_weights())
+        return extractors[-1]
+
+    monkeypatch.setattr(train, "build_extractor", remembered)
+    context = Context(seed=3)
+    fitted = fit(config, part(6), part(0), context)
+    keras.utils.set_random_seed(3)
+    untrained = model.build_vgg(config, 3)
+    if len(config.tasks) < 2:  # else the second network starts from the first
+        pairs = zip(fitted.vgg.get_weights(), untrained.get_weights(), fitted.vgg.weights, strict=True)
+        assert [w.path for new, old, w in pairs if np.array_equal(new, old)] == []
+    assert len(extractors) == len(config.tasks)
+    for extractor, weights in zip(extractors, before, strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(extractor.get_weights(), weights, strict=True))
+    if network == "quat":
+        start = model.build_encoder(config, context)
+        moved = [not np.array_equal(*p) for p in zip(fitted.encoder.get_weights(), start.get_weights(), strict=True)]
+        assert all(moved) if config.rhemo_training == "trainable" else not any(moved)
+    columns = fitted.predict(part(4, seed=1, frames=(900, 1300)).without_labels())
+    np.testing.assert_allclose(sum(columns[f"p_{emotion}"] for emotion in CLASSES), 1, atol=1e-6)
+    assert all(math.isfinite(value) for values in context.history.values() for value in values)
+    assert context.flags == ([] if method == "none" else ["anti-transfer layer 2"])
+    if len(config.tasks) > 1:
+        assert {"stage1_loss", "stage2_loss"} <= context.history.keys()
+
+
+def test_cached_gram_matrices_are_computed_once_and_give_the_same_losses(monkeypatch):
+    config = small("quat", "S", rhemo_training="frozen", epochs=3, dropout=0.0, batch_size=30)
+    calls = []
+    cached = train.cached_targets
+
+    def counted(folder, signature, inputs, **settings):
+        predict = signature.predict_on_batch
+
+        def predict_on_batch(batch):
+            calls.append(len(batch))
+            return predict(batch)
+
+        signature.predict_on_batch = predict_on_batch
+        return cached(folder, signature, inputs, **settings)
+
+    monkeypatch.setattr(train, "cached_targets", counted)
+    context, learnt = Context(seed=5), part(9)
+    fit(config, learnt, part(0), context)
+    chunks = sum(len(one) for one in data.cut_part(learnt, config))
+    assert calls == [chunks] and len(context.history["loss"]) == 3  # each chunk once for three epochs
+    # The same steps with the extractor run at each of them.
+    cut = data.chunks(pieces := data.cut_part(learnt, config), data.fitted_scale(pieces, config), config)
+    encoder = model.build_encoder(config, context)
+    encoder.trainable = False
+    keras.utils.set_random_seed(5)
+    vgg = model.build_vgg(config, 3)
+    signature = model.signature_of(model.build_extractor(config, "speakers", context), 2, config)
+    running = model.with_anti_transfer(vgg, 2, config, signature, encoder=encoder)
+    running.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    labels, losses = learnt.labels[cut.owner], []
+    for _ in range(3):
+        running.reset_metrics()
+        losses.append(float(running.train_on_batch(cut.images, labels)))
+    np.testing.assert_allclose(losses, context.history["loss"], rtol=2e-3)
+
+
+def test_the_loss_is_equation_1(eager):
+    """By hand: vectorised Gram matrices of a datapoint each, their squared cosine, the mean over the batch."""
+    config = small("real", "S", at_beta=0.7)
+    keras.utils.set_random_seed(0)
+    vgg, extractor = model.build_vgg(config, 3), model.build_vgg(config, 10)
+    images = np.random.default_rng(0).normal(size=(3, *model.input_shape(config))).astype(np.float32)
+    maps = [
+        keras.Model(one.input, one.get_layer("relu2").output).predict(images, verbose=0).astype(np.float64)
+        for one in (vgg, extractor)
+    ]
+    cosines = []
+    for trained, fixed in zip(*maps, strict=True):
+        grams = [np.einsum("hwc,hwd->cd", one, one).ravel() for one in (trained, fixed)]
+        cosines.append((grams[0] @ grams[1] / np.linalg.norm(grams[0]) / np.linalg.norm(grams[1])) ** 2)
+    training = model.with_anti_transfer(vgg, 2, config, model.signature_of(extractor, 2, config))
+    training(images)
+    assert float(training.losses[0]) == pytest.approx(0.7 * np.mean(cosines), rel=1e-4)
+
+
+def test_the_layer_is_chosen_on_validation_and_a_killed_fit_goes_on(tmp_path, monkeypatch):
+    accuracies = {2: 0.5, 3: 0.75, 5: 0.75}
+    tried = []
+
+    def trained(data_, layer, context):
+        tried.append(layer)
+        if layer == 5 and len(tried) == 3:
+            raise KeyboardInterrupt
+        return train.Trained(model.build_vgg(data_.config, 3), None, accuracies[layer], {"loss": [float(layer)]})
+
+    monkeypatch.setattr(train, "_trained", trained)
+    config = small("real", "S", at_layers="2,3,5")
+    context = Context(artefacts=Artefacts(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, part(6), part(3, seed=1), context)
+    context = Context(artefacts=Artefacts(tmp_path))
+    fit(config, part(6), part(3, seed=1), context)
+    assert tried == [2, 3, 5, 5, 3]  # 2 and 3 are known; 3, the earlier of two equals, is trained for its weights
+    assert context.history["layer"] == [2, 3, 5] and context.history["layer_accuracy"] == [0.5, 0.75, 0.75]
+    assert context.history["loss"] == [3.0] and context.flags == ["anti-transfer layer 3 (chosen on validation)"]
+    assert [path.name for path in tmp_path.glob(".gram-*")] == []
+    with pytest.raises(UserError, match="needs a validation part"):
+        fit(config, part(6), part(0), Context())
+
+
+def test_dual_anti_transfer_starts_from_the_first_training(monkeypatch, eager):
+    seen = []
+    monkeypatch.setattr(
+        train, "_stage", lambda data_, vgg, encoder, task, layer, context: seen.append((task, vgg.get_weights(), vgg))
+    )
+    config = small("real", "WS")
+    fit(config, part(6), part(0), Context(seed=1))
+    assert [task for task, _, _ in seen] == ["words", "speakers"]
+    names = [weight.path for weight in seen[1][2].weights]
+    same = {name for name, *pair in zip(names, seen[0][1], seen[1][1], strict=True) if np.array_equal(*pair)}
+    assert set(names) - same == {name for name in names if name.startswith("logits/kernel")}
+    seen.clear()
+    fit(dataclasses.replace(config, dual_last_layer="kept"), part(6), part(0), Context(seed=1))
+    assert all(np.array_equal(*pair) for pair in zip(seen[0][1], seen[1][1], strict=True))
+
+
+def test_it_learns_what_can_be_learnt():
+    config = small("real", "S", shrink=4, width=0.02, epochs=14, learning_rate=3e-3)
+    fitted = fit(config, part(30), part(9, seed=1), Context(seed=2))
+    test = part(12, seed=2)
+    columns = fitted.predict(test.without_labels())
+    answers = np.stack([columns[f"p_{emotion}"] for emotion in CLASSES], axis=1).argmax(axis=1)
+    assert (answers == test.labels).mean() > 0.8
+
+
+def test_chunks_are_counted():
+    fitted = fit(small(), part(6), part(0), Context())
+    test = part(3, seed=4, frames=(1200, 1201))
+    columns = fitted.predict(test.without_labels())
+    # 1200 frames: two whole chunks and one that overlaps.
+    np.testing.assert_array_equal(sum(columns[f"chunks_{emotion}"] for emotion in CLASSES), [3, 3, 3])
+
+
+@pytest.mark.parametrize("network", ["real", "quat"])
+def test_a_kept_model_predicts_the_same(network, tmp_path, eager):
+    fitted = fit(small(network), part(6), part(0), Context())
+    fitted.save(tmp_path)
+    test = part(5, seed=1)
+    expected, found = fitted.predict(test), load(tmp_path).predict(test)
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="not a kept quaternion_at model"):
+        load(tmp_path)
+
+
+# --- pretrained networks ---------------------------------------------------------------------------------------------
+
+
+def stored(artefacts, name, network, file="network.keras"):
+    return artefacts.get(f"quaternion_at/{name}", {"config": {}}, lambda folder: network.save(folder / file))
+
+
+def test_pretrained_networks_are_opened_or_refused(tmp_path):
+    artefacts = Artefacts(tmp_path)
+    context, config = Context(artefacts=artefacts), small("real", "S")
+    made = stored(artefacts, "speakers", model.build_vgg(config, 7))
+    config = dataclasses.replace(config, speakers=made.digest)
+    found = model.build_extractor(config, "speakers", context)
+    expected = keras.saving.load_model(made.folder / "network.keras", compile=False)
+    assert all(np.array_equal(*pair) for pair in zip(found.get_weights(), expected.get_weights(), strict=True))
+    with pytest.raises(UserError, match=r"reads \(256, 64, 1\); this one reads \(512, 128, 1\)"):
+        model.build_extractor(dataclasses.replace(config, shrink=1), "speakers", context)
+    with pytest.raises(UserError, match="no speakers 0123 here; `ser pretrain quaternion_at speakers`"):
+        model.build_extractor(dataclasses.replace(config, speakers="0123"), "speakers", context)
+    with pytest.raises(UserError, match="no speakers"):
+        model.build_extractor(config, "speakers", Context())
+    (made.folder / "network.keras").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="no speakers"):
+        model.build_extractor(config, "speakers", context)
+
+
+def test_an_extractor_of_another_width_is_refused(tmp_path):
+    artefacts, config = Artefacts(tmp_path), small("real", "S")
+    made = stored(artefacts, "speakers", vgg16(model.input_shape(config), 7, width=0.125))
+    config = dataclasses.replace(config, speakers=made.digest)
+    with pytest.raises(UserError, match="8 channels at the anti-transfer layer and the network 4"):
+        fit(config, part(6), part(0), Context(artefacts=artefacts))
+
+
+def test_rhemo_is_the_pretrained_one_or_one_fixed_draw(tmp_path):
+    artefacts, config = Artefacts(tmp_path), small("quat")
+    context = Context(artefacts=artefacts)
+    one, other = model.build_encoder(config, context), model.build_encoder(config, Context(seed=9))
+    assert all(np.array_equal(*pair) for pair in zip(one.get_weights(), other.get_weights(), strict=True))
+    one.set_weights([weight + 1 for weight in one.get_weights()])
+    made = stored(artefacts, "rhemo", one, "encoder.keras")
+    config = dataclasses.replace(config, rhemo=made.digest)
+    found = model.build_encoder(config, context)
+    assert all(np.array_equal(*pair) for pair in zip(found.get_weights(), one.get_weights(), strict=True))
+    with pytest.raises(UserError, match="Choose one with the same shrink"):
+        model.build_encoder(dataclasses.replace(config, shrink=1), context)
+    assert resolve(dataclasses.replace(config, rhemo="random"))[1] == ["random weights: RH-Emo"]
+
+
+def test_json_of_a_config_is_a_config():
+    config = small("quat", "SW")
+    assert override(QuaternionAtConfig(), json.loads(json.dumps(dataclasses.asdict(config)))) == config
