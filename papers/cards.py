@@ -44,7 +44,7 @@ def reported(paper: Paper) -> str:
         for row, by_column in rows.items():
             first = next(iter(by_column.values()))
             where = f"`{first.experiment}`" if first.experiment else first.note or "not rebuilt yet"
-            values = " | ".join(_value(by_column[column]) for column in columns)
+            values = " | ".join(_value(by_column[column]) if column in by_column else "–" for column in columns)
             lines.append(f"| {row} | {values} | {where} |")
         title = f"Figure {table.removeprefix('fig')}" if table.startswith("fig") else f"Table {table}"
         parts.append(_folded(title, lines) if len(rows) > FOLDED else "\n".join([f"**{title}**", "", *lines]))
