@@ -134,24 +134,30 @@ class Session:
             if wanted not in self._resolved:
                 self._resolved[wanted] = paper.call("resolve")(wanted)
             wanted, flags = self._resolved[wanted]
+        changes = differences(wanted, experiment.config)
         for pretraining in paper.pretrainings:
-            wanted, more = self._pretrained(paper, pretraining, wanted)
-            flags = [*flags, *more]
-        return wanted, differences(wanted, experiment.config), list(flags)
+            # A digest in the place of "newest" is what the experiment asks for and no change of it.
+            wanted, more, wrong = self._pretrained(paper, pretraining, wanted)
+            flags, changes = [*flags, *more], changes + wrong
+        return wanted, changes, list(flags)
 
-    def _pretrained(self, paper: Paper, pretraining: Pretraining, config: Any) -> tuple[Any, list[str]]:
-        """A config that names the pretrained network it will use, and what a result must say of it."""
+    def _pretrained(self, paper: Paper, pretraining: Pretraining, config: Any) -> tuple[Any, list[str], list[str]]:
+        """A config that names the pretrained network it will use; flags; what keeps it from being the paper's."""
         asked = getattr(config, pretraining.field)
         if asked != "newest":
-            return config, []
+            return config, [], []
         matching = {name: getattr(config, name) for name in pretraining.matching}
         found = self.artefacts.newest(f"{paper.name}/{pretraining.name}", matching)
         if found is None:
             command = f"ser pretrain {paper.name} {pretraining.name}"
-            return config, [f"random weights: no {pretraining.title} is here (`{command}` makes one)"]
+            flag = f"random weights: no {pretraining.title} is here (`{command}` makes one)"
+            return config, [flag], [f"{pretraining.title} of random weights"]
         learnt = f"{pretraining.title} {found.digest}, learnt on {found.made_of['corpus']}/{found.made_of['subset']}"
-        flags = [f"{learnt}: {flag}" for flag in found.record.get("flags", [])] or [learnt]
-        return dataclasses.replace(config, **{pretraining.field: found.digest}), flags
+        told = found.record.get("flags", [])
+        flags = [f"{learnt}: {flag}" for flag in told] or [learnt]
+        wrong = any(flag.startswith(("not as declared", "partial", "bad audio", "synthetic")) for flag in told)
+        changes = [f"{pretraining.title} not made as the paper's"] if wrong else []
+        return dataclasses.replace(config, **{pretraining.field: found.digest}), flags, changes
 
     def pretrain(self, paper: Paper, pretraining: Pretraining) -> Artefact:
         """Trains what `ser pretrain` asks for, unless it is there already.
@@ -161,10 +167,9 @@ class Session:
             UserError: anything else the user can mend.
         """
         from common.experiments import Context
-        from common.training import seed_everything
 
         options = self.options
-        config, _, flags = self._config(paper, paper.experiments[0])
+        config, changes, flags = self._config(paper, paper.experiments[0])
         name, subset = options.corpus or pretraining.corpus, pretraining.subset
         if subset not in [one.name for one in data_prep.corpus(name).subsets]:
             subset = data_prep.corpus(name).default_subset
@@ -183,10 +188,12 @@ class Session:
 
             part = self._extracted(by_name(pretraining.features)(config), data.loaded.table, (), ())
             start_backend()
+            from common.training import seed_everything
+
             seed_everything(0, deterministic=options.deterministic)
             context = Context(seed=0, on_epoch=self.observer.epoch_ended, artefacts=self.artefacts)
             record = by_name(pretraining.make)(config, part, folder, context) or {}
-            found = [*flags, *part.flags, *context.flags]
+            found = [*(f"not as declared: {change}" for change in changes), *flags, *part.flags, *context.flags]
             return {"history": context.history, "seconds": context.seconds, **record, "flags": found}
 
         return self.artefacts.get(f"{paper.name}/{pretraining.name}", made_of, make)

@@ -167,7 +167,10 @@ def configured(folder, **changes):
         (lambda folder: (folder / "config.json").write_text("{}"), "damaged BERT checkpoint"),
         (lambda folder: configured(folder, model_type="roberta"), "model_type bert"),
         (lambda folder: (folder / "vocab.txt").write_text("a\nb\n"), "2 words of 83"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"pickled, perhaps" * 9), "not a whole safetensors file"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"pickled, perhaps" * 9),
+            "not a whole safetensors file",
+        ),
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "not a whole safetensors file"),
         (
             lambda folder: (folder / "model.safetensors").write_bytes(

@@ -163,6 +163,7 @@ def test_a_run_names_the_pretrained_network_it_starts_from(tmp_path):
     missing = perform(RATINGS, tmp_path, changes={"start": "newest"})
     (said,) = [flag for flag in missing.trials[0]["flags"] if "mean loudness" in flag]
     assert said == "random weights: no mean loudness is here (`ser pretrain rated mean` makes one)"
+    assert missing.run["changes"] == ["start = newest instead of none", "mean loudness of random weights"]
     with pytest.raises(CorpusAbsent):
         pretrain(tmp_path)
     small_emodb(tmp_path / "corpora" / "emodb")
@@ -172,12 +173,15 @@ def test_a_run_names_the_pretrained_network_it_starts_from(tmp_path):
     assert made.record["history"] == {"loss": [1.0]}
     rated.LAST.pop("pretrained_on")
     assert pretrain(tmp_path).folder == made.folder and "pretrained_on" not in rated.LAST
-    pretrain(tmp_path, changes={"shift": "2.0"})  # of another setting, so not what the run may start from
+    other = pretrain(tmp_path, changes={"shift": "2.0"})  # of another setting, so not what the run may start from
+    assert "not as declared: shift = 2.0 instead of 0.0" in other.record["flags"]
 
     run = perform(RATINGS, tmp_path, changes={"start": "newest"})
     assert rated.LAST["config"].start == made.digest
     found = rated.LAST["context"].artefacts.find("rated/mean", made.digest)
     assert (found.folder / "mean.json").exists()
+    # The network was learnt on part of a corpus, so nothing that starts from it is the paper's.
+    assert run.run["changes"] == ["start = newest instead of none", "mean loudness not made as the paper's"]
     assert run.run["config"]["start"] == made.digest and run.trials[0]["run"] != missing.trials[0]["run"]
     flags = run.trials[0]["flags"]
     assert any(flag.startswith(f"mean loudness {made.digest}, learnt on emodb/7class: partial: 4 of") for flag in flags)
