@@ -1,5 +1,6 @@
 # make demo   sets up and runs the papers, scaled, on the embedded corpus; writes results/demo/report.html
 # make test   sets up and passes the tests (pytest's own summary comes last)
+# make slow   trains on the embedded corpus and runs the notebooks anew
 # make bench  measures what the README states
 
 PYTHON ?= python3
@@ -27,7 +28,7 @@ demo: $(VENV)/.run
 test: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 slow: $(VENV)/.dev
 	@$(BIN)/pytest -m slow
