@@ -155,10 +155,14 @@ def _references(runs: Sequence[Measured], cells: Sequence[Cell], results: Path) 
             for cell in metrics.values():
                 for part in (cell, whole_vector(cell)) if cell.function == "ccc_batch32" else (cell,):
                     found = one.of(part.function)
-                    key = title, file, tuple(folds), part.column, part.metric
-                    if found is not None and key not in shown:
-                        shown.add(key)
-                        measured = measure(found.on(folds), part, len(run.run["folds"]))
+                    if found is None or (title, file, tuple(folds), part.column, part.metric) in shown:
+                        continue
+                    shown.add((title, file, tuple(folds), part.column, part.metric))
+                    measured = measure(found.on(folds), part, len(run.run["folds"]))
+                    # Protocols that differ in what validates only have the same yardstick, but for rounding.
+                    printed = title, part.column, number(measured.value, 3), interval(measured), amount(measured)
+                    if printed not in shown:
+                        shown.add(printed)
                         references.append(Reference(title, part.column, measured))
     # Rows of one title stay together, in the order in which titles first came.
     titles = list(dict.fromkeys(reference.title for reference in references))
