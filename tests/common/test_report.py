@@ -11,6 +11,12 @@ from common.report import build, html, markdown, terminal
 from common.reported import COLUMNS
 
 
+@pytest.fixture(autouse=True)
+def _no_models(monkeypatch):
+    """These papers make no Keras models; looking for some after each trial takes a second in a process that is full."""
+    monkeypatch.setattr("common.training.forget_models", lambda: None)
+
+
 @pytest.fixture
 def paper(tmp_path, monkeypatch):
     """The toy paper with reported cells that have every kind of outcome."""

@@ -21,6 +21,12 @@ HELPERS = Path(toy.__file__).parent
 ROOT = HELPERS.parents[1]
 
 
+@pytest.fixture(autouse=True)
+def _no_models(monkeypatch):
+    """These papers make no Keras models; looking for some after each trial takes a second in a process that is full."""
+    monkeypatch.setattr("common.training.forget_models", lambda: None)
+
+
 def execute(results, run=None, observer=None, data=toy.data, **keywords):
     observer = observer or toy.Quiet()
     return executor.execute(run or toy.run(), data, results, observer, **keywords), observer
