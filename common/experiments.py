@@ -176,6 +176,7 @@ class Paper:
         resolve: "module:function" that turns a config into what can be had here (for example random weights where
             a checkpoint is missing) and says so: ``resolve(config) -> (config, flags)``. Empty: nothing to resolve.
         demo: what `reproduce --demo` runs on the embedded corpus: the tables.
+        demo_changes: config fields that `reproduce --demo` changes besides, so that all papers take minutes.
         figures: what `ser report` draws.
         pretrainings: what `ser pretrain` makes.
     """
@@ -191,6 +192,7 @@ class Paper:
     scaled_repeats: int = 1
     resolve: str = ""
     demo: tuple[str, ...] = ()
+    demo_changes: Mapping[str, Any] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
     pretrainings: tuple[Pretraining, ...] = ()
 

@@ -103,6 +103,8 @@ def reproduce(arguments: argparse.Namespace) -> int:
     with Progress() as observer:
         session = runner.Session(wanted, observer)
         for one in papers:
+            if arguments.demo:
+                one = dataclasses.replace(one, scaled={**one.scaled, **one.demo_changes})
             tables = one.demo if arguments.demo and not arguments.table else tuple(arguments.table)
             chosen = experiments_of(one, tables, wanted.corpus)
             folders, absent = runner.perform_all(session, one, chosen)

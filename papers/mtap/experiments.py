@@ -164,6 +164,7 @@ PAPER = Paper(
     resolve="papers.mtap.experiments:resolve",
     scaled=SCALED,
     demo=("3",),
+    demo_changes={"epochs": 10, "patience": 10},
     figures=(
         Figure("4", "Test features under each loss (t-SNE)", "papers.mtap.figures:draw_losses"),
         Figure("5", "Test features by modality (t-SNE)", "papers.mtap.figures:draw_modalities"),

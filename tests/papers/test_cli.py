@@ -287,3 +287,15 @@ def test_a_command_that_fills_the_memory_goes_on_in_a_fresh_process(tmp_path):
     assert done.stderr.count("Going on in a fresh process") == 3
     assert "3 trials, 2 already done" in done.stderr and "1×3" in done.stdout
     assert len(list(Path("results").glob("**/trial.json"))) == 3
+
+
+def test_the_demo_shrinks_what_a_paper_says_it_may(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(runner, "perform_all", lambda session, paper, chosen: seen.append((paper, chosen)) or ({}, {}))
+    ser("reproduce", "mtap", "--demo", "--results", str(tmp_path / "r"))
+    ((paper, chosen),) = seen
+    assert (
+        dict(paper.scaled) == {**PAPER.scaled, **PAPER.demo_changes}
+        and PAPER.demo_changes["epochs"] < PAPER.scaled["epochs"]
+    )
+    assert {experiment.table for experiment in chosen} == set(PAPER.demo)
