@@ -33,7 +33,7 @@ class Progress:
             disable=not self.console.is_terminal,
         )
         self.trials = None
-        self.total = self.done = self.found = 0
+        self.total = self.done = 0
         self.spent = 0.0
         self.started = 0.0
         self._features: dict[str, object] = {}
@@ -53,11 +53,14 @@ class Progress:
     def planned(self, runs: Sequence, results: Path) -> None:
         """All runs of the command are known."""
         trials = [trial for run in runs for trial in run.trials()]
-        self.found = sum(trial.is_done(results) for trial in trials)
-        self.total = len(trials) - self.found
-        already = f", {self.found} already done" if self.found else ""
+        found = sum(trial.is_done(results) for trial in trials)
+        # A command may plan one paper after another: what is done so far stays counted.
+        self.total = self.done + len(trials) - found
+        already = f", {found} already done" if found else ""
         self.console.print(f"{counted(len(runs), 'experiment')}, {counted(len(trials), 'trial')}{already}")
-        if self.total:
+        if self.trials is not None:
+            self.bars.update(self.trials, total=self.total)
+        elif self.total:
             self.trials = self.bars.add_task("trials", total=self.total, left="")
 
     def features_extracted(self, name: str, done: int, total: int) -> None:

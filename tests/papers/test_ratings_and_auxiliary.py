@@ -203,3 +203,13 @@ def test_hidden_labels_are_an_error_of_the_paper():
         _ = Part(table, {}, (), dimensions=("valence", "arousal", "dominance")).values
     with pytest.raises(ValueError, match="no label"):
         _ = Part(table, {}, ("angry",)).labels
+
+
+def test_progress_counts_on_from_one_paper_to_the_next(tmp_path, capsys):
+    options = Options(results=tmp_path / "results", cache=tmp_path / "cache", jobs=1, yardstick=False)
+    with Progress() as observer:
+        session = runner.Session(options, observer)
+        for name in (RATINGS, HALVES):
+            runner.perform_all(session, PAPER, [PAPER.experiment(name)])
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
+    assert [line.split("]")[0] for line in lines] == ["[1/1", "[2/2"]
