@@ -46,7 +46,7 @@ def reported(paper: Paper) -> str:
             where = f"`{first.experiment}`" if first.experiment else first.note or "not rebuilt yet"
             values = " | ".join(_value(by_column[column]) if column in by_column else "–" for column in columns)
             lines.append(f"| {row} | {values} | {where} |")
-        title = f"Figure {table.removeprefix('fig')}" if table.startswith("fig") else f"Table {table}"
+        title = f"Table {table}" if table[:1].isdigit() else table.replace("fig", "Figure ", 1)
         parts.append(_folded(title, lines) if len(rows) > FOLDED else "\n".join([f"**{title}**", "", *lines]))
     return "\n\n".join(parts)
 

@@ -52,7 +52,7 @@ class Section:
         """Name of the table."""
         if self.table.startswith("fig"):
             return f"{self.paper.name}, Figure {self.table.removeprefix('fig')}"
-        return f"{self.paper.name}, Table {self.table}"
+        return f"{self.paper.name}, {'Table ' if self.table[:1].isdigit() else ''}{self.table}"
 
     @property
     def qualifiers(self) -> tuple[str, ...]:
