@@ -69,6 +69,13 @@ def ua(confusions: np.ndarray) -> np.ndarray:
     return np.divide(recall.sum(-1), count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, float64, along the last axis."""
+    logits = np.asarray(logits, dtype=np.float64)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
 METRICS = {"wa": wa, "ua": ua}
 """Metrics of a classification by the name that reported cells use."""
 

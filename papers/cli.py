@@ -109,9 +109,9 @@ def reproduce(arguments: argparse.Namespace) -> int:
             chosen = experiments_of(one, tables, wanted.corpus)
             folders, absent = runner.perform_all(session, one, chosen)
             only = {experiment.id for experiment in chosen} if wanted.corpus else None
-            for table in dict.fromkeys(experiment.table for experiment in chosen):
-                sections.append(build.section(one, table, folders, absent, wanted.results, only=only))
             runs = {experiment: build.read_run(folder) for experiment, folder in folders.items()}
+            for table in dict.fromkeys(experiment.table for experiment in chosen):
+                sections.append(build.section(one, table, runs, absent, wanted.results, only=only))
             measured += runs.values()
             drawings += build.drawn(one, runs, build.read_cells(one.reported))
     whole = build.report(sections, measured, drawings)

@@ -51,6 +51,7 @@ class Session:
         self.observer = observer
         self._data: dict[tuple[str, str], Data] = {}
         self._resolved: dict[Any, tuple[Any, list[str]]] = {}
+        self._newest: dict[tuple, Artefact | None] = {}
         self._memory_after_first_trial = 0
         self.artefacts = Artefacts(options.cache / "artefacts")
 
@@ -147,7 +148,11 @@ class Session:
         if asked != "newest":
             return config, [], []
         matching = {name: getattr(config, name) for name in pretraining.matching}
-        found = self.artefacts.newest(f"{paper.name}/{pretraining.name}", matching)
+        # Whether an artefact is whole is found by reading it: once a command, not once an experiment.
+        key = paper.name, pretraining.name, *matching.items()
+        if key not in self._newest:
+            self._newest[key] = self.artefacts.newest(f"{paper.name}/{pretraining.name}", matching)
+        found = self._newest[key]
         if found is None:
             command = f"ser pretrain {paper.name} {pretraining.name}"
             flag = f"random weights: no {pretraining.title} is here (`{command}` makes one)"
@@ -438,7 +443,8 @@ def run_one(paper: Paper, name: str, options: Options) -> int:
     experiment = paper.experiment(name)
     with Progress() as observer:
         folders, _ = perform_all(Session(options, observer), paper, [experiment])
-    shown = build.section(paper, experiment.table, folders, (), options.results, only={experiment.id})
+    runs = {name: build.read_run(folder) for name, folder in folders.items()}
+    shown = build.section(paper, experiment.table, runs, (), options.results, only={experiment.id})
     terminal.show(build.report([shown]))
     return 0
 

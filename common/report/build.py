@@ -112,18 +112,18 @@ class Report:
 def section(
     paper: Paper,
     table: str,
-    folders: Mapping[str, Path],
+    runs: Mapping[str, Measured],
     absent: Iterable[str],
     results: Path,
     *,
     only: Collection[str] | None = None,
 ) -> Section:
-    """One table's comparisons from the run folders of its experiments.
+    """One table's comparisons from the runs of its experiments.
 
     Args:
         paper: whose table.
         table: its number; cells of other tables are left out.
-        folders: run folder by experiment.
+        runs: run by experiment.
         absent: experiments whose corpus is not here.
         results: results folder, for the yardsticks.
         only: show the cells of these experiments; None: all of the table.
@@ -131,7 +131,6 @@ def section(
     cells = [cell for cell in read_cells(paper.reported) if cell.table == table]
     if only is not None:
         cells = [cell for cell in cells if cell.experiment in only]
-    runs = {experiment: read_run(folder) for experiment, folder in folders.items()}
     comparisons = compare(cells, runs, absent)
     used = [runs[experiment] for experiment in dict.fromkeys(cell.experiment for cell in cells) if experiment in runs]
     used = [run for run in used if run.trials]
@@ -197,16 +196,16 @@ def report(sections: Sequence[Section], runs: Iterable[Measured] = (), drawings:
     return Report(tuple(sections), datetime.now(UTC).isoformat(timespec="minutes"), versions, tuple(drawings))
 
 
-def best_runs(paper: Paper, results: Path) -> dict[str, Path]:
-    """The run folder of each experiment that has trials: of several the most complete, then the newest."""
-    best: dict[str, tuple[tuple, Path]] = {}
+def best_runs(paper: Paper, results: Path) -> dict[str, Measured]:
+    """The run of each experiment that has trials: of several the most complete, then the newest."""
+    best: dict[str, tuple[tuple, Measured]] = {}
     for age, folder in enumerate(find_runs(results, f"{paper.name}/")):
         measured = read_run(folder)
         rank = (not measured.run["changes"], measured.complete, len(measured.trials) > 0, age)
         experiment = measured.run["experiment"]
         if measured.trials and (experiment not in best or rank > best[experiment][0]):
-            best[experiment] = rank, folder
-    return {experiment: folder for experiment, (_, folder) in best.items()}
+            best[experiment] = rank, measured
+    return {experiment: measured for experiment, (_, measured) in best.items()}
 
 
 def from_results(papers: Sequence[Paper], results: Path) -> Report:
@@ -218,16 +217,15 @@ def from_results(papers: Sequence[Paper], results: Path) -> Report:
     """
     sections, drawings, used = [], [], []
     for paper in papers:
-        folders = best_runs(paper, results)
-        if not folders:
+        runs = best_runs(paper, results)
+        if not runs:
             continue
         cells = read_cells(paper.reported)
-        runs = {experiment: read_run(folder) for experiment, folder in folders.items()}
         used += runs.values()
-        for table in dict.fromkeys(cell.table for cell in cells if cell.experiment in folders):
+        for table in dict.fromkeys(cell.table for cell in cells if cell.experiment in runs):
             # A figure's cells are the points of a grid: those that were not run are not worth a line each.
-            only = folders if table.startswith("fig") else None
-            sections.append(section(paper, table, folders, (), results, only=only))
+            only = runs if table.startswith("fig") else None
+            sections.append(section(paper, table, runs, (), results, only=only))
         drawings += drawn(paper, runs, cells)
     return report(sections, used, drawings)
 

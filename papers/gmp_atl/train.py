@@ -15,6 +15,7 @@ from common.artefacts import Artefacts
 from common.errors import UserError
 from common.experiments import Context, Part, override
 from common.files import write_json
+from common.metrics import softmax
 from common.training import data_parallel
 from papers.gmp_atl.config import GmpConfig
 from papers.gmp_atl.model import emotion_loss
@@ -43,8 +44,7 @@ class FittedGmp:
         """Class probabilities "p_<emotion>" without margin: softmax of the logits, or of s times the cosines."""
         with self.context.timed("predict"):
             logits = emotion_loss(self.config).scale * outputs(self.model, part, self.config, self.devices)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        probabilities = softmax(logits)
         return {f"p_{emotion}": probabilities[:, number] for number, emotion in enumerate(self.classes)}
 
     def save(self, folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.corpus import GENDERS
 from common.errors import UserError
 from common.experiments import Part
 from common.features.bert import Bert
@@ -16,9 +17,6 @@ from papers.mtap.config import MtapConfig
 
 FETCHED = {"google/vggish": "vggish", "bert-base-uncased": "bert-base-uncased"}
 """Checkpoints by the names of the config: what `ser fetch` calls them."""
-
-GENDERS = ("female", "male")
-"""In the order of the gender head's outputs."""
 
 
 def fetched(checkpoint: str) -> Path | None:
@@ -209,7 +207,7 @@ FIELDS = ("mean", "deviation")
 
 
 def genders(part: Part) -> np.ndarray:
-    """Number of each speaker's gender in `GENDERS`, int64.
+    """Number of each speaker's gender in `common.corpus.GENDERS`, the order of the gender head's outputs, int64.
 
     Raises:
         UserError: a speaker's gender is not known.

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import keras
 
 from common import losses
+from common.corpus import GENDERS
 from common.layers.cosine import CosineDense
 from common.models.backbones import backbone, imagenet_file
 from common.training import jit_compile
 from papers.mtap.config import GENDER_FEATURES, MtapConfig
-from papers.mtap.data import GENDERS
 
 
 def build_loss(config: MtapConfig) -> losses.MarginFocalLoss:

@@ -10,14 +10,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from common.corpus import GENDERS
 from common.errors import UserError
 from common.experiments import Context, Part, override
 from common.features.store import transcripts
 from common.files import write_json
-from common.metrics import confusion, ua
+from common.metrics import confusion, softmax, ua
 from common.training import BestEpoch
 from papers.mtap.config import MtapConfig
-from papers.mtap.data import GENDERS, Inputs, genders
+from papers.mtap.data import Inputs, genders
 from papers.mtap.model import build_loss, build_model, compile_model, fused_features
 
 
@@ -43,9 +44,7 @@ class FittedMtap:
         inputs = self.inputs(part)
         with self.context.timed("predict"):
             outputs = emotion_outputs(self.model, inputs, self.config.batch_size)
-        logits = build_loss(self.config).scale * outputs.astype(np.float64)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        probabilities = softmax(build_loss(self.config).scale * outputs.astype(np.float64))
         return {f"p_{emotion}": probabilities[:, number] for number, emotion in enumerate(self.classes)}
 
     def activations(self, part: Part) -> dict[str, np.ndarray]:

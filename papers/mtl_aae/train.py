@@ -15,7 +15,7 @@ import numpy as np
 from common.errors import UserError
 from common.experiments import Context, Part, override
 from common.files import write_json
-from common.metrics import confusion, ua
+from common.metrics import confusion, softmax, ua
 from common.training import BestEpoch
 from papers.mtl_aae.config import FALLBACK_ALPHA, AaeConfig
 from papers.mtl_aae.data import Normalisation, Pictures, ahead, auxiliary_rows, batches, numbered, some_speakers
@@ -72,9 +72,7 @@ class FittedAae:
         pictures = self.pictures(part)
         with self.context.timed("predict"):
             outputs = classifiers(self.model, ("emotion",)).predict(pictures, self.config.batch_size, verbose=0)
-        logits = outputs["emotion"].astype(np.float64)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        probabilities = softmax(outputs["emotion"])
         return {f"p_{name}": probabilities[:, number] for number, name in enumerate(self.classes)}
 
     def reconstructions(self, part: Part) -> tuple[np.ndarray, np.ndarray]:

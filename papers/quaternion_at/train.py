@@ -16,6 +16,7 @@ import numpy as np
 from common.errors import UserError
 from common.experiments import Context, Part, override
 from common.files import write_json
+from common.metrics import softmax
 from common.models.anti_transfer import WithTargets
 from common.models.checkpoint import copy_weights
 from common.models.target_cache import cached_targets
@@ -94,9 +95,7 @@ def load(folder: Path) -> FittedQuaternionAt:
 
 def probabilities(model: keras.Model, inputs: np.ndarray, config: QuaternionAtConfig) -> np.ndarray:
     """Softmax of a model's logits, shape (inputs, classes), float64."""
-    logits = model.predict(inputs, batch_size=config.batch_size, verbose=0).astype(np.float64)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    return softmax(model.predict(inputs, batch_size=config.batch_size, verbose=0))
 
 
 def cross_entropy(found: np.ndarray, labels: np.ndarray) -> float:

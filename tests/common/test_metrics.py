@@ -16,6 +16,7 @@ from common.metrics import (
     clustered_interval,
     confusion,
     moments,
+    softmax,
     ua,
     wa,
 )
@@ -328,3 +329,12 @@ def test_interval_of_a_ccc_against_a_literal_bootstrap(aggregation):
             weights.append(sum(draw[s] for s in range(4) if len(own[s])))
         means.append(np.average(values, weights=weights))
     np.testing.assert_allclose(found, np.quantile(means, [0.025, 0.975]), rtol=1e-9)
+
+
+def test_softmax_against_scipy_and_without_overflow():
+    from scipy.special import softmax as peer
+
+    logits = np.random.default_rng(0).normal(0, 9, (20, 5)).astype("float32")
+    np.testing.assert_allclose(softmax(logits), peer(logits.astype("float64"), axis=1), rtol=1e-12)
+    assert softmax(logits).dtype == np.float64
+    np.testing.assert_allclose(softmax(np.array([[1e4, 0.0], [-1e4, -1e4]])), [[1, 0], [0.5, 0.5]])

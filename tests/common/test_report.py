@@ -48,7 +48,7 @@ def make(results, **keywords):
 
 def section(paper, results, run):
     absent = {"toy/table1/toy/absent": "not here"}
-    return build.section(paper, "1", {run.experiment.id: run.folder(results)}, absent, results)
+    return build.section(paper, "1", {run.experiment.id: build.read_run(run.folder(results))}, absent, results)
 
 
 def test_every_outcome_has_its_verdict(paper, results):
