@@ -17,7 +17,8 @@ import data_prep
 from benchmarks.measure import Figure, figure
 from common.backend import start_backend
 from common.errors import CorpusAbsent
-from common.executor import execute
+from common.executor import Job, execute
+from common.pools.here import Here
 from papers.mtap.experiments import PAPER
 from papers.options import Options
 from papers.progress import Progress
@@ -49,9 +50,10 @@ def main() -> list[Figure]:
             session = Session(options, Progress())
             run = session.prepare(PAPER, PAPER.experiment(experiment))
             session.observer.planned([run], options.results)
-            data = session._part(run)
+            source = session.material
+            source.part(run, session.observer)  # extraction is no part of a trial
             started = time.perf_counter()
-            execute(run, lambda: data, folder / results, session.observer)
+            execute([Job(run, source, folder / results)], lambda trials: Here(), session.observer)
             seconds = time.perf_counter() - started
             record = json.loads(next((folder / results).glob("**/trial.json")).read_text())["seconds"]
             return seconds, record["fit"] + record["predict"]

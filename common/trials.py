@@ -11,13 +11,13 @@ one results folder share the work, and the lock of a killed process is released 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import os
 import platform
-import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.backend import forget_peak, peak_bytes
 from common.errors import UserError
 from common.experiments import Context, Experiment, Paper, Part
 from common.files import find, write_json
@@ -116,9 +117,14 @@ class Run:
     def trials(self) -> Iterator[Trial]:
         """All trials, repeat by repeat, so that an unfinished run has whole repeats."""
         for repeat in range(1, self.repeats + 1):
-            for number, fold in enumerate(self.folds, start=1):
+            for fold in self.folds:
                 if fold.name in self.chosen:
-                    yield Trial(self, fold, repeat, seed=1000 * repeat + number)
+                    yield self.trial(fold.name, repeat)
+
+    def trial(self, fold: str, repeat: int) -> Trial:
+        """The trial of a fold and repeat; its seed depends on nothing else."""
+        number = next(number for number, one in enumerate(self.folds, start=1) if one.name == fold)
+        return Trial(self, self.folds[number - 1], repeat, seed=1000 * repeat + number)
 
 
 @dataclass(frozen=True)
@@ -230,6 +236,7 @@ def perform(
     run = trial.run
     started = time.perf_counter()
     forget_models()
+    forget_peak()
     present = set(data.table["utterance"])
     fold = {
         part: tuple(utterance for utterance in getattr(trial.fold, part) if utterance in present)
@@ -249,57 +256,74 @@ def perform(
             "Lower the learning rate or use float32; the trial was not written."
         )
 
+    with _whole(trial, results) as temporary:
+        predictions = test.table[["utterance", "speaker", "emotion", "valence", "arousal", "dominance"]].assign(
+            **columns
+        )
+        if run.classes:
+            predictions.insert(3, "label", np.array(run.classes, object)[test.labels])
+        if activations:
+            np.savez_compressed(temporary / "activations.npz", **activations)
+        predictions.to_parquet(temporary / "predictions.parquet", index=False)
+        if keep_model:
+            (temporary / "model").mkdir()
+            fitted.save(temporary / "model")
+        write_json(
+            temporary / "trial.json",
+            {
+                "format": FORMAT,
+                "paper": run.paper.name,
+                "experiment": run.experiment.id,
+                "run": run.id,
+                "fold": trial.fold.name,
+                "repeat": trial.repeat,
+                "seed": trial.seed,
+                "utterances": {part: len(ids) for part, ids in fold.items()},
+                "audit": dict(audit),
+                "flags": [*run.flags, *data.flags, *context.flags],
+                "config": dataclasses.asdict(run.config),
+                "fingerprint": run.fingerprint,
+                "versions": versions(),
+                "seconds": {
+                    **{name: round(value, 3) for name, value in context.seconds.items()},
+                    "total": round(time.perf_counter() - started, 3),
+                },
+                "peak_memory_mib": peak_bytes() // 2**20,
+                # A loss that was not finite is written as null: JSON has no such number, and the trial is not lost.
+                "history": {
+                    name: [value if math.isfinite(value) else None for value in values]
+                    for name, values in context.history.items()
+                },
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "predictions": _checksum(temporary / "predictions.parquet"),
+            },
+        )
+    failure_file(trial, results).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _whole(trial: Trial, results: Path) -> Iterator[Path]:
+    """A folder that takes the trial's place when all is written, and is gone if something fails.
+
+    What a killed process left of this trial is removed first; that is safe, since this process holds the trial's lock.
+    """
     final = trial.folder(results)
-    _remove_leftovers(trial, results)
+    for leftover in final.parent.glob(f".tmp-{trial.name}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary = final.with_name(f".tmp-{trial.name}-{os.getpid()}")
     temporary.mkdir(parents=True)
-    predictions = test.table[["utterance", "speaker", "emotion", "valence", "arousal", "dominance"]].assign(**columns)
-    if run.classes:
-        predictions.insert(3, "label", np.array(run.classes, object)[test.labels])
-    if activations:
-        np.savez_compressed(temporary / "activations.npz", **activations)
-    predictions.to_parquet(temporary / "predictions.parquet", index=False)
-    if keep_model:
-        (temporary / "model").mkdir()
-        fitted.save(temporary / "model")
-    write_json(
-        temporary / "trial.json",
-        {
-            "format": FORMAT,
-            "paper": run.paper.name,
-            "experiment": run.experiment.id,
-            "run": run.id,
-            "fold": trial.fold.name,
-            "repeat": trial.repeat,
-            "seed": trial.seed,
-            "utterances": {part: len(ids) for part, ids in fold.items()},
-            "audit": dict(audit),
-            "flags": [*run.flags, *data.flags, *context.flags],
-            "config": dataclasses.asdict(run.config),
-            "fingerprint": run.fingerprint,
-            "versions": versions(),
-            "seconds": {
-                **{name: round(value, 3) for name, value in context.seconds.items()},
-                "total": round(time.perf_counter() - started, 3),
-            },
-            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            # A loss that was not finite is written as null: JSON has no such number, and the trial is not lost for it.
-            "history": {
-                name: [value if math.isfinite(value) else None for value in values]
-                for name, values in context.history.items()
-            },
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "predictions": _checksum(temporary / "predictions.parquet"),
-        },
-    )
-    shutil.rmtree(final, ignore_errors=True)  # a damaged trial, or it would not have been done again
-    os.rename(temporary, final)
+    try:
+        yield temporary
+        shutil.rmtree(final, ignore_errors=True)  # a damaged trial, or it would not have been done again
+        os.rename(temporary, final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
-def _remove_leftovers(trial: Trial, results: Path) -> None:
-    """Removes what a killed process left of this trial; safe, since this process holds the trial's lock."""
-    for path in trial.run.folder(results).glob(f".tmp-{trial.name}-*"):
-        shutil.rmtree(path, ignore_errors=True)
+def failure_file(trial: Trial, results: Path) -> Path:
+    """Where the traceback of a trial that failed is kept, until the trial succeeds."""
+    return trial.run.folder(results) / ".failed" / f"{trial.name}.txt"
 
 
 def _checksum(path: Path) -> str:

@@ -99,25 +99,26 @@ def reproduce(arguments: argparse.Namespace) -> int:
     if arguments.paper == "all" and arguments.table and not arguments.demo:
         raise UserError("--table needs one paper: tables of different papers share nothing but their numbers.")
     papers = [paper(name) for name in (PAPERS if arguments.paper == "all" else (arguments.paper,))]
-    sections, measured, drawings = [], [], []
+    if arguments.demo:
+        papers = [dataclasses.replace(one, scaled={**one.scaled, **one.demo_changes}) for one in papers]
+    tables = [one.demo if arguments.demo and not arguments.table else tuple(arguments.table) for one in papers]
+    chosen = [(one, experiments_of(one, some, wanted.corpus)) for one, some in zip(papers, tables, strict=True)]
     with Progress() as observer:
         session = runner.Session(wanted, observer)
-        for one in papers:
-            if arguments.demo:
-                one = dataclasses.replace(one, scaled={**one.scaled, **one.demo_changes})
-            tables = one.demo if arguments.demo and not arguments.table else tuple(arguments.table)
-            chosen = experiments_of(one, tables, wanted.corpus)
-            folders, absent = runner.perform_all(session, one, chosen)
-            only = {experiment.id for experiment in chosen} if wanted.corpus else None
-            runs = {experiment: build.read_run(folder) for experiment, folder in folders.items()}
-            for table in dict.fromkeys(experiment.table for experiment in chosen):
-                sections.append(build.section(one, table, runs, absent, wanted.results, only=only))
-            measured += runs.values()
-            drawings += build.drawn(one, runs, build.read_cells(one.reported))
+        folders, absent = runner.perform_all(session, chosen)
+    sections, measured, drawings = [], [], []
+    for one, experiments in chosen:
+        only = {experiment.id for experiment in experiments} if wanted.corpus else None
+        names = [experiment.id for experiment in experiments if experiment.id in folders]
+        runs = {name: build.read_run(folders[name]) for name in names}
+        for table in dict.fromkeys(experiment.table for experiment in experiments):
+            sections.append(build.section(one, table, runs, absent, wanted.results, only=only))
+        measured += runs.values()
+        drawings += build.drawn(one, runs, build.read_cells(one.reported))
     whole = build.report(sections, measured, drawings)
     terminal.show(whole)
     write_pages(whole, wanted.results / "report.html", wanted.results / "report.md")
-    return 0
+    return runner.tell_failures(session.failures)
 
 
 def experiments_of(one, tables: Sequence[str], corpus: str | None) -> list:

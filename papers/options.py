@@ -31,6 +31,11 @@ class Options:
         yardstick: evaluate eGeMAPS + SVM on the same folds.
         auxiliary: "corpus[/subset]" to learn from besides, or "none"; None: as the experiment declares.
         jobs: processes for feature extraction; None: one a core.
+        executor: where trials run: "local" (processes of this machine), "ray" (a cluster) or "here" (this process).
+        address: of the Ray cluster; None: RAY_ADDRESS, or one of this machine alone.
+        workers: trials at once; None: as many as cores, memory and GPUs allow.
+        gpus_per_trial: GPUs a trial, also a fraction; None: one if there is any.
+        cpus_per_trial: cores a trial; None: the cores shared out among the workers.
     """
 
     corpus: str | None = None
@@ -48,6 +53,14 @@ class Options:
     yardstick: bool = True
     jobs: int | None = None
     auxiliary: str | None = None
+    executor: str = field(default_factory=lambda: default_executor())
+    address: str | None = None
+    workers: int | None = None
+    gpus_per_trial: float | None = None
+    cpus_per_trial: int | None = None
+
+
+EXECUTORS = ("local", "ray", "here")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +93,38 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=positive, help="processes for feature extraction (default: one a core)")
 
+    where = parser.add_argument_group("where trials run")
+    where.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default=default_executor(),
+        help="local: processes of this machine; ray: a cluster; here: this one process, for a debugger",
+    )
+    where.add_argument(
+        "--address", help="of the Ray cluster, for example auto (default: $RAY_ADDRESS, or one of this machine)"
+    )
+    where.add_argument("--workers", type=positive, help="trials at once (default: as cores, memory and GPUs allow)")
+    where.add_argument(
+        "--gpus-per-trial", type=amount, metavar="N", help="also a fraction (default: 1, if there is any)"
+    )
+    where.add_argument("--cpus-per-trial", type=positive, metavar="N", help="default: the cores, shared out")
+
+
+def default_executor() -> str:
+    """Where trials run if nothing is said."""
+    return os.environ.get("SER_EXECUTOR", "local")
+
+
+def amount(text: str) -> float:
+    """An argument that must be a number of GPUs: a whole one, or a fraction below one."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if value < 0 or (value > 1 and value != int(value)):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a whole number nor a fraction below 1")
+    return value
+
 
 def positive(text: str) -> int:
     """An argument that must be a whole number from 1."""
@@ -111,7 +156,26 @@ def options_from(arguments: argparse.Namespace) -> Options:
         yardstick=not arguments.no_yardstick,
         jobs=arguments.jobs,
         auxiliary=arguments.auxiliary,
+        executor=executor_from(arguments),
+        address=arguments.address,
+        workers=arguments.workers,
+        gpus_per_trial=arguments.gpus_per_trial,
+        cpus_per_trial=arguments.cpus_per_trial,
     )
+
+
+def executor_from(arguments: argparse.Namespace) -> str:
+    """Where trials run.
+
+    Raises:
+        UserError: SER_EXECUTOR names none, or an option does not go with it.
+    """
+    executor = arguments.executor
+    if executor not in EXECUTORS:
+        raise UserError(f"SER_EXECUTOR is '{executor}'; it is one of {', '.join(EXECUTORS)}.")
+    if arguments.address and executor != "ray":
+        raise UserError("--address is of a Ray cluster; add --executor ray.")
+    return executor
 
 
 def changes_from(settings: Iterable[str]) -> dict[str, str]:

@@ -14,8 +14,8 @@ from rich.progress import Progress as Bars
 class Progress:
     """Observer of a command (see `common.executor.Observer`); a context manager.
 
-    The time left is what the trials done in this command took on average, times the trials left, so it is not shown
-    before the first trial is done.
+    The time left is the time since the first trial began, divided by the trials done, times the trials left: not shown
+    before the first trial is done, and right for several workers.
 
     Args:
         console: where to write; None: standard error, so that results alone go to standard output.
@@ -34,10 +34,9 @@ class Progress:
         )
         self.trials = None
         self.total = self.done = 0
-        self.spent = 0.0
-        self.started = 0.0
+        self.started: dict[tuple[str, str], float] = {}
+        self.began = 0.0
         self._features: dict[str, object] = {}
-        self._announced: set[str] = set()
 
     def __enter__(self) -> Progress:
         self.bars.start()
@@ -72,7 +71,9 @@ class Progress:
 
     def trial_started(self, trial) -> None:
         """A trial begins."""
-        self.started = time.perf_counter()
+        now = time.perf_counter()
+        self.began = self.began or now
+        self.started[trial.run.experiment.id, trial.name] = now
         self._describe(f"{trial.run.experiment.id} {trial.fold.name} run {trial.repeat}")
 
     def epoch_ended(self, epoch: int, epochs: int, logs: Mapping[str, float]) -> None:
@@ -84,8 +85,17 @@ class Progress:
 
     def trial_finished(self, trial) -> None:
         """A trial was written."""
-        seconds = time.perf_counter() - self.started
-        self.spent += seconds
+        self._ended(trial, "")
+
+    def trial_failed(self, trial, message: str) -> None:
+        """A trial failed; why is told at the end, and at once in a log."""
+        self._ended(trial, f"failed: {message}")
+
+    def _ended(self, trial, how: str) -> None:
+        now = time.perf_counter()
+        self.began = self.began or now
+        # A worker that is lost before its trial began never told so.
+        seconds = now - self.started.pop((trial.run.experiment.id, trial.name), now)
         self.done += 1
         left = self._left()
         if self.trials is not None:
@@ -93,7 +103,8 @@ class Progress:
         if not self.console.is_terminal:
             self.console.print(
                 f"[{self.done}/{self.total}] {trial.run.experiment.id} {trial.fold.name} run {trial.repeat}: "
-                f"{seconds:.0f} s{', ' + left if left else ''}"
+                f"{how or f'{seconds:.0f} s'}{', ' + left if left else ''}",
+                markup=False,
             )
 
     def trial_elsewhere(self, trial) -> None:
@@ -104,7 +115,8 @@ class Progress:
         remaining = max(0, self.total - self.done)
         if not remaining:
             return ""
-        return f"about {in_words(remaining * self.spent / self.done)} left"
+        spent = time.perf_counter() - self.began
+        return f"about {in_words(remaining * spent / self.done)} left"
 
     def _describe(self, text: str) -> None:
         if self.trials is not None:

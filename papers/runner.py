@@ -9,15 +9,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import data_prep
 from common.artefacts import Artefact, Artefacts
-from common.backend import machine_bytes, resident_bytes
 from common.errors import CorpusAbsent, UserError, unknown
-from common.executor import Paused
-from common.experiments import Experiment, Paper, Part, Pretraining, by_name, override
+from common.experiments import Experiment, Paper, Pretraining, by_name, override
+from papers.material import Material
 from papers.options import Options, add_run_options, options_from
+
+if TYPE_CHECKING:
+    from common.executor import Failure, Outcome
 
 
 @dataclass(frozen=True)
@@ -34,26 +36,23 @@ class Data:
         return {"corpus": corpus, "subset": subset, "fingerprint": self.fingerprint}
 
 
-MEMORY_SHARE = 0.25
-"""Of the machine's memory: what finished trials may leave behind before the command goes on in a fresh process."""
-
-
 class Session:
     """One command: loads each corpus once, prepares runs and performs them.
 
     Args:
         options: the person's choices.
-        observer: is told of progress (see `common.executor.Observer`, with `features_extracted` and `note` besides).
+        observer: is told of progress (see `common.executor.Observer`, with `planned` besides).
     """
 
     def __init__(self, options: Options, observer: Any):
         self.options = options
         self.observer = observer
+        self.failures: list[Failure] = []
         self._data: dict[tuple[str, str], Data] = {}
         self._resolved: dict[Any, tuple[Any, list[str]]] = {}
         self._newest: dict[tuple, Artefact | None] = {}
-        self._memory_after_first_trial = 0
         self.artefacts = Artefacts(options.cache / "artefacts")
+        self.material = Material(options.cache, options.jobs, options.skip_bad_audio)
 
     def prepare(self, paper: Paper, experiment: Experiment):
         """The experiment as it will really run.
@@ -191,7 +190,8 @@ class Session:
         def make(folder: Path) -> dict:
             from common.backend import start_backend
 
-            part = self._extracted(by_name(pretraining.features)(config), data.loaded.table, (), ())
+            extractors = by_name(pretraining.features)(config)
+            part = self.material.extracted(extractors, data.loaded.table, self.observer)
             start_backend()
             from common.training import seed_everything
 
@@ -214,78 +214,48 @@ class Session:
             self._data[key] = Data(loaded, fingerprint(loaded.table))
         return self._data[key]
 
-    def perform(self, run):
-        """Performs the trials of a run that are not done yet, and its yardsticks.
-
-        Returns:
-            The executor's outcome.
-        """
-        from common.executor import execute
+    def perform(self, runs: Sequence) -> Outcome:
+        """Performs the trials of runs that are not done yet, then their yardsticks."""
+        from common.executor import Job, execute
 
         options = self.options
-        outcome = execute(
-            run,
-            lambda: self._part(run),
-            options.results,
-            self.observer,
-            load_auxiliary=lambda: self._auxiliary_part(run),
-            artefacts=self.artefacts,
-            keep_models=options.keep_models,
-            pause=self._memory_is_full,
-        )
-        if options.yardstick:
-            self._yardstick(run)
+        jobs = [Job(run, self._source(run), options.results, self.artefacts, options.keep_models) for run in runs]
+        outcome = execute(jobs, self._pool, self.observer)
+        if outcome.failures and not outcome.done + outcome.found:
+            raise UserError(outcome.failures[0].message)
+        self.failures += outcome.failures
+        failed = {failure.trial.run.experiment.id for failure in outcome.failures}
+        for run in runs:
+            if options.yardstick and run.experiment.id not in failed:
+                self._yardstick(run)
         return outcome
 
-    def _memory_is_full(self) -> bool:
-        """True once trials have left behind `MEMORY_SHARE` of the machine's memory.
-
-        TensorFlow keeps some of every traced training step (16 MB for the small network with Adam, far more for a deep
-        one), and nothing in this process gets it back.
-        """
-        now = resident_bytes()
-        self._memory_after_first_trial = self._memory_after_first_trial or now
-        return now - self._memory_after_first_trial > MEMORY_SHARE * machine_bytes()
-
-    def _features(self, table, extractor):
-        from common.features.store import FeatureStore
-
-        store = FeatureStore(self.options.cache, self.options.jobs)
-        features = store.get(
-            table,
-            extractor,
-            skip_bad_audio=self.options.skip_bad_audio,
-            progress=lambda done, total: self.observer.features_extracted(extractor.name, done, total),
-        )
-        return features
-
-    def _part(self, run) -> Part:
-        from common.backend import start_backend
-
-        extractors = run.paper.call("features")(run.config)
-        part = self._extracted(extractors, run.table, run.classes, run.target.dimensions)
-        start_backend()
-        return part
-
-    def _auxiliary_part(self, run) -> Part | None:
+    def _source(self, run) -> Material:
         if run.auxiliary is None:
-            return None
-        table = self._data[run.auxiliary["corpus"], run.auxiliary["subset"]].loaded.table
-        return self._extracted(run.paper.call("features")(run.config), table, (), ()).without_labels()
+            return self.material
+        others = self._data[run.auxiliary["corpus"], run.auxiliary["subset"]].loaded.table
+        return dataclasses.replace(self.material, others=others)
 
-    def _extracted(
-        self, extractors: Mapping[str, Any], table, classes: tuple[str, ...], dimensions: tuple[str, ...]
-    ) -> Part:
-        """Utterances with their features."""
-        features = {name: self._features(table, extractor) for name, extractor in extractors.items()}
-        bad = sorted({utterance for found in features.values() for utterance in found.skipped})
-        kept = table[~table["utterance"].isin(bad)].reset_index(drop=True)
-        if not len(kept):
-            raise UserError("No utterance is left: none of the audio files can be used.")
-        flags = (f"bad audio skipped: {len(bad)} of {len(table)} utterances",) if bad else ()
-        for flag in flags:
-            self.observer.note(flag)
-        return Part(kept, features, classes, flags, dimensions)
+    def _pool(self, trials: int):
+        """Workers, where the person wants them."""
+        from common.resources import Request
+
+        options = self.options
+        request = Request(options.workers, options.gpus_per_trial, options.cpus_per_trial, options.deterministic)
+        if options.executor == "ray":
+            from common.pools.cluster import Cluster
+
+            return Cluster(request, trials, options.results, options.address)
+        if options.executor == "local":
+            from common.pools.local import Local
+
+            return Local(request, trials)
+        from common.pools.here import Here
+        from common.resources import threads_environment
+
+        if options.deterministic:
+            os.environ.update(threads_environment(1))
+        return Here()
 
     def _yardstick(self, run) -> None:
         import json
@@ -297,7 +267,7 @@ class Session:
         file = yardstick.file_of(self.options.results, described)
         if not yardstick.read(file):
             self.observer.note("Yardstick: eGeMAPS + SVM on the same folds")
-            functionals = self._features(run.table, GemapsFunctionals())
+            functionals = self.material.features(run.table, GemapsFunctionals(), self.observer)
             yardstick.write(file, run.table, functionals, run.folds, run.classes, run.target)
 
 
@@ -368,29 +338,30 @@ def chosen_folds(names: Sequence[str], choice: str | None) -> tuple[str, ...]:
 
 
 def perform_all(
-    session: Session, paper: Paper, experiments: Sequence[Experiment]
+    session: Session, chosen: Sequence[tuple[Paper, Sequence[Experiment]]]
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Prepares and performs experiments one after another.
+    """Prepares experiments of some papers and performs them together.
 
     Args:
         session: the command.
-        paper: whose experiments.
-        experiments: in order.
+        chosen: papers with their experiments, in order.
 
     Returns:
         Run folders by experiment, and for experiments whose corpus is not here, why.
 
     Raises:
         CorpusAbsent: no experiment's corpus is here.
+        UserError: nothing could be done.
     """
-    corpora = sorted({target(experiment, session.options.corpus)[0].name for experiment in experiments})
+    pairs = [(paper, experiment) for paper, experiments in chosen for experiment in experiments]
+    corpora = sorted({target(experiment, session.options.corpus)[0].name for _, experiment in pairs})
     if session.options.root is not None and len(corpora) > 1:
         raise UserError(
             f"--root names one folder, but these rows need {' and '.join(corpora)}. Choose one with --corpus, "
             "or put them side by side and set SER_CORPORA."
         )
     runs, absent = [], {}
-    for experiment in experiments:
+    for paper, experiment in pairs:
         try:
             runs.append(session.prepare(paper, experiment))
         except CorpusAbsent as error:
@@ -398,9 +369,32 @@ def perform_all(
     if not runs and absent:
         raise CorpusAbsent(next(iter(absent.values())))
     session.observer.planned(runs, session.options.results)
-    for run in runs:
-        session.perform(run)
+    session.perform(runs)
     return {run.experiment.id: run.folder(session.options.results) for run in runs}, absent
+
+
+def tell_failures(failures: Sequence[Failure]) -> int:
+    """Says which trials failed and why, below everything else.
+
+    Returns:
+        The exit code: 1 if any did.
+    """
+    for line in summary(failures):
+        print(f"ser: {line}", file=sys.stderr)
+    return int(bool(failures))
+
+
+def summary(failures: Sequence[Failure]) -> list[str]:
+    """A line a reason, with the trials it stopped."""
+    trials: dict[str, list[str]] = {}
+    for failure in failures:
+        trial = failure.trial
+        trials.setdefault(failure.message, []).append(f"{trial.run.experiment.id} {trial.name}")
+    lines = []
+    for message, names in trials.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"{names[0]}{more} failed: {message}")
+    return lines
 
 
 def guarded(command: Callable[[], int], kept: str = "Finished trials are kept") -> int:
@@ -419,10 +413,6 @@ def guarded(command: Callable[[], int], kept: str = "Finished trials are kept") 
     signal.signal(signal.SIGTERM, stop)
     try:
         return command()
-    except Paused:
-        print("Going on in a fresh process: finished trials have filled the memory.", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except UserError as error:
         print(f"ser: {error}", file=sys.stderr)
         return 2
@@ -442,11 +432,12 @@ def run_one(paper: Paper, name: str, options: Options) -> int:
 
     experiment = paper.experiment(name)
     with Progress() as observer:
-        folders, _ = perform_all(Session(options, observer), paper, [experiment])
+        session = Session(options, observer)
+        folders, _ = perform_all(session, [(paper, [experiment])])
     runs = {name: build.read_run(folder) for name, folder in folders.items()}
     shown = build.section(paper, experiment.table, runs, (), options.results, only={experiment.id})
     terminal.show(build.report([shown]))
-    return 0
+    return tell_failures(session.failures)
 
 
 def train_main(paper: Paper, argv: Sequence[str] | None = None) -> int:

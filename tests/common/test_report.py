@@ -6,7 +6,7 @@ import pytest
 import toy
 from rich.console import Console
 
-from common import executor, yardstick
+from common import yardstick
 from common.report import build, html, markdown, terminal
 from common.reported import COLUMNS
 
@@ -42,7 +42,7 @@ def results(tmp_path):
 
 def make(results, **keywords):
     run = toy.run(**keywords)
-    executor.execute(run, toy.data, results, toy.Quiet())
+    toy.execute([run], results)
     return run
 
 

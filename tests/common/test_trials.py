@@ -1,10 +1,7 @@
 import dataclasses
 import json
-import os
+import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +14,6 @@ from common.errors import UserError
 from common.files import find
 from common.trials import find_runs, lock, read_run, write_run
 
-HELPERS = Path(toy.__file__).parent
-ROOT = HELPERS.parents[1]
-
 
 @pytest.fixture(autouse=True)
 def _no_models(monkeypatch):
@@ -27,25 +21,21 @@ def _no_models(monkeypatch):
     monkeypatch.setattr("common.training.forget_models", lambda: None)
 
 
-def execute(results, run=None, observer=None, data=toy.data, **keywords):
-    observer = observer or toy.Quiet()
-    return executor.execute(run or toy.run(), data, results, observer, **keywords), observer
+def execute(results, run=None, observer=None, source=None, **keywords):
+    return toy.execute([run or toy.run()], results, None, observer, source, **keywords)
 
 
-def start(results, sleep_s, log):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HELPERS}", "TOY_LOG": str(log)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "toy", str(results), str(sleep_s)],
-        cwd=HELPERS,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@dataclasses.dataclass(frozen=True)
+class From:
+    """A source that asks a function."""
 
+    data: object
 
-def trial_folders(results):
-    return sorted(file.parent.name for file in find(results, "trial.json"))
+    def part(self, run, observer):
+        return self.data()
+
+    def auxiliary(self, run, observer):
+        return None
 
 
 def test_every_fold_and_repeat_is_a_trial_in_whole_repeats(tmp_path):
@@ -65,7 +55,7 @@ def test_a_trial_holds_what_a_reader_needs(tmp_path):
     assert trial["history"] == {"loss": [1.0, 0.5]}
     assert trial["seconds"]["total"] >= trial["seconds"]["fit"] >= 0
     assert {"python", "keras", "numpy", "backend"} <= trial["versions"].keys()
-    assert trial["config"] == {"shift": 0.0, "sleep_s": 0.0}
+    assert trial["config"] == {"shift": 0.0, "sleep_s": 0.0, "fails": 0, "dies": 0}
     predictions = pd.read_parquet(folder / "predictions.parquet")
     assert list(predictions["utterance"]) == [f"B{k}" for k in range(6)]
     assert list(predictions["emotion"]) == ["angry", "sad"] * 3
@@ -79,7 +69,7 @@ def test_finished_trials_are_not_done_again_and_need_no_data(tmp_path):
     def no_data():
         raise AssertionError("data were loaded although nothing was left to do")
 
-    outcome, observer = execute(tmp_path, data=no_data)
+    outcome, observer = execute(tmp_path, source=From(no_data))
     assert (outcome.done, outcome.found, observer.finished) == (0, 8, [])
 
 
@@ -141,9 +131,17 @@ def test_a_failing_fit_leaves_no_trial(tmp_path, monkeypatch):
         raise RuntimeError("broken")
 
     monkeypatch.setattr(toy, "fit", broken)
-    with pytest.raises(RuntimeError, match="broken"):
-        execute(tmp_path)
-    assert trial_folders(tmp_path) == []
+    outcome, observer = execute(tmp_path, toy.run(repeats=1))
+    assert toy.trial_names(tmp_path) == []
+    assert len(outcome.failures) == len(observer.failed) == 4
+    message = outcome.failures[0].message
+    assert message.startswith("RuntimeError: broken (details: ")
+    details = Path(message.split("details: ")[1].rstrip(")"))
+    assert "in broken" in details.read_text()
+    monkeypatch.undo()
+    monkeypatch.setattr("common.training.forget_models", lambda: None)
+    execute(tmp_path, toy.run(repeats=1))
+    assert not details.exists()
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):
@@ -176,32 +174,26 @@ def test_a_locked_trial_is_left_to_the_other_process_and_done_if_that_one_dies(t
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_goes_on_without_losing_or_doubling_a_trial(tmp_path, number):
-    log = tmp_path / "log"
-    process = start(tmp_path / "results", 0.4, log)
-    deadline = time.monotonic() + 60
-    while len(trial_folders(tmp_path / "results")) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    log, results = tmp_path / "log", tmp_path / "results"
+    asked = {"results": results, "config": {"sleep_s": 0.4}}
+    process = toy.start(asked, log)
+    toy.wait_for_trials(results, 2)
     process.send_signal(number)
     process.communicate()
-    finished = trial_folders(tmp_path / "results")
+    finished = toy.trial_names(results)
     assert 2 <= len(finished) < 8
-    again = start(tmp_path / "results", 0.0, log)  # another config: a run of its own
-    same = start(tmp_path / "results", 0.4, log)
-    out, err = same.communicate(timeout=120)
-    assert again.wait(120) == 0
-    assert same.returncode == 0, err
-    assert json.loads(out)["found"] == len(finished)
-    runs = [read_run(folder) for folder in find_runs(tmp_path / "results")]
+    again = toy.start({"results": results}, log)  # another config: a run of its own
+    same = toy.start(asked, log)
+    assert toy.answer(same)["found"] == len(finished) and toy.answer(again)["done"] == 8
+    runs = [read_run(folder) for folder in find_runs(results)]
     assert sorted(len(run.trials) for run in runs) == [8, 8]
-    assert not list((tmp_path / "results").glob("**/.tmp-*"))
+    assert not list(results.glob("**/.tmp-*"))
 
 
 def test_two_processes_share_the_work(tmp_path):
-    log = tmp_path / "log"
-    processes = [start(tmp_path / "results", 0.5, log) for _ in range(2)]
-    outs = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outs
-    done = [json.loads(out)["done"] for out, _ in outs]
+    log, asked = tmp_path / "log", {"results": tmp_path / "results", "config": {"sleep_s": 0.5}}
+    processes = [toy.start(asked, log) for _ in range(2)]
+    done = [toy.answer(process)["done"] for process in processes]
     assert sum(done) == 8 and min(done) >= 1
     seeds = [line.split()[1] for line in log.read_text().splitlines()]
     assert sorted(seeds) == sorted({str(1000 * r + f) for r in (1, 2) for f in (1, 2, 3, 4)})
@@ -221,7 +213,7 @@ def test_utterances_without_features_are_in_no_part(tmp_path):
         table = part.table[part.table["utterance"] != "A3"].reset_index(drop=True)
         return dataclasses.replace(part, table=table, flags=("bad audio skipped: 1 of 24 utterances",))
 
-    execute(tmp_path, toy.run(repeats=1), data=fewer)
+    execute(tmp_path, toy.run(repeats=1), source=From(fewer))
     trials = {
         json.loads(file.read_text())["fold"]: json.loads(file.read_text()) for file in tmp_path.glob("**/trial.json")
     }
@@ -244,15 +236,6 @@ def test_a_loss_that_is_not_finite_costs_no_trial_but_predictions_that_are_not_d
     assert json.loads(next(find(tmp_path / "one", "trial.json")).read_text())["history"]["loss"] == [1.0, None]
 
     monkeypatch.setattr(toy.Fitted, "predict", lambda self, part: {"p_angry": np.full(len(part), np.nan)})
-    with pytest.raises(UserError, match=r"speaker-A--1.*not finite"):
-        execute(tmp_path / "two", toy.run(repeats=1, folds=1))
-    assert trial_folders(tmp_path / "two") == []
-
-
-def test_a_paused_run_keeps_what_it_finished_and_goes_on(tmp_path):
-    observer = toy.Quiet()
-    with pytest.raises(executor.Paused):
-        execute(tmp_path, observer=observer, pause=lambda: len(observer.finished) == 3)
-    assert len(trial_folders(tmp_path)) == 3
-    outcome, _ = execute(tmp_path)
-    assert (outcome.done, outcome.found) == (5, 3)
+    outcome, _ = execute(tmp_path / "two", toy.run(repeats=1, folds=1))
+    assert re.search("speaker-A--1.*not finite", outcome.failures[0].message)
+    assert toy.trial_names(tmp_path / "two") == []

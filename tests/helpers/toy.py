@@ -5,16 +5,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from common import trials
 from common.corpus import Corpus, Subset, build_table, fingerprint
+from common.errors import UserError
 from common.experiments import Experiment, Paper, Part
+from common.files import find
 from common.splits import LeaveOneSpeakerOut
 from common.trials import Run
+
+if os.environ.get("TOY_LIGHT"):
+    # No toy needs Keras, which takes every process of a test seconds to import.
+    light = types.ModuleType("common.training")
+    light.forget_models, light.seed_everything = lambda: None, lambda seed, deterministic: None
+    sys.modules["common.training"] = light
+    trials.versions = lambda: {"python": "3", "keras": "none", "numpy": "none", "backend": "none"}
 
 CLASSES = ("angry", "sad")
 SUBSET = Subset("2class", {"angry": 12, "sad": 12})
@@ -38,6 +52,10 @@ CORPUS = Corpus(
 class ToyConfig:
     shift: float = 0.0
     sleep_s: float = 0.0
+    fails: int = 0
+    """Seed of the trial that fails."""
+    dies: int = 0
+    """Seed of the trial whose process dies."""
 
 
 class Fitted:
@@ -64,6 +82,10 @@ def fit(config, train, validation, context):
             file.write(f"{os.getpid()} {context.seed}\n")
     with context.timed("fit"):
         time.sleep(config.sleep_s)
+        if context.seed == config.fails:
+            raise RuntimeError("this trial always fails")
+        if context.seed == config.dies:
+            os.kill(os.getpid(), signal.SIGKILL)
         values = np.array([train.features["number"][u] for u in train.table["utterance"]])
         means = np.array([values[train.labels == k].mean() for k in range(len(CLASSES))]) + config.shift
     context.history["loss"] = [1.0, 0.5]
@@ -136,7 +158,13 @@ class Quiet:
     """An observer that remembers."""
 
     def __init__(self):
-        self.finished, self.elsewhere = [], []
+        self.finished, self.elsewhere, self.failed, self.notes, self.extracted = [], [], [], [], []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def features_extracted(self, name, done, total):
+        self.extracted.append((name, done, total))
 
     def trial_started(self, trial):
         pass
@@ -150,15 +178,100 @@ class Quiet:
     def trial_elsewhere(self, trial):
         self.elsewhere.append(trial.name)
 
+    def trial_failed(self, trial, message):
+        self.failed.append((trial.name, message))
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Gives the same data for every run."""
+
+    def part(self, run, observer):
+        return data()
+
+    def auxiliary(self, run, observer):
+        return None
+
+
+def execute(runs, results, pool=None, observer=None, source=None, **keywords):
+    """Performs runs in a pool, by default in this process; returns outcome and observer."""
+    from common import executor
+    from common.pools.here import Here
+
+    observer = observer or Quiet()
+    jobs = [executor.Job(run, source or Source(), results, **keywords) for run in runs]
+    return executor.execute(jobs, pool or (lambda trials: Here()), observer), observer
+
+
+def pool_of(kind: str, results: Path, workers: int | None = None):
+    """What makes a pool: "here", "local", or "ray" at RAY_ADDRESS."""
+    from common.resources import Request
+
+    request = Request(workers=workers)
+    if kind == "local":
+        from common.pools.local import Local
+
+        return lambda trials: Local(request, trials)
+    if kind == "ray":
+        from common.pools.cluster import Cluster
+
+        return lambda trials: Cluster(request, trials, results)
+    return None
+
 
 def main():
-    """Runs all trials into the folder named on the command line; used by tests that kill it."""
-    import sys
+    """Runs all trials, as the JSON on the command line says; used by tests that kill it."""
+    asked = json.loads(sys.argv[1])
+    results, config = Path(asked["results"]), ToyConfig(**asked.get("config", {}))
+    pool = pool_of(asked.get("pool", "here"), results, asked.get("workers"))
+    try:
+        outcome, observer = execute([run(config, asked.get("repeats", 2))], results, pool)
+    except UserError as error:
+        sys.exit(str(error))
+    failures = [f"{failure.trial.name}: {failure.message}" for failure in outcome.failures]
+    print(json.dumps({"done": outcome.done, "found": outcome.found, "failures": failures, "notes": observer.notes}))
 
-    from common.executor import execute
 
-    outcome = execute(run(ToyConfig(sleep_s=float(sys.argv[2]))), data, Path(sys.argv[1]), Quiet())
-    print(json.dumps({"done": outcome.done, "found": outcome.found}))
+def start(asked: dict, log: Path, **environment):
+    """`main` as a process of its own."""
+    helpers = Path(__file__).parent
+    paths = f"{helpers.parents[1]}{os.pathsep}{helpers}"
+    environment = {**os.environ, "PYTHONPATH": paths, "TOY_LOG": str(log), "TOY_LIGHT": "1", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-m", "toy", json.dumps(asked, default=str)],
+        cwd=helpers,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def answer(process, code: int = 0) -> dict:
+    """What a process printed in the end."""
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == code, err
+    return json.loads(out) if code == 0 else {"error": err}
+
+
+def trial_names(results: Path) -> list[str]:
+    """Finished trials."""
+    return sorted(file.parent.name for file in find(results, "trial.json"))
+
+
+def wait_for_trials(results: Path, number: int) -> None:
+    """Waits until so many trials are finished."""
+    deadline = time.monotonic() + 90
+    while len(trial_names(results)) < number:
+        assert time.monotonic() < deadline, f"no {number} trials in time"
+        time.sleep(0.02)
+
+
+def contents(results: Path) -> dict[str, bytes]:
+    """Predictions of all finished trials."""
+    return {
+        path.parent.name: path.with_name("predictions.parquet").read_bytes() for path in find(results, "trial.json")
+    }
 
 
 if __name__ == "__main__":

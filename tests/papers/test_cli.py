@@ -275,23 +275,9 @@ def test_interruption_keeps_trials_and_says_so(tmp_path, capsys, monkeypatch):
     assert "3 trials, 1 already done" in capsys.readouterr().err
 
 
-def test_a_command_that_fills_the_memory_goes_on_in_a_fresh_process(tmp_path):
-    folder = emodb(tmp_path / "emodb")
-    arguments = ["run", "mtap/table1/emodb/softmax", "--root", str(folder), "--partial", *QUICK]
-    program = (
-        f"import sys\nfrom papers import cli, runner\nrunner.MEMORY_SHARE = -1.0\nsys.exit(cli.main({arguments!r}))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("Going on in a fresh process") == 3
-    assert "3 trials, 2 already done" in done.stderr and "1×3" in done.stdout
-    assert len(list(Path("results").glob("**/trial.json"))) == 3
-
-
 def test_the_demo_shrinks_what_a_paper_says_it_may(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(runner, "perform_all", lambda session, paper, chosen: seen.append((paper, chosen)) or ({}, {}))
+    monkeypatch.setattr(runner, "perform_all", lambda session, chosen: seen.extend(chosen) or ({}, {}))
     ser("reproduce", "mtap", "--demo", "--results", str(tmp_path / "r"))
     ((paper, chosen),) = seen
     assert (

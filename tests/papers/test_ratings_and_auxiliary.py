@@ -45,7 +45,7 @@ def _here(tmp_path, monkeypatch):
 def perform(name, tmp_path, **options):
     options = Options(results=tmp_path / "results", cache=tmp_path / "cache", jobs=1, **options)
     with Progress() as observer:
-        folders, _ = runner.perform_all(runner.Session(options, observer), PAPER, [PAPER.experiment(name)])
+        folders, _ = runner.perform_all(runner.Session(options, observer), [(PAPER, [PAPER.experiment(name)])])
     return read_run(folders[name])
 
 
@@ -210,6 +210,6 @@ def test_progress_counts_on_from_one_paper_to_the_next(tmp_path, capsys):
     with Progress() as observer:
         session = runner.Session(options, observer)
         for name in (RATINGS, HALVES):
-            runner.perform_all(session, PAPER, [PAPER.experiment(name)])
+            runner.perform_all(session, [(PAPER, [PAPER.experiment(name)])])
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
     assert [line.split("]")[0] for line in lines] == ["[1/1", "[2/2"]

@@ -1,0 +1,200 @@
+"""A pool of actors on a Ray cluster.
+
+Every node needs this suite installed, and the same paths for corpora, results and cache: a file system that all nodes
+see (checked before the first trial on a node). Workers write their results there themselves, as they do on one machine.
+What a lost node was doing is done again on another; a driver that dies takes its actors with it, and the same command
+goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.executor import Event, Task
+from common.files import write_text
+from common.resources import Request, threads_environment
+
+GROWTH_S = 5.0
+"""How often the size of the cluster is looked at; nodes may join and leave."""
+
+
+class Actor:
+    """A worker in a process of Ray's."""
+
+    def __init__(self, environment: dict[str, str], shared: str):
+        os.environ.update(environment)
+        from common.worker import Worker
+
+        self.shared = Path(shared)
+        self.told: list[tuple[str, tuple]] = []
+        self.worker = Worker(lambda kind, content: self.told.append((kind, content)))
+        self.job: tuple[str, Any] = ("", None)
+
+    def do(self, key: str, job: Any, trial: tuple[str, int] | None, wait: bool) -> tuple[str, tuple, list]:
+        """Does a task (see `common.worker.Worker.do`); also returns what it told meanwhile, without its epochs."""
+        if not self.shared.exists():
+            message = (
+                f"The node {os.uname().nodename} does not see {self.shared.parent}. Put --results, --cache and the "
+                "corpora on a file system that all nodes mount at the same place."
+            )
+            return "failed", (message, ""), []
+        if self.job[0] != key:
+            self.job = key, job
+        task = Task(self.job[1], self.job[1].run.trial(*trial) if trial else None, wait)
+        self.told.clear()
+        kind, content = self.worker.do(task)
+        return kind, content, [told for told in self.told if told[0] == "note"]
+
+
+class Cluster:
+    """A context manager; connects to a cluster, or starts one of this machine alone.
+
+    Args:
+        request: what a person asks for.
+        trials: how many there are to do.
+        results: the results folder.
+        address: of the cluster, "auto" for the one this machine belongs to; None: RAY_ADDRESS, or a new one here.
+
+    Raises:
+        UserError: Ray is not installed, there is no cluster at the address, or no node has what a trial needs.
+    """
+
+    def __init__(self, request: Request, trials: int, results: Path, address: str | None = None):
+        self.request, self.trials, self.results, self.address = request, trials, results, address
+        self._free: list[tuple[Any, str | None]] = []
+        self._busy: dict[Any, tuple[Any, Task]] = {}
+        self._jobs: tuple[str, Any] = ("", None)
+        self._size, self._looked = 0, 0.0
+
+    def __enter__(self) -> Cluster:
+        self.ray = _connected(self.address)
+        share = self.request.gpus
+        if share is None:
+            share = 1.0 if self.ray.cluster_resources().get("GPU", 0) else 0.0
+        self.needs = {"CPU": float(self.request.cpus or 1), "GPU": share}
+        if not self._room():
+            self.ray.shutdown()
+            needs = ", ".join(f"{amount:g} {name}" for name, amount in self.needs.items() if amount)
+            raise UserError(f"No node of the cluster has what a trial needs: {needs}.")
+        # A file that a node sees only if the results folder is the same one there.
+        self.shared = (self.results / f".cluster-{secrets.token_hex(8)}").absolute()
+        write_text(self.shared, "")
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for actor in [one[0] for one in (*self._free, *self._busy.values())]:
+            with contextlib.suppress(Exception):
+                self.ray.kill(actor)
+        self.shared.unlink(missing_ok=True)
+        self.ray.shutdown()
+
+    def free(self) -> list[str | None]:
+        """Idle actors, and those the cluster has room for."""
+        if time.monotonic() - self._looked > GROWTH_S:
+            self._size, self._looked = (
+                min(self._room(), self.request.workers or self.trials, self.trials),
+                time.monotonic(),
+            )
+        loaded = [key for _, key in self._free]
+        return (loaded + [None] * self._size)[: max(0, self._size - len(self._busy))]
+
+    def submit(self, task: Task) -> None:
+        """Gives a task to an idle actor, if possible to one that has the job loaded, or to a new one."""
+        key = task.job.key
+        if self._jobs[0] != key:
+            self._jobs = key, self.ray.put(task.job)
+        mine = next((one for one in self._free if one[1] == key), None)
+        if mine is None and len(self._free) + len(self._busy) >= self._size and self._free:
+            mine = self._free[0]
+        if mine is not None:
+            self._free.remove(mine)
+        actor = mine[0] if mine else self._new()
+        trial = (task.trial.fold.name, task.trial.repeat) if task.trial else None
+        self._busy[actor.do.remote(key, self._jobs[1], trial, task.wait)] = actor, task
+
+    def wait(self, take: Callable[[Event], None]) -> None:
+        """Tells which tasks have ended."""
+        ended, _ = self.ray.wait(list(self._busy), timeout=1.0)
+        for reference in ended:
+            actor, task = self._busy.pop(reference)
+            try:
+                kind, content, told = self.ray.get(reference)
+            except self.ray.exceptions.RayError as error:
+                with contextlib.suppress(Exception):
+                    self.ray.kill(actor)
+                self._looked = 0.0  # its node may be gone
+                take(Event(task, "lost", (_reason(error),)))
+                continue
+            self._free.append((actor, task.job.key))
+            for one in told:
+                take(Event(task, *one))
+            take(Event(task, kind, content))
+
+    def _new(self):
+        threads = 1 if self.request.deterministic else self.request.cpus or 1
+        options = {
+            "num_cpus": self.needs["CPU"],
+            "num_gpus": self.needs["GPU"],
+            "max_restarts": 0,
+            "max_task_retries": 0,
+        }
+        environment = threads_environment(threads)
+        for name in ("KERAS_BACKEND", "SER_MODELS", "SER_CORPORA", "TF_CPP_MIN_LOG_LEVEL"):
+            if name in os.environ:
+                environment[name] = os.environ[name]
+        return self.ray.remote(Actor).options(**options).remote(environment, str(self.shared))
+
+    def _room(self) -> int:
+        """Actors that fit on the nodes that are alive."""
+        fits = 0
+        for node in self.ray.nodes():
+            if node["Alive"]:
+                has = node["Resources"]
+                fits += min(int(has.get(name, 0) / need) for name, need in self.needs.items() if need)
+        return fits
+
+
+def _connected(address: str | None):
+    """The module `ray`, connected."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError:
+        raise UserError(
+            "--executor ray needs Ray: pip install -c constraints.txt -e '.[ray]', on every node of the cluster."
+        ) from None
+    with _kept_signals():
+        try:
+            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError as error:
+            raise UserError(
+                f"There is no Ray cluster at {address}: {str(error).splitlines()[0]} Start one with `ray start --head`."
+            ) from None
+    return ray
+
+
+@contextlib.contextmanager
+def _kept_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself; a person who ends a command should read what `ser` says about it."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # not in the main thread: Ray took nothing
+            signal.signal(signal.SIGTERM, before)
+
+
+def _reason(error: Exception) -> str:
+    """One line of what Ray says at length."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:200]

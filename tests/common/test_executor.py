@@ -1,0 +1,254 @@
+"""Workers of one machine: what is lost with them, with the driver, with the disk. Nothing."""
+
+import os
+import resource
+import signal
+import subprocess
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import toy
+
+from common import resources
+from common.errors import UserError
+from common.executor import Event, execute
+from common.pools.local import Local
+from common.resources import Plan, Request, plan
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Predictions of all trials, made in one process that nothing happens to."""
+    results = tmp_path_factory.mktemp("undisturbed")
+    toy.execute([toy.run()], results)
+    return toy.contents(results)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 300 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True
+    ).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def processes(log: Path) -> list[int]:
+    return [int(line.split()[0]) for line in log.read_text().splitlines()]
+
+
+def seeds(log: Path) -> list[int]:
+    return sorted(int(line.split()[1]) for line in log.read_text().splitlines())
+
+
+ALL_SEEDS = [1000 * repeat + fold for repeat in (1, 2) for fold in (1, 2, 3, 4)]
+
+
+def alive(process: int) -> bool:
+    try:
+        return f"{process} (" in Path(f"/proc/{process}/stat").read_text() and not is_zombie(process)
+    except OSError:
+        return False
+
+
+def is_zombie(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def gone(process: int) -> bool:
+    deadline = time.monotonic() + 10
+    while alive(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not alive(process)
+
+
+def test_workers_share_the_trials_and_give_what_one_process_gives(tmp_path, undisturbed):
+    log, results = tmp_path / "log", tmp_path / "results"
+    told = toy.answer(toy.start({"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.3}}, log))
+    assert told == {"done": 8, "found": 0, "failures": [], "notes": []}
+    assert len(set(processes(log))) == 2 and seeds(log) == ALL_SEEDS
+    assert toy.contents(results) == undisturbed
+
+
+def test_what_a_lost_worker_did_is_done_again_by_another(tmp_path, undisturbed):
+    log, results = tmp_path / "log", tmp_path / "results"
+    driver = toy.start({"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.5}}, log)
+    toy.wait_for_trials(results, 2)
+    os.kill(processes(log)[-1], signal.SIGKILL)
+    told = toy.answer(driver)
+    assert told["done"] == 8 and told["failures"] == []
+    (note,) = told["notes"]
+    assert note.startswith("A worker was lost (killed by SIGKILL")
+    assert toy.contents(results) == undisturbed
+    assert not list(results.glob("**/.tmp-*"))
+
+
+def test_a_trial_that_fails_and_one_that_kills_its_worker_are_reported_and_the_others_go_on(tmp_path, undisturbed):
+    results = tmp_path / "results"
+    asked = {"results": results, "pool": "local", "workers": 2, "config": {"fails": 1002, "dies": 2003}}
+    told = toy.answer(toy.start(asked, tmp_path / "log"))
+    assert told["done"] == 6 and len(told["notes"]) == 2
+    failed, died = sorted(told["failures"])
+    assert failed.startswith("speaker-B--1: RuntimeError: this trial always fails (details: ")
+    assert died.startswith("speaker-C--2: its worker was lost 3 times, the last time killed by SIGKILL")
+    assert seeds(tmp_path / "log").count(1002) == 1 and seeds(tmp_path / "log").count(2003) == 3
+    others = {name: content for name, content in undisturbed.items() if name not in ("speaker-B--1", "speaker-C--2")}
+    assert toy.contents(results) == others
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_driver_and_the_same_command_goes_on(tmp_path, undisturbed, number):
+    log, results = tmp_path / "log", tmp_path / "results"
+    asked = {"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.5}}
+    driver = toy.start(asked, log)
+    toy.wait_for_trials(results, 3)
+    driver.send_signal(number)
+    driver.communicate(timeout=20)
+    assert all(gone(process) for process in set(processes(log)))
+    finished = toy.trial_names(results)
+    assert 3 <= len(finished) < 8
+    told = toy.answer(toy.start(asked, log))
+    assert told["found"] == len(finished) and told["done"] == 8 - len(finished)
+    assert toy.contents(results) == undisturbed
+
+
+def test_a_full_disk_ends_the_command_with_one_sentence_and_keeps_what_is_finished(tmp_path, small_disk, undisturbed):
+    results = small_disk / "results"
+    results.mkdir()
+    (small_disk / "ballast").write_bytes(bytes(250_000))
+    asked = {"results": results, "pool": "local", "workers": 2}
+    told = toy.answer(toy.start(asked, tmp_path / "log"), code=1)
+    assert told["error"].startswith("The disk of ") and "is full. Finished trials are kept" in told["error"]
+    finished = toy.trial_names(results)
+    assert len(finished) < 8 and not list(results.glob("**/.tmp-*"))
+    (small_disk / "ballast").unlink()
+    told = toy.answer(toy.start(asked, tmp_path / "log"))
+    assert told["found"] == len(finished) and told["done"] == 8 - len(finished)
+    assert toy.contents(results) == undisturbed
+
+
+def test_two_drivers_with_two_workers_each_share_the_trials(tmp_path, undisturbed):
+    log, results = tmp_path / "log", tmp_path / "results"
+    asked = {"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.5}}
+    told = [toy.answer(driver) for driver in [toy.start(asked, log) for _ in range(2)]]
+    assert sum(one["done"] for one in told) == 8 and seeds(log) == ALL_SEEDS
+    assert toy.contents(results) == undisturbed
+
+
+def test_a_worker_that_keeps_too_much_memory_is_replaced(tmp_path, monkeypatch, undisturbed):
+    monkeypatch.setattr("common.pools.local.LEFTOVER_SHARE", -1.0)
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("TOY_LIGHT", "1")
+    outcome, _ = toy.execute([toy.run(repeats=1, folds=2)], tmp_path / "r", lambda trials: Local(Request(1), trials))
+    assert outcome.done == 2 and len(set(processes(tmp_path / "log"))) == 2
+    assert toy.contents(tmp_path / "r").items() <= undisturbed.items()
+
+
+class Simulated:
+    """Workers that have done everything at once."""
+
+    def __init__(self):
+        self.tasks, self.memory = [], {}
+
+    def free(self):
+        return [None] * (64 - len(self.tasks))
+
+    def submit(self, task):
+        self.tasks.append(task)
+
+    def wait(self, take):
+        tasks, self.tasks = self.tasks, []
+        for task in tasks:
+            if task.trial:
+                take(Event(task, "epoch", (1, 1, {"loss": 0.5})))
+                self.memory[len(self.memory)] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            take(Event(task, "done" if task.trial else "prepared"))
+
+
+def test_the_driver_needs_no_more_memory_for_the_last_of_ten_thousand_trials(tmp_path):
+    from rich.console import Console
+
+    from papers.progress import Progress
+
+    pool = Simulated()
+    with open(os.devnull, "w") as nowhere, Progress(Console(file=nowhere)) as observer:
+        run = toy.run(repeats=2500)
+        observer.planned([run], tmp_path)
+        outcome, _ = toy.execute([run], tmp_path, lambda trials: nullcontext(pool), observer)
+    assert outcome.done == 10_000 and observer.done == 10_000
+    assert pool.memory[9_999] - pool.memory[99] < 1024  # kB
+
+
+@pytest.mark.parametrize(
+    ("request_", "trials", "cores", "gpus", "expected"),
+    [
+        (Request(), 20, 4, (), Plan(4, 1, ())),
+        (Request(), 2, 16, (), Plan(2, 8, ())),
+        (Request(cpus=4), 20, 16, (), Plan(4, 4, ())),
+        (Request(workers=3), 20, 2, (), Plan(3, 1, ())),
+        (Request(deterministic=True), 2, 16, (), Plan(2, 1, ())),
+        (Request(), 20, 16, ("0", "1"), Plan(2, 8, (("0",), ("1",)))),
+        (Request(gpus=0.5), 20, 16, ("0", "1"), Plan(4, 4, (("0",), ("1",), ("0",), ("1",)))),
+        (Request(gpus=0.3), 20, 12, ("0",), Plan(3, 4, (("0",),) * 3)),
+        (Request(gpus=2), 20, 16, ("0", "1", "2", "3", "4"), Plan(2, 8, (("0", "1"), ("2", "3")))),
+        (Request(gpus=0), 20, 2, ("0",), Plan(2, 1, ())),
+        (Request(workers=9), 20, 16, ("0", "1"), Plan(2, 8, (("0",), ("1",)))),
+    ],
+)
+def test_a_machine_is_shared_out(monkeypatch, request_, trials, cores, gpus, expected):
+    monkeypatch.setattr(resources, "gpu_names", lambda: gpus)
+    monkeypatch.setattr(resources, "machine_bytes", lambda: 2**40)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert plan(request_, trials) == expected
+
+
+def test_memory_limits_workers_and_missing_gpus_are_named(monkeypatch):
+    monkeypatch.setattr(resources, "gpu_names", lambda: ())
+    monkeypatch.setattr(resources, "machine_bytes", lambda: 10 * 2**30)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    assert plan(Request(), 100).workers == 4  # 0.8 x 10 GiB hold four trials of 2 GiB
+    with pytest.raises(UserError, match="2 GPUs a trial were asked for; this machine has 0"):
+        plan(Request(gpus=2), 1)
+
+
+def test_a_worker_sees_its_gpu_and_its_threads_only():
+    environment = Plan(2, 3, (("0",), ("GPU-abc", "GPU-def"))).environment(1)
+    assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-abc,GPU-def"
+    assert environment["OMP_NUM_THREADS"] == environment["TF_NUM_INTRAOP_THREADS"] == "3"
+    assert "CUDA_VISIBLE_DEVICES" not in Plan(1, 1, ()).environment(0)
+
+
+def test_gpus_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert resources.gpu_names() == ("3", "5")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert resources.gpu_names() == ()
+
+
+def test_nothing_is_started_if_nothing_is_left_to_do(tmp_path):
+    toy.execute([toy.run()], tmp_path)
+
+    def no_pool(trials):
+        raise AssertionError("workers were started for nothing")
+
+    assert execute([], no_pool, toy.Quiet()).done == 0
+    outcome, _ = toy.execute([toy.run()], tmp_path, no_pool)
+    assert (outcome.done, outcome.found) == (0, 8)
+
+
+def test_extraction_that_fails_fails_its_run_and_no_other(tmp_path):
+    class Broken(toy.Source):
+        def part(self, run, observer):
+            if run.config.shift:
+                raise UserError("bad.wav: the audio file is empty.")
+            return super().part(run, observer)
+
+    outcome, _ = toy.execute([toy.run(toy.ToyConfig(shift=1.0)), toy.run()], tmp_path, source=Broken())
+    assert outcome.done == 8 and len(outcome.failures) == 8
+    assert {failure.message for failure in outcome.failures} == {"bad.wav: the audio file is empty."}
