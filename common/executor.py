@@ -107,14 +107,14 @@ class Event:
     """What a pool tells.
 
     Attributes:
-        task: of which task.
+        task: of which task; None: the pool's own note.
         kind: "epoch", "features" or "note" while it runs; then one of "prepared", "done", "found" (it was there
             already), "elsewhere", "failed", "full" (a disk is full) and "lost" (its worker is gone).
         content: arguments of the observer's method; of "failed" and "full", the message and the traceback ("" for
             what a person can mend); of "lost", why.
     """
 
-    task: Task
+    task: Task | None
     kind: str
     content: tuple = ()
 
@@ -122,8 +122,12 @@ class Event:
 class Pool(Protocol):
     """Workers. A pool remembers which job a free worker has loaded, and takes its size from what is there."""
 
-    def free(self) -> Sequence[str | None]:
-        """For each worker that could take a task now, the key of the job it has loaded."""
+    def free(self, tasks: int) -> Sequence[str | None]:
+        """For each worker that could take a task now, the key of the job it has loaded.
+
+        Args:
+            tasks: how many there are to give away; no more workers are started for them.
+        """
 
     def submit(self, task: Task) -> None:
         """Gives a task to a free worker, to one that has the job loaded if there is such a one."""
@@ -224,8 +228,8 @@ class _Driver:
         self.losses: dict[tuple[str, str], int] = {}
 
     def drive(self) -> None:
-        while True:
-            for loaded in self.pool.free():
+        while left := self._left() + self.running:
+            for loaded in self.pool.free(left - self.running):
                 task = self._next(loaded)
                 if task is None:
                     break
@@ -233,9 +237,12 @@ class _Driver:
                     self.observer.trial_started(task.trial)
                 self.running += 1
                 self.pool.submit(task)
-            if not self.running:
-                return
             self.pool.wait(self._take)
+
+    def _left(self) -> int:
+        """Tasks that no worker has."""
+        new = sum(lot.state == "new" for lot in self.lots)
+        return new + sum(len(lot.trials) for lot in self.lots) + len(self.elsewhere)
 
     def _next(self, loaded: str | None) -> Task | None:
         ready = [lot for lot in self.lots if lot.state == "ready" and lot.trials]
@@ -256,7 +263,7 @@ class _Driver:
         told = {"epoch": "epoch_ended", "features": "features_extracted", "note": "note"}.get(event.kind)
         if told:
             # Every worker loads the data of a job; what is to be said of them was said when they were extracted.
-            if event.kind == "epoch" or task.trial is None:
+            if event.kind == "epoch" or task is None or task.trial is None:
                 getattr(self.observer, told)(*event.content)
             return
         self.running -= 1

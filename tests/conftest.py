@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,3 +39,26 @@ def _offline(request, monkeypatch):
     getaddrinfo = socket.getaddrinfo
     monkeypatch.setattr(socket.socket, "connect", local_only)
     monkeypatch.setattr(socket, "getaddrinfo", local_names)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 300 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True
+    ).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """Predictions of all trials of the toy paper, made in one process that nothing happens to."""
+    import toy
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert toy.answer(toy.start({"results": folder / "results"}, folder / "log"))["done"] == 8
+    return toy.contents(folder / "results")

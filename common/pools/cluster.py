@@ -26,6 +26,12 @@ from common.resources import Request, threads_environment
 GROWTH_S = 5.0
 """How often the size of the cluster is looked at; nodes may join and leave."""
 
+FORWARDED = ("SER_", "KERAS_", "TF_", "JAX_", "XLA_")
+"""Variables of the driver's environment that its workers get, by how they begin."""
+
+PATIENCE_S = 60.0
+"""After how long without a worker a person is told."""
+
 
 class Actor:
     """A worker in a process of Ray's."""
@@ -38,6 +44,10 @@ class Actor:
         self.told: list[tuple[str, tuple]] = []
         self.worker = Worker(lambda kind, content: self.told.append((kind, content)))
         self.job: tuple[str, Any] = ("", None)
+
+    def ready(self) -> bool:
+        """Answers once the process is there."""
+        return True
 
     def do(self, key: str, job: Any, trial: tuple[str, int] | None, wait: bool) -> tuple[str, tuple, list]:
         """Does a task (see `common.worker.Worker.do`); also returns what it told meanwhile, without its epochs."""
@@ -70,10 +80,12 @@ class Cluster:
 
     def __init__(self, request: Request, trials: int, results: Path, address: str | None = None):
         self.request, self.trials, self.results, self.address = request, trials, results, address
+        self._starting: dict[Any, Any] = {}
         self._free: list[tuple[Any, str | None]] = []
         self._busy: dict[Any, tuple[Any, Task]] = {}
         self._jobs: tuple[str, Any] = ("", None)
         self._size, self._looked = 0, 0.0
+        self._began: float | None = time.monotonic()
 
     def __enter__(self) -> Cluster:
         self.ray = _connected(self.address)
@@ -91,53 +103,67 @@ class Cluster:
         return self
 
     def __exit__(self, *exception) -> None:
-        for actor in [one[0] for one in (*self._free, *self._busy.values())]:
-            with contextlib.suppress(Exception):
-                self.ray.kill(actor)
+        for actor in [*self._starting.values(), *(one[0] for one in (*self._free, *self._busy.values()))]:
+            self._kill(actor)
         self.shared.unlink(missing_ok=True)
         self.ray.shutdown()
 
-    def free(self) -> list[str | None]:
-        """Idle actors, and those the cluster has room for."""
+    def free(self, tasks: int) -> list[str | None]:
+        """Idle actors; starts more of them while the cluster has room and there are tasks for them."""
         if time.monotonic() - self._looked > GROWTH_S:
-            self._size, self._looked = (
-                min(self._room(), self.request.workers or self.trials, self.trials),
-                time.monotonic(),
-            )
-        loaded = [key for _, key in self._free]
-        return (loaded + [None] * self._size)[: max(0, self._size - len(self._busy))]
+            self._size, self._looked = min(self._room(), self.request.workers or self.trials), time.monotonic()
+        others = len(self._free) + len(self._busy)
+        wanted = min(self._size, len(self._busy) + tasks) - others
+        while len(self._starting) < wanted:
+            actor = self._new()
+            self._starting[actor.ready.remote()] = actor
+        # One that cannot start any more, since its node is gone, must not keep what another could do.
+        while len(self._starting) > max(0, wanted):
+            self._kill(self._starting.popitem()[1])
+        return [key for _, key in self._free]
 
     def submit(self, task: Task) -> None:
-        """Gives a task to an idle actor, if possible to one that has the job loaded, or to a new one."""
+        """Gives a task to an idle actor, if possible to one that has the job loaded."""
         key = task.job.key
         if self._jobs[0] != key:
             self._jobs = key, self.ray.put(task.job)
-        mine = next((one for one in self._free if one[1] == key), None)
-        if mine is None and len(self._free) + len(self._busy) >= self._size and self._free:
-            mine = self._free[0]
-        if mine is not None:
-            self._free.remove(mine)
-        actor = mine[0] if mine else self._new()
+        mine = min(self._free, key=lambda one: one[1] != key)
+        self._free.remove(mine)
         trial = (task.trial.fold.name, task.trial.repeat) if task.trial else None
-        self._busy[actor.do.remote(key, self._jobs[1], trial, task.wait)] = actor, task
+        self._busy[mine[0].do.remote(key, self._jobs[1], trial, task.wait)] = mine[0], task
 
     def wait(self, take: Callable[[Event], None]) -> None:
         """Tells which tasks have ended."""
-        ended, _ = self.ray.wait(list(self._busy), timeout=1.0)
-        for reference in ended:
-            actor, task = self._busy.pop(reference)
+        pending = [*self._busy, *self._starting]
+        if not pending:
+            time.sleep(0.2)  # no node has room at the moment
+            return
+        for reference in self.ray.wait(pending, timeout=1.0)[0]:
+            actor, task = (
+                self._busy.pop(reference) if reference in self._busy else (self._starting.pop(reference), None)
+            )
             try:
-                kind, content, told = self.ray.get(reference)
+                answer = self.ray.get(reference)
             except self.ray.exceptions.RayError as error:
-                with contextlib.suppress(Exception):
-                    self.ray.kill(actor)
+                self._kill(actor)
                 self._looked = 0.0  # its node may be gone
-                take(Event(task, "lost", (_reason(error),)))
+                if task is not None:
+                    take(Event(task, "lost", (f"its process or node died: {type(error).__name__}",)))
                 continue
-            self._free.append((actor, task.job.key))
-            for one in told:
-                take(Event(task, *one))
-            take(Event(task, kind, content))
+            self._began = None
+            self._free.append((actor, task.job.key if task else None))
+            if task is not None:
+                kind, content, told = answer
+                for one in told:
+                    take(Event(task, *one))
+                take(Event(task, kind, content))
+        if self._began is not None and time.monotonic() - self._began > PATIENCE_S:
+            self._began = None
+            take(Event(None, "note", ("No worker has started yet: the cluster's nodes are busy, or lack this suite",)))
+
+    def _kill(self, actor) -> None:
+        with contextlib.suppress(Exception):
+            self.ray.kill(actor)
 
     def _new(self):
         threads = 1 if self.request.deterministic else self.request.cpus or 1
@@ -148,9 +174,7 @@ class Cluster:
             "max_task_retries": 0,
         }
         environment = threads_environment(threads)
-        for name in ("KERAS_BACKEND", "SER_MODELS", "SER_CORPORA", "TF_CPP_MIN_LOG_LEVEL"):
-            if name in os.environ:
-                environment[name] = os.environ[name]
+        environment.update((name, value) for name, value in os.environ.items() if name.startswith(FORWARDED))
         return self.ray.remote(Actor).options(**options).remote(environment, str(self.shared))
 
     def _room(self) -> int:
@@ -192,9 +216,3 @@ def _kept_signals() -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):  # not in the main thread: Ray took nothing
             signal.signal(signal.SIGTERM, before)
-
-
-def _reason(error: Exception) -> str:
-    """One line of what Ray says at length."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:200]

@@ -22,7 +22,7 @@ class Here:
     def __exit__(self, *exception) -> None:
         del self._worker
 
-    def free(self) -> list[str | None]:
+    def free(self, tasks: int) -> list[str | None]:
         """The one worker, unless it has a task."""
         return [] if self._task else [self._loaded]
 

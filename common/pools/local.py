@@ -63,7 +63,7 @@ class Local:
         for one in self._processes.values():
             _end(one)
 
-    def free(self) -> list[str | None]:
+    def free(self, tasks: int) -> list[str | None]:
         """Idle workers, and those not started yet."""
         idle = [one.loaded for one in self._processes.values() if one.task is None]
         busy = len(self._processes) - len(idle)

@@ -3,7 +3,6 @@
 import os
 import resource
 import signal
-import subprocess
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,27 +15,6 @@ from common.errors import UserError
 from common.executor import Event, execute
 from common.pools.local import Local
 from common.resources import Plan, Request, plan
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Predictions of all trials, made in one process that nothing happens to."""
-    results = tmp_path_factory.mktemp("undisturbed")
-    toy.execute([toy.run()], results)
-    return toy.contents(results)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 300 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True
-    ).returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def processes(log: Path) -> list[int]:
@@ -143,7 +121,7 @@ def test_two_drivers_with_two_workers_each_share_the_trials(tmp_path, undisturbe
 
 def test_a_worker_that_keeps_too_much_memory_is_replaced(tmp_path, monkeypatch, undisturbed):
     monkeypatch.setattr("common.pools.local.LEFTOVER_SHARE", -1.0)
-    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("SER_TOY_LOG", str(tmp_path / "log"))
     monkeypatch.setenv("TOY_LIGHT", "1")
     outcome, _ = toy.execute([toy.run(repeats=1, folds=2)], tmp_path / "r", lambda trials: Local(Request(1), trials))
     assert outcome.done == 2 and len(set(processes(tmp_path / "log"))) == 2
@@ -156,7 +134,7 @@ class Simulated:
     def __init__(self):
         self.tasks, self.memory = [], {}
 
-    def free(self):
+    def free(self, tasks):
         return [None] * (64 - len(self.tasks))
 
     def submit(self, task):

@@ -30,6 +30,7 @@ if os.environ.get("TOY_LIGHT"):
     sys.modules["common.training"] = light
     trials.versions = lambda: {"python": "3", "keras": "none", "numpy": "none", "backend": "none"}
 
+HELPERS = Path(__file__).parent
 CLASSES = ("angry", "sad")
 SUBSET = Subset("2class", {"angry": 12, "sad": 12})
 CORPUS = Corpus(
@@ -76,7 +77,7 @@ class Fitted:
 
 
 def fit(config, train, validation, context):
-    log = os.environ.get("TOY_LOG")
+    log = os.environ.get("SER_TOY_LOG")
     if log:
         with open(log, "a") as file:
             file.write(f"{os.getpid()} {context.seed}\n")
@@ -203,11 +204,11 @@ def execute(runs, results, pool=None, observer=None, source=None, **keywords):
     return executor.execute(jobs, pool or (lambda trials: Here()), observer), observer
 
 
-def pool_of(kind: str, results: Path, workers: int | None = None):
+def pool_of(kind: str, results: Path, workers: int | None = None, gpus: float | None = None):
     """What makes a pool: "here", "local", or "ray" at RAY_ADDRESS."""
     from common.resources import Request
 
-    request = Request(workers=workers)
+    request = Request(workers=workers, gpus=gpus)
     if kind == "local":
         from common.pools.local import Local
 
@@ -223,7 +224,7 @@ def main():
     """Runs all trials, as the JSON on the command line says; used by tests that kill it."""
     asked = json.loads(sys.argv[1])
     results, config = Path(asked["results"]), ToyConfig(**asked.get("config", {}))
-    pool = pool_of(asked.get("pool", "here"), results, asked.get("workers"))
+    pool = pool_of(asked.get("pool", "here"), results, asked.get("workers"), asked.get("gpus"))
     try:
         outcome, observer = execute([run(config, asked.get("repeats", 2))], results, pool)
     except UserError as error:
@@ -234,12 +235,11 @@ def main():
 
 def start(asked: dict, log: Path, **environment):
     """`main` as a process of its own."""
-    helpers = Path(__file__).parent
-    paths = f"{helpers.parents[1]}{os.pathsep}{helpers}"
-    environment = {**os.environ, "PYTHONPATH": paths, "TOY_LOG": str(log), "TOY_LIGHT": "1", **environment}
+    paths = f"{HELPERS.parents[1]}{os.pathsep}{HELPERS}"
+    environment = {**os.environ, "PYTHONPATH": paths, "SER_TOY_LOG": str(log), "TOY_LIGHT": "1", **environment}
     return subprocess.Popen(
         [sys.executable, "-m", "toy", json.dumps(asked, default=str)],
-        cwd=helpers,
+        cwd=HELPERS,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -251,7 +251,8 @@ def answer(process, code: int = 0) -> dict:
     """What a process printed in the end."""
     out, err = process.communicate(timeout=180)
     assert process.returncode == code, err
-    return json.loads(out) if code == 0 else {"error": err}
+    # Ray has a word of its own to say about lost nodes, on standard output.
+    return json.loads(out.splitlines()[-1]) if code == 0 else {"error": err}
 
 
 def trial_names(results: Path) -> list[str]:
@@ -269,9 +270,8 @@ def wait_for_trials(results: Path, number: int) -> None:
 
 def contents(results: Path) -> dict[str, bytes]:
     """Predictions of all finished trials."""
-    return {
-        path.parent.name: path.with_name("predictions.parquet").read_bytes() for path in find(results, "trial.json")
-    }
+    folders = [file.parent for file in find(results, "trial.json")]
+    return {folder.name: (folder / "predictions.parquet").read_bytes() for folder in folders}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,135 @@
+"""A real Ray cluster of two nodes on this machine: nodes, drivers and trials that die."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import toy
+
+from common.errors import UserError
+from common.resources import Request
+
+pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes of one core each; a test may remove the second one and add it again."""
+    from ray.cluster_utils import Cluster
+
+    paths = os.pathsep.join((str(toy.HELPERS.parents[1]), str(toy.HELPERS)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", paths)  # as on a cluster where the suite is installed
+        patch.setenv("TOY_LIGHT", "1")
+        small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+        made = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+        made.second = made.add_node(**small)
+        made.wait_for_nodes()
+        yield made
+        made.shutdown()
+
+
+def start(cluster, asked, log):
+    return toy.start({"pool": "ray", **asked}, log, RAY_ADDRESS=cluster.address)
+
+
+def seeds(log):
+    return sorted(int(line.split()[1]) for line in log.read_text().splitlines())
+
+
+def test_the_nodes_share_the_trials_and_give_what_one_process_gives(tmp_path, cluster, undisturbed):
+    log, results = tmp_path / "log", tmp_path / "results"
+    started = time.monotonic()
+    told = toy.answer(start(cluster, {"results": results, "config": {"sleep_s": 0.5}}, log))
+    assert told == {"done": 8, "found": 0, "failures": [], "notes": []}
+    assert len({line.split()[0] for line in log.read_text().splitlines()}) == 2
+    assert toy.contents(results) == undisturbed
+    assert not list(results.glob(".cluster-*"))
+    assert time.monotonic() - started < 60
+
+
+def test_what_a_lost_node_did_is_done_again_on_another(tmp_path, cluster, undisturbed):
+    log, results = tmp_path / "log", tmp_path / "results"
+    driver = start(cluster, {"results": results, "config": {"sleep_s": 1.0}}, log)
+    toy.wait_for_trials(results, 2)
+    cluster.remove_node(cluster.second, allow_graceful=False)
+    told = toy.answer(driver)
+    cluster.second = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    assert told["done"] == 8 and told["failures"] == []
+    assert told["notes"] and all("(its process or node died: " in note for note in told["notes"])
+    assert toy.contents(results) == undisturbed
+    assert not list(results.glob("**/.tmp-*"))
+    cluster.wait_for_nodes()
+
+
+def test_a_killed_driver_comes_back_and_nothing_is_lost_or_done_twice(tmp_path, cluster, undisturbed):
+    log, results = tmp_path / "log", tmp_path / "results"
+    asked = {"results": results, "config": {"sleep_s": 0.7}}
+    driver = start(cluster, asked, log)
+    toy.wait_for_trials(results, 3)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    told = toy.answer(start(cluster, asked, log))
+    assert told["done"] + told["found"] == 8 and told["found"] >= 3
+    assert toy.contents(results) == undisturbed
+    assert not list(results.glob("**/.tmp-*"))
+
+
+def test_a_trial_that_fails_and_one_that_kills_its_worker_are_reported_and_the_others_go_on(
+    tmp_path, cluster, undisturbed
+):
+    results = tmp_path / "results"
+    told = toy.answer(start(cluster, {"results": results, "config": {"fails": 1002, "dies": 2003}}, tmp_path / "log"))
+    assert told["done"] == 6
+    failed, died = sorted(told["failures"])
+    assert failed.startswith("speaker-B--1: RuntimeError: this trial always fails (details: ")
+    assert died.startswith("speaker-C--2: its worker was lost 3 times")
+    assert seeds(tmp_path / "log").count(1002) == 1
+    others = {name: content for name, content in undisturbed.items() if name not in ("speaker-B--1", "speaker-C--2")}
+    assert toy.contents(results) == others
+
+
+def test_two_drivers_at_once_do_every_trial_once(tmp_path, cluster, undisturbed):
+    log, results = tmp_path / "log", tmp_path / "results"
+    drivers = [start(cluster, {"results": results, "workers": 1, "config": {"sleep_s": 0.5}}, log) for _ in range(2)]
+    told = [toy.answer(driver) for driver in drivers]
+    assert sum(one["done"] for one in told) == 8 and min(one["done"] for one in told) >= 1
+    assert seeds(log) == sorted(1000 * repeat + fold for repeat in (1, 2) for fold in (1, 2, 3, 4))
+    assert toy.contents(results) == undisturbed
+
+
+def test_a_full_disk_ends_the_command_and_keeps_what_is_finished(tmp_path, cluster, small_disk, undisturbed):
+    results = small_disk / "results"
+    results.mkdir()
+    (small_disk / "ballast").write_bytes(bytes(250_000))
+    told = toy.answer(start(cluster, {"results": results}, tmp_path / "log"), code=1)
+    assert "is full. Finished trials are kept" in told["error"]
+    assert len(toy.trial_names(results)) < 8 and not list(results.glob("**/.tmp-*"))
+    (small_disk / "ballast").unlink()
+    told = toy.answer(start(cluster, {"results": results}, tmp_path / "log"))
+    assert told["done"] + told["found"] == 8
+    assert toy.contents(results) == undisturbed
+
+
+def test_what_no_node_has_and_an_address_where_no_cluster_is_are_named(tmp_path, cluster):
+    told = start(cluster, {"results": tmp_path / "r", "gpus": 1}, tmp_path / "log")
+    assert "No node of the cluster has what a trial needs: 1 CPU, 1 GPU." in toy.answer(told, code=1)["error"]
+
+
+def test_ray_that_is_not_installed_is_named(monkeypatch, tmp_path):
+    from common.pools.cluster import Cluster
+
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(UserError, match="--executor ray needs Ray: pip install"), Cluster(Request(), 1, tmp_path):
+        pass
+
+
+def test_a_node_that_does_not_see_the_results_says_so(tmp_path):
+    from common.pools.cluster import Actor
+
+    kind, (message, _), _ = Actor({}, str(tmp_path / "elsewhere" / ".cluster-1")).do("key", None, None, False)
+    assert kind == "failed" and "does not see" in message and "a file system that all nodes mount" in message
+    assert json.dumps(message)
