@@ -1,5 +1,6 @@
 """The command line as a person meets it: quick answers, one sentence for every mistake, exit code 2, no traceback."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -235,12 +236,22 @@ def test_the_protocol_can_be_changed_and_says_so(tmp_path, capsys):
     assert trial["utterances"] == {"train": 12, "validation": 0, "test": 6}
 
 
-def test_deterministic_runs_write_the_same_bytes(tmp_path):
+def test_deterministic_runs_write_the_same_bytes_wherever_they_run(tmp_path):
+    """In one process, in workers that share the cores, and in actors of a cluster."""
     folder = emodb(tmp_path / "emodb")
-    for results in ("one", "two"):
-        run_partial(folder, "--deterministic", "--folds", "1", "--results", results)
-    one, two = (next(Path(results).glob("**/predictions.parquet")).read_bytes() for results in ("one", "two"))
-    assert one == two
+    ways = {"here": [], "local": ["--workers", "2"]}
+    if importlib.util.find_spec("ray"):
+        ways["ray"] = ["--workers", "1"]
+    found = {}
+    for name, more in ways.items():
+        command = [sys.executable, "-m", "papers.cli", "run", "mtap/table1/emodb/softmax", "--root", str(folder)]
+        command += ["--partial", *QUICK, "--deterministic", "--folds", "2", "--executor", name, *more]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ""}
+        done = subprocess.run([*command, "--results", name], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        found[name] = {file.parent.name: file.read_bytes() for file in Path(name).glob("**/predictions.parquet")}
+    assert len(found["here"]) == 2
+    assert all(one == found["here"] for one in found.values())
 
 
 def test_reproduce_takes_the_rows_on_that_corpus_and_marks_absent_ones(tmp_path, capsys, monkeypatch):
