@@ -1,7 +1,7 @@
 # make demo   sets up and runs the papers, scaled, on the embedded corpus; writes results/demo/report.html
 # make test   sets up and passes the tests (pytest's own summary comes last)
 # make slow   trains on the embedded corpus and runs the notebooks anew
-# make bench  measures what the README states
+# make bench  measures what the README states, in one table (python -m benchmarks --write puts it there)
 
 PYTHON ?= python3
 VENV ?= .venv

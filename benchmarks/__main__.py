@@ -1,31 +1,66 @@
-"""Runs all benchmarks, or those named, and prints one table."""
+"""Runs all benchmarks, or those named, and prints one table; `--write` puts it into README.md and RESULTS.md.
+
+python -m benchmarks [NAME ...]
+python -m benchmarks --write              of all benchmarks, since the table is of one run
+python -m benchmarks steps [--write] [PAPER ...]      what `ser list --cost` needs; only by name
+"""
 
 from __future__ import annotations
 
-import datetime
-import importlib
 import sys
 from pathlib import Path
 
-from benchmarks.measure import machine
+from benchmarks import _table
+from benchmarks.measure import HEAD
 
-NAMES = sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py") if file.stem != "measure")
+BY_NAME_ONLY = ("steps",)
+"""Writes data and stands beside nothing."""
+
+NOT_ONE = ("measure",)
+
+ALL = sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py") if file.stem not in NOT_ONE)
+NAMES = [name for name in ALL if name not in BY_NAME_ONLY]
 
 
-def main() -> int:
-    """Prints a Markdown table; exits with 2 for an unknown name."""
-    names = sys.argv[1:] or NAMES
+def main(arguments: list[str]) -> int:
+    """Exits with 2 for an unknown name, with 1 if a benchmark failed."""
+    if arguments[:1] == ["steps"]:
+        return steps(arguments[1:])
+    names = [one for one in arguments if one != "--write"]
+    writing = len(names) < len(arguments)
     for name in names:
         if name not in NAMES:
-            print(f"There is no benchmark '{name}'. There is: {', '.join(NAMES)}.", file=sys.stderr)
+            print(f"There is no benchmark '{name}'. There is: {', '.join(ALL)}.", file=sys.stderr)
             return 2
-    print(f"{machine()}; {datetime.date.today().isoformat()}\n")
-    print("| Figure | Median | Lowest … highest | Limit | |\n|---|--:|--:|--:|---|")
-    for name in names:
-        for one in importlib.import_module(f"benchmarks.{name}").main():
+    if writing and names:
+        print("--write writes the table of one run of all benchmarks; name none.", file=sys.stderr)
+        return 2
+    where = _table.conditions()
+    print(f"{where}\n\n{HEAD}", flush=True)
+
+    def told(result: _table.Result) -> None:
+        print("\n".join(one.line() for one in result.figures), flush=True)
+        print(f"{result.name}: {result.seconds:.0f} s", file=sys.stderr)
+
+    results = _table.run_all({name: f"benchmarks.{name}" for name in names or NAMES}, told)
+    if writing:
+        _table.write(results, where)
+    return int(any(result.failed for result in results))
+
+
+def steps(arguments: list[str]) -> int:
+    """`python -m benchmarks steps`."""
+    from benchmarks import steps as benchmark
+    from papers.runner import guarded
+
+    def show() -> int:
+        print(f"{_table.conditions()}\n\n{HEAD}", flush=True)
+        for one in benchmark.main(tuple(arguments)):
             print(one.line(), flush=True)
-    return 0
+        return 0
+
+    return guarded(show)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -16,7 +16,7 @@ from common.backend import start_backend
 from common.experiments import override
 
 LIMIT = 1.1
-CASES = (("densenet169", 160, 200, 64, 3), ("small_cnn", 300, 400, 256, 7))
+CASES = (("densenet169", 160, 200, 32, 3), ("small_cnn", 300, 400, 256, 7))
 """Backbone, frames, bins, utterances, epochs that count."""
 
 
@@ -53,5 +53,5 @@ def main() -> list[Figure]:
         title = f"{backbone}, {frames} x {bins}, epoch of {count}"
         figures.append(figure(f"{title}: spectrogram alone", seconds[1], "s"))
         figures.append(figure(f"{title}: all three and gender", seconds[0], "s"))
-        figures.append(figure(f"{title}: ratio", [ratio], "times", LIMIT))
+        figures.append(figure(f"three modalities beside spectrograms alone, {backbone}", [ratio], "times", LIMIT))
     return figures

@@ -73,5 +73,5 @@ def main() -> list[Figure]:
     share = 100 * (total - keras_seconds) / total
     return [
         figure(f"harness in a trial of {total:.0f} s", [share], "%", 3.0),
-        figure("`ser run` of a finished trial", again, "s"),
+        figure("`ser run` of a finished trial", again, "s", headline=True),
     ]

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.measure import Figure, figure
+from benchmarks.measure import Absent, Figure, figure
 
 SAMPLES = 64000
 THREADS = 2
@@ -93,7 +93,7 @@ def ask(process: subprocess.Popen, kind: str, batch: int) -> float:
     raise RuntimeError(f"The {process.args[-1]} process ended; run `python -m benchmarks.hubert {process.args[-1]}`.")
 
 
-def main() -> Iterator[Figure]:
+def main() -> Iterator[Figure | Absent]:
     """Seconds of both and their ratio, of turns taken one after the other; a figure as soon as it is there."""
     peer = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
     processes = [start(library) for library in (("keras", "torch") if peer else ("keras",))]
@@ -106,7 +106,9 @@ def main() -> Iterator[Figure]:
             yield figure(f"{title}: Keras", [one[0] for one in rounds], "s")
             if peer:
                 yield figure(f"{title}: PyTorch", [one[1] for one in rounds], "s")
-                yield figure(f"{title}: Keras / PyTorch", [one[0] / one[1] for one in rounds], "times", limit)
+                yield figure(f"{title}: Keras beside PyTorch", [one[0] / one[1] for one in rounds], "times", limit)
+            else:
+                yield Absent(f"{title}: Keras beside PyTorch", "not run: torch or transformers is not installed")
     finally:
         for process in processes:
             process.kill()

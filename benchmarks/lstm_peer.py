@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from benchmarks.measure import Figure, figure
+from benchmarks.measure import Absent, Figure, figure
 
 CASES = {
     "acoustic LSTM, functionals": {"steps": 1, "descriptors": 68, "words": 0, "batch": 8, "batches": 100},
@@ -142,7 +142,7 @@ def _gpu() -> bool:
     return done.returncode == 0 and int(done.stdout.split()[-1]) > 0
 
 
-def main() -> list[Figure]:
+def main() -> list[Figure | Absent]:
     """Milliseconds a step of each network on each side, and how many times PyTorch's that is."""
     on_gpu = _gpu()
     figures = []
@@ -157,7 +157,9 @@ def main() -> list[Figure]:
             figures.append(figure(f"{title}: a step in {side}", milliseconds[side], "ms"))
         if "torch" in milliseconds:
             ratios = [one / other for one, other in zip(*milliseconds.values(), strict=True)]
-            figures.append(figure(f"{title}: times PyTorch's", ratios, "times"))
+            figures.append(figure(f"{title}: a step beside PyTorch's", ratios, "times"))
+        else:
+            figures.append(Absent(f"{title}: a step beside PyTorch's", "not run: torch is not installed"))
     return figures
 
 

@@ -1,7 +1,8 @@
-"""What benchmarks share: a figure, and how a table of figures is printed."""
+"""What benchmarks share: a figure, a figure that could not be taken, and what was measured on."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import statistics
@@ -11,6 +12,11 @@ from dataclasses import dataclass
 
 from common.backend import machine_bytes
 
+NAN = float("nan")
+
+RATIOS = ("times", "%")
+"""Units of a figure that stands beside its peer."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -19,9 +25,10 @@ class Figure:
     Attributes:
         name: what was measured.
         value: median.
-        unit: of the value.
+        unit: of the value; "times" and "%" are of a peer, measured in the same run.
         limit: what it must stay under; NaN if none is stated.
         spread: lowest and highest of the repetitions.
+        headline: the README shows it; otherwise only RESULTS.md.
     """
 
     name: str
@@ -29,16 +36,42 @@ class Figure:
     unit: str
     limit: float
     spread: tuple[float, float]
+    headline: bool = True
 
     def line(self) -> str:
         """The figure as a line of a Markdown table."""
         low, high = self.spread
         if self.limit != self.limit:
-            verdict = ""
+            limit = verdict = ""
         else:
-            verdict = "met" if self.value <= self.limit else f"missed by {100 * (self.value / self.limit - 1):.0f} %"
-        limit = "" if self.limit != self.limit else f"{self.limit:g} {self.unit}"
-        return f"| {self.name} | {self.value:.2f} {self.unit} | {low:.2f} … {high:.2f} | {limit} | {verdict} |"
+            share = self.value / self.limit
+            limit = f"{self.limit:.3g} {self.unit}"
+            verdict = f"met, {100 * share:.0f} % of it" if share <= 1 else f"missed by {100 * (share - 1):.0f} %"
+        spread = f"{low:.2f} … {high:.2f}" if low < high else ""
+        return f"| {self.name} | {self.value:.2f} {self.unit} | {spread} | {limit} | {verdict} |"
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A figure that could not be taken.
+
+    Attributes:
+        name: what would have been measured.
+        why: in words, "PyTorch is not installed".
+        headline: see `Figure`.
+    """
+
+    name: str
+    why: str
+    headline: bool = True
+
+    def line(self) -> str:
+        """The line that stands in its place."""
+        return f"| {self.name} | – | | | {self.why} |"
+
+
+HEAD = "| Figure | Median | Lowest … highest | Limit | |\n|---|--:|--:|--:|---|"
+"""Of the table whose lines figures are."""
 
 
 def timed(action: Callable[[], object], repeats: int) -> list[float]:
@@ -51,9 +84,19 @@ def timed(action: Callable[[], object], repeats: int) -> list[float]:
     return seconds
 
 
-def figure(name: str, values: Sequence[float], unit: str, limit: float = float("nan")) -> Figure:
-    """The median of repetitions."""
-    return Figure(name, statistics.median(values), unit, limit, (min(values), max(values)))
+def figure(
+    name: str, values: Sequence[float], unit: str, limit: float = NAN, *, headline: bool | None = None
+) -> Figure:
+    """The median of repetitions; a headline if it is a ratio or has a limit, unless told otherwise."""
+    if headline is None:
+        headline = unit in RATIOS or limit == limit
+    return Figure(name, statistics.median(values), unit, limit, (min(values), max(values)), headline)
+
+
+def worst(name: str, figures: Sequence[Figure]) -> Figure:
+    """The largest of several figures of one unit and limit, and between what they lie."""
+    values = [one.value for one in figures]
+    return Figure(name, max(values), figures[0].unit, figures[0].limit, (min(values), max(values)))
 
 
 def machine() -> str:
@@ -66,4 +109,15 @@ def machine() -> str:
         pass
     memory = machine_bytes() / 2**30
     cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores of {model}, {memory:.0f} GiB, Python {platform.python_version()}"
+    return f"{cores} core{'s' if cores > 1 else ''} of {model}, {memory:.0f} GiB, Python {platform.python_version()}"
+
+
+def versions() -> str:
+    """What the figures depend on, as far as it is installed: "keras 3.15.1, tensorflow 2.20.0"."""
+    found = []
+    for package in ("keras", "tensorflow", "numpy", "torch", "transformers"):
+        try:
+            found.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)

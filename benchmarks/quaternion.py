@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Figure, figure
+from benchmarks.measure import Figure, figure, worst
 from common.backend import resident_bytes, start_backend
 
 BATCH = 20
@@ -65,8 +65,8 @@ def convolutions() -> list[Figure]:
                 actions[name].append(action)
         for name, pair in actions.items():
             title = f"two quaternion convolutions over real, {channels} channels, {size} x {size}: {name}"
-            figures.append(figure(title, ratios(*pair, 11), "x", 1.1))
-    return figures
+            figures.append(figure(title, ratios(*pair, 7), "times", 1.1, headline=False))
+    return [*figures, worst("quaternion convolution beside a real one, worst of ten shapes and passes", figures)]
 
 
 def training(layer: int, kind: str, folder: Path, quaternion: bool = True):
@@ -128,7 +128,7 @@ def measure_memory(layer: int, kind: str, folder: Path) -> None:
 def main() -> list[Figure]:
     """All figures."""
     start_backend()
-    figures = convolutions()
+    figures, beside = convolutions(), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for layer, quaternion in ((2, True), (9, True), (13, True), (5, False)):
@@ -138,15 +138,19 @@ def main() -> list[Figure]:
             }
             for epoch in epochs.values():
                 epoch()
-            found = ratios(epochs["plain"], epochs["cached"], 7)
-            figures.append(figure(f"{kind}: epoch over one without", found, "x", 1.15))
+            found = ratios(epochs["plain"], epochs["cached"], 5)
+            beside.append(figure(f"{kind}: epoch beside one without", found, "times", 1.15, headline=False))
+            figures.append(beside[-1])
             if layer == 9:
-                found = ratios(epochs["plain"], epochs["live"], 5)
-                figures.append(figure(f"{kind}: the same, extractor run at each step", found, "x"))
+                found = ratios(epochs["plain"], epochs["live"], 3)
+                title = f"{kind}: the same, extractor run at each step"
+                figures.append(figure(title, found, "times", headline=False))
+        figures.append(worst("anti-transfer: an epoch beside one without, worst of four networks", beside))
         for layer in (2, 13):
             used = {one: [memory(layer, one, folder) for _ in range(2)] for one in ("plain", "cached")}
             found = [b / a for a, b in zip(*used.values(), strict=True)]
-            figures.append(figure(f"memory of training, anti-transfer at layer {layer} over without", found, "x", 1.2))
+            title = f"memory of training, anti-transfer at layer {layer} beside without"
+            figures.append(figure(title, found, "times", 1.2))
     return figures
 
 

@@ -60,7 +60,7 @@ def main() -> list[Figure]:
             apart = max(apart, *(np.abs(f - e).max() / np.abs(e).max() for f, e in zip(found, expected, strict=True)))
     return [
         figure(f"{title}: VGGish, the SavedModel", [seconds[1]], "s"),
-        figure(f"{title}: VGGish, Keras", [seconds[0]], "s", seconds[1]),
-        figure("Keras' share of the SavedModel's time", [100 * seconds[0] / seconds[1]], "%", 100.0),
-        figure("largest difference, relative to the largest feature", [1e6 * apart], "millionths", 10.0),
+        figure(f"{title}: VGGish, Keras", [seconds[0]], "s"),
+        figure(f"{title}: VGGish beside the SavedModel", [100 * seconds[0] / seconds[1]], "%", 100.0),
+        figure("VGGish: largest difference, of the largest feature", [1e6 * apart], "millionths", 10.0),
     ]
