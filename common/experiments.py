@@ -175,6 +175,9 @@ class Paper:
         scaled_repeats: runs a fold with --scaled.
         resolve: "module:function" that turns a config into what can be had here (for example random weights where
             a checkpoint is missing) and says so: ``resolve(config) -> (config, flags)``. Empty: nothing to resolve.
+        cost: "module:function", what `ser list --cost` counts: ``work(config, utterances, pretraining="") -> [Work]``
+            tells the examples that a trial, or the pretraining of that name, computes (see `common.costs`); for a
+            pretraining `utterances.train` is its whole subset. Without TensorFlow. Empty: not known.
         demo: what `reproduce --demo` runs on the embedded corpus: the tables.
         demo_changes: config fields that `reproduce --demo` changes besides, so that all papers take minutes.
         figures: what `ser report` draws.
@@ -191,6 +194,7 @@ class Paper:
     scaled: Mapping[str, Any]
     scaled_repeats: int = 1
     resolve: str = ""
+    cost: str = ""
     demo: tuple[str, ...] = ()
     demo_changes: Mapping[str, Any] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()

@@ -62,6 +62,12 @@ class LeaveOneSpeakerOut:
         """Folds on a complete corpus, without reading it."""
         return corpus.speakers
 
+    def shares(self, corpus: Corpus) -> tuple[float, float]:
+        """Parts of a complete corpus that train and validate, as the mean over folds."""
+        learnt = 1 - 1 / corpus.speakers
+        held = {"speaker": 1 / corpus.speakers, "stratified": self.share * learnt, "none": 0.0}[self.validation]
+        return learnt - held, held
+
     def __call__(self, table: pd.DataFrame) -> list[Fold]:
         """One fold a speaker, in the order of their names."""
         speakers = _values(table, "speaker")
@@ -106,6 +112,12 @@ class StratifiedKFold:
     def count(self, corpus: Corpus) -> int:
         """Folds on a complete corpus, without reading it."""
         return self.folds
+
+    def shares(self, corpus: Corpus) -> tuple[float, float]:
+        """Parts of a complete corpus that train and validate, as the mean over folds."""
+        learnt = 1 - 1 / self.folds
+        held = 1 / self.folds if self.validation == "fold" else self.share * learnt
+        return learnt - held, held
 
     def __call__(self, table: pd.DataFrame) -> list[Fold]:
         """The folds, numbered from 1."""
@@ -155,6 +167,12 @@ class LeaveOneSessionOut:
         """Folds on a complete corpus, without reading it."""
         return corpus.sessions
 
+    def shares(self, corpus: Corpus) -> tuple[float, float]:
+        """Parts of a complete corpus that train and validate, as the mean over folds."""
+        session = 1 / corpus.sessions
+        held = {"session": session, "none": 0.0}.get(self.validation, session / 2)
+        return 1 - session - (held if self.validation == "session" else 0.0), held
+
     def __call__(self, table: pd.DataFrame) -> list[Fold]:
         """One fold a session, in the order of their names."""
         sessions = _sessions(table, 3 if self.validation == "session" else 2)
@@ -200,6 +218,12 @@ class FixedTestSession:
     def count(self, corpus: Corpus) -> int:
         """One."""
         return 1
+
+    def shares(self, corpus: Corpus) -> tuple[float, float]:
+        """Parts of a complete corpus that train and validate, if its sessions are equally long."""
+        learnt = 1 - 1 / corpus.sessions
+        held = 1 / corpus.sessions if self.validation == "session" else self.share * learnt
+        return learnt - held, held
 
     def __call__(self, table: pd.DataFrame) -> list[Fold]:
         """One fold."""
@@ -248,6 +272,13 @@ class HoldOut:
         counts = {"utterance": corpus.utterances, "speaker": corpus.speakers, "session": corpus.sessions}
         units = counts.get(self.unit, 2 * corpus.speakers)
         return -(-units // self._sizes(units)[1]) if self.in_turn else 1
+
+    def shares(self, corpus: Corpus) -> tuple[float, float]:
+        """Parts of a complete corpus that train and validate, if its speakers or sessions are equally long."""
+        units = {"utterance": corpus.utterances, "session": corpus.sessions, "speaker": corpus.speakers}
+        units = units.get(self.unit, 2 * corpus.speakers)
+        validating, testing = (size / units for size in self._sizes(units))
+        return 1 - validating - testing, validating
 
     def __call__(self, table: pd.DataFrame) -> list[Fold]:
         """One fold, or as many as it takes."""

@@ -119,6 +119,7 @@ def update(paper: Paper, text: str, results: Path | None = None) -> str:
 def main() -> int:
     """Writes all cards anew."""
     from papers.cli import PAPERS, paper
+    from papers.costs import markdown
 
     parser = argparse.ArgumentParser(prog="python -m papers.cards", description="Write the papers' cards anew.")
     parser.add_argument("paper", nargs="?", help="only this paper")
@@ -130,6 +131,8 @@ def main() -> int:
         print(f"Written: {card}")
     readme = Path(__file__).parents[1] / "README.md"
     write_text(readme, with_block(readme.read_text(encoding="utf-8"), "corpora", corpora()))
+    scale = readme.with_name("docs") / "scale.md"
+    write_text(scale, with_block(scale.read_text(encoding="utf-8"), "costs", markdown(map(paper, PAPERS))))
     return 0
 
 

@@ -72,10 +72,16 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 
 def list_experiments(arguments: argparse.Namespace) -> int:
-    """`ser list`: experiments with their cells and trials."""
+    """`ser list`: experiments with their cells and trials, or what they cost."""
     from papers import lists
 
     names = PAPERS if arguments.paper is None else (arguments.paper,)
+    if arguments.cost:
+        chosen, each = [paper(name) for name in names], arguments.paper is not None
+        lists.show_costs(chosen, arguments.table, arguments.results, scaled=arguments.scaled, each=each)
+        return 0
+    if arguments.scaled:
+        raise UserError("--scaled tells what scaled runs cost; it goes with --cost.")
     for name in names:
         lists.show_experiments(paper(name), arguments.table)
     return 0
@@ -237,9 +243,19 @@ def parser() -> argparse.ArgumentParser:
     )
     verb.set_defaults(command=fetch, kept="What was downloaded is kept")
 
-    verb = verbs.add_parser("list", help="experiments, the cells they measure, and how many trials they take")
+    verb = verbs.add_parser(
+        "list", help="experiments, the cells they measure, how many trials they take, and with --cost the hours"
+    )
     verb.add_argument("paper", nargs="?", help="paper (default: all)")
     verb.add_argument("--table", help="only this table")
+    verb.add_argument("--cost", action="store_true", help="hours and GPU-hours, measured or estimated; nothing is run")
+    verb.add_argument("--scaled", action="store_true", help="with --cost: of scaled runs")
+    verb.add_argument(
+        "--results",
+        type=Path,
+        default=options.default_folder("SER_RESULTS", "results"),
+        help="with --cost: results folder whose finished trials are measurements",
+    )
     verb.set_defaults(command=list_experiments)
 
     verb = verbs.add_parser("run", help="one experiment")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -10,10 +12,13 @@ import data_prep
 from common.console import console
 from common.corpus import Corpus
 from common.errors import CorpusAbsent
-from common.experiments import Paper
+from common.experiments import Experiment, Paper
 from common.reported import read_cells
 from data_prep.check import count_subsets
 from papers.runner import target
+
+if TYPE_CHECKING:
+    from papers.costs import Line
 
 
 def show_corpora(corpora: list[Corpus]) -> None:
@@ -81,8 +86,8 @@ def show_corpus(corpus: Corpus, root: Path | None) -> None:
         out.print(f"  {corpus.name}/{name}: {part.difference or 'as stated'}", markup=False)
 
 
-def show_experiments(paper: Paper, table: str | None) -> None:
-    """A line an experiment: corpus, protocol, trials, and how many reported cells it measures.
+def experiments_of(paper: Paper, table: str | None) -> list[Experiment]:
+    """A paper's experiments, or those of one table.
 
     Raises:
         UserError: no such table.
@@ -92,13 +97,21 @@ def show_experiments(paper: Paper, table: str | None) -> None:
     tables = list(dict.fromkeys(experiment.table for experiment in paper.experiments))
     if table is not None and table not in tables:
         raise unknown(f"table of {paper.name} with experiments", table, tables)
+    return [experiment for experiment in paper.experiments if table in (None, experiment.table)]
+
+
+def show_experiments(paper: Paper, table: str | None) -> None:
+    """A line an experiment: corpus, protocol, trials, and how many reported cells it measures.
+
+    Raises:
+        UserError: no such table.
+    """
+    experiments = experiments_of(paper, table)
     cells = read_cells(paper.reported)
     shown = Table(title=f"{paper.name}: {paper.title}", title_justify="left", title_style="bold", header_style="bold")
     for name in ("Experiment", "Corpus", "Protocol", "Trials", "Cells"):
         shown.add_column(name, justify="right" if name in ("Trials", "Cells") else "left", no_wrap=name == "Experiment")
-    for experiment in paper.experiments:
-        if table is not None and experiment.table != table:
-            continue
+    for experiment in experiments:
         corpus, subset = target(experiment, None)
         trials = experiment.protocol.count(corpus) * experiment.repeats
         measured = sum(cell.experiment == experiment.id for cell in cells)
@@ -109,3 +122,63 @@ def show_experiments(paper: Paper, table: str | None) -> None:
     out.print(
         f"{len(cells)} reported cells, {without} of them quoted from others or without an experiment yet.", style="dim"
     )
+
+
+def show_costs(papers: Sequence[Paper], table: str | None, results: Path, *, scaled: bool, each: bool) -> None:
+    """Trials, hours on a processor's core and hours on a GPU, before anything is run.
+
+    Args:
+        papers: which.
+        table: only this table.
+        results: results folder, whose finished trials are measurements.
+        scaled: as `--scaled` runs them.
+        each: a line an experiment; otherwise a line a table.
+
+    Raises:
+        UserError: no such table.
+    """
+    from papers import costs
+
+    out = console()
+    everything: list[Line] = []
+    for paper in papers:
+        found = costs.lines(paper, experiments_of(paper, table), results, scaled=scaled)
+        everything += found
+        title = f"{paper.name}{', scaled' if scaled else ''}: what it costs"
+        shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+        for name in ("Experiment" if each else "Table", "Trials", "Hours on a core", "GPU-hours", "From"):
+            shown.add_column(name, justify="left" if name in ("Experiment", "Table", "From") else "right", no_wrap=True)
+        for name in dict.fromkeys(line.table for line in found):
+            own = [line for line in found if line.table == name]
+            for line in own if each else ():
+                shown.add_row(*_cost_row(line.name, [line]))
+            shown.add_row(*_cost_row(_table_title(name), own), style="bold" if each else None, end_section=each)
+        shown.add_row(*_cost_row(f"{paper.name}, all" if table is None else "all of it", found), style="bold")
+        out.print(shown)
+    if len(papers) > 1:
+        sums = Table(title="all papers", title_justify="left", title_style="bold", show_header=False)
+        for justify in ("left", "right", "right", "right", "left"):
+            sums.add_column(justify=justify, no_wrap=True)
+        sums.add_row(*_cost_row("all papers", everything), style="bold")
+        out.print(sums)
+    for note in costs.notes(everything):
+        out.print(f" • {note}", style="dim", markup=False)
+
+
+def _table_title(name: str) -> str:
+    if name == "pretraining":
+        return "pretrainings"
+    return f"Table {name}" if name[:1].isdigit() else name.replace("fig", "Figure ", 1)
+
+
+def _cost_row(name: str, some: Iterable[Line]) -> list[str]:
+    """A line's cells; hours are "least … most" where early stopping decides."""
+    from papers import costs
+
+    some = list(some)
+    hours = costs.total(some)
+    measured = {device: one.measured for device, one in hours.items() if one.measured}
+    told = [f"{count} trial{'s' if count > 1 else ''} on a {costs.SHOWN[d]}" for d, count in measured.items()]
+    if not all(line.hours[device].measured for line in some for device in measured) or not measured:
+        told.append("estimate")
+    return [name, f"{sum(line.trials for line in some):,}", *map(costs.span, hours.values()), ", ".join(told)]

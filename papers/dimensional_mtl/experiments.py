@@ -161,6 +161,7 @@ PAPER = Paper(
     features="papers.dimensional_mtl.data:features",
     fit="papers.dimensional_mtl.train:fit",
     load="papers.dimensional_mtl.train:load",
+    cost="papers.dimensional_mtl.cost:work",
     resolve="papers.dimensional_mtl.experiments:resolve",
     scaled=SCALED,
     demo=("6",),

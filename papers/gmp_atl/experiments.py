@@ -122,6 +122,7 @@ PAPER = Paper(
     features="papers.gmp_atl.data:features",
     fit="papers.gmp_atl.train:fit",
     load="papers.gmp_atl.train:load",
+    cost="papers.gmp_atl.cost:work",
     resolve="papers.gmp_atl.experiments:resolve",
     scaled=SCALED,
     demo=("2",),

@@ -161,6 +161,7 @@ PAPER = Paper(
     features="papers.mtap.data:features",
     fit="papers.mtap.train:fit",
     load="papers.mtap.train:load",
+    cost="papers.mtap.cost:work",
     resolve="papers.mtap.experiments:resolve",
     scaled=SCALED,
     demo=("3",),

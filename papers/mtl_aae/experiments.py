@@ -124,6 +124,7 @@ PAPER = Paper(
     features="papers.mtl_aae.data:features",
     fit="papers.mtl_aae.train:fit",
     load="papers.mtl_aae.train:load",
+    cost="papers.mtl_aae.cost:work",
     scaled=SCALED,
     demo=("2-5fold",),
     figures=(

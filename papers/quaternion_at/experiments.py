@@ -128,6 +128,7 @@ PAPER = Paper(
     features="papers.quaternion_at.data:features",
     fit="papers.quaternion_at.train:fit",
     load="papers.quaternion_at.train:load",
+    cost="papers.quaternion_at.cost:work",
     resolve="papers.quaternion_at.experiments:resolve",
     scaled=SCALED,
     demo=("resources",),

@@ -20,33 +20,33 @@ def main():
     yield figure("this beside that", [1.0, 1.2, 0.8], "times", 1.1)
     yield figure("its seconds", [2.0], "s")
 ''',
-    "breaks": '''
+    "breaks": """
 from benchmarks.measure import figure
 def main():
     yield figure("before it broke", [50.0], "%", 100)
     raise RuntimeError("no | luck")
-''',
-    "killed": '''
+""",
+    "killed": """
 import os
 def main():
     os.kill(os.getpid(), 9)
-''',
+""",
     "absent": '''
 """Needs a corpus."""
 from common.errors import CorpusAbsent
 def main():
     raise CorpusAbsent("There is no emodb here.")
 ''',
-    "peerless": '''
+    "peerless": """
 from benchmarks.measure import Absent
 def main():
     return [Absent("this beside the peer", "not run: peer is not installed")]
-''',
-    "endless": '''
+""",
+    "endless": """
 import time
 def main():
     time.sleep(60)
-''',
+""",
 }
 
 

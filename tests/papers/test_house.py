@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from papers import cards, cli
+from papers import cards, cli, costs
 
 ROOT = Path(cli.__file__).parents[1]
 
@@ -21,12 +21,19 @@ def test_a_card_is_what_its_sources_say(name):
 @pytest.mark.parametrize("name", cli.PAPERS)
 def test_a_paper_has_the_same_files_as_all_others(name):
     names = {file.name for file in cli.paper(name).folder.iterdir()}
-    assert {"README.md", "config.py", "data.py", "model.py", "train.py", "experiments.py", "reported.csv"} <= names
+    code = {"config.py", "cost.py", "data.py", "model.py", "train.py", "experiments.py"}
+    assert {"README.md", "reported.csv"} | code <= names
 
 
 def test_the_readmes_corpora_are_those_of_the_readers():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert cards.with_block(readme, "corpora", cards.corpora()) == readme, "run `python -m papers.cards`"
+
+
+def test_the_scale_plans_costs_are_those_of_the_list():
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    papers = [cli.paper(name) for name in cli.PAPERS]
+    assert cards.with_block(page, "costs", costs.markdown(papers)) == page, "run `python -m papers.cards`"
 
 
 def test_every_package_in_papers_is_known_to_the_command_line():

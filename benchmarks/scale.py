@@ -1,0 +1,148 @@
+"""What grows with the data: a row of the table, an entry of the cache, the yardstick's fit, a trial in a report.
+
+The numbers behind docs/scale.md. Everything is generated: a table like IEMOCAP's, spectrograms of its mean duration,
+88 functionals of four classes that overlap, trials with 456 test utterances and with ten and a hundred times as many.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import Figure, figure, timed
+
+ROWS = 100_000
+ENTRIES, FRAMES, BINS = 300, 455, 400
+"""Spectrograms of 4.55 s."""
+MACHINES = (1250, 2500, 5000)
+"""Utterances that the yardstick learns from."""
+TRIALS, TESTED = 40, (456, 4_560, 45_600)
+
+
+def main() -> Iterator[Figure]:
+    """All of them, each a few seconds."""
+    yield figure("a row of the utterance table", [_table_bytes() / ROWS], "bytes")
+    with tempfile.TemporaryDirectory() as name:
+        yield figure(
+            "a spectrogram of 4.55 s from the cache, checked", [1e3 * one for one in _entries(Path(name))], "ms"
+        )
+    found = _yardstick()
+    for count, seconds in zip(MACHINES, found, strict=True):
+        yield figure(f"yardstick: an SVM learnt from {count:,} utterances", [seconds], "s")
+    power = float(np.log2(found[-1] / found[0]) / np.log2(MACHINES[-1] / MACHINES[0]))
+    yield figure("yardstick: the power of the utterances that its time grows with", [power], "")
+    yield figure("folds: an utterance's id in a fold", [_fold_bytes()], "bytes")
+    for tested in TESTED:
+        with tempfile.TemporaryDirectory() as name:
+            yield from _trials(Path(name), tested)
+
+
+def _table_bytes() -> int:
+    from common.corpus import build_table
+
+    rows = [
+        {
+            "utterance": f"Ses01F_impro{n:06d}_F000", "path": f"/corpora/iemocap/Session1/sentences/wav/{n:06d}.wav",
+            "speaker": f"Ses0{n % 5}F", "gender": "female", "session": str(n % 5), "dialogue": f"Ses01F_{n // 40:05d}",
+            "text": f"so this sentence has about the {n} words of one that people say to each other",
+            "emotion": "neutral", "valence": 3.0, "arousal": 3.0, "dominance": 3.0, "duration": 4.55,
+        }
+        for n in range(ROWS)
+    ]  # fmt: skip
+    return int(build_table(rows, "scale").memory_usage(deep=True).sum())
+
+
+def _entries(folder: Path) -> list[float]:
+    """Seconds of each entry, read after all were written, so from the system's memory and not its disk."""
+    from common.features.store import Features
+
+    buffer = io.BytesIO()
+    np.save(buffer, np.random.default_rng(0).standard_normal((FRAMES, BINS), np.float32))
+    body = buffer.getvalue()
+    paths = {}
+    for number in range(ENTRIES):
+        paths[str(number)] = folder / f"{number}.npy"
+        paths[str(number)].write_bytes(body + hashlib.blake2b(body, digest_size=16).digest())
+    features = Features(paths, {})
+    return [timed(lambda name=name: features[name], 1)[0] for name in paths]
+
+
+def _yardstick() -> list[float]:
+    from common.yardstick import classifier
+
+    generator = np.random.default_rng(0)
+    seconds = []
+    for count in (100, *MACHINES):  # the first also imports
+        labels = generator.integers(0, 4, count)
+        features = generator.standard_normal((count, 88)) + 0.1 * np.eye(4)[labels] @ generator.standard_normal((4, 88))
+        started = time.process_time()
+        classifier().fit(features, labels)
+        seconds.append(time.process_time() - started)
+    return seconds[1:]
+
+
+def _fold_bytes() -> float:
+    """Memory of ten folds, an utterance and fold; cut once before, which also imports."""
+    import tracemalloc
+
+    import pandas as pd
+
+    from common.splits import StratifiedKFold
+
+    rows = {"utterance": [f"Ses01F_impro{n:06d}_F000" for n in range(5531)], "speaker": [n % 10 for n in range(5531)]}
+    table, protocol = pd.DataFrame(rows), StratifiedKFold(10, by="speaker", validation="fold")
+    protocol(table)
+    tracemalloc.start()
+    folds = protocol(table)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return taken / len(table) / len(folds)
+
+
+def _trials(folder: Path, tested: int) -> Iterator[Figure]:
+    """Size of a trial on disk and in memory, and the time to read it."""
+    from common.trials import read_run
+
+    files, size = _write_trials(folder, tested)
+    yield figure(f"a trial of {tested:,} test utterances on disk, {files} files", [size / 1e3], "kB")
+    held = read_run(folder).predictions[0].memory_usage(deep=True).sum()
+    yield figure(f"a trial of {tested:,} in a report's memory, an utterance", [held / tested], "bytes")
+    each = [1e3 * seconds / TRIALS for seconds in timed(lambda: read_run(folder), 3)]
+    yield figure(f"a trial of {tested:,} read for a report", each, "ms")
+
+
+def _write_trials(folder: Path, tested: int) -> tuple[int, int]:
+    """As `common.trials.perform` writes them; files and bytes of one."""
+    import pandas as pd
+
+    from common.files import write_json
+    from common.trials import FORMAT
+
+    generator = np.random.default_rng(0)
+    classes = ("angry", "happy", "neutral", "sad")
+    write_json(folder / "run.json", {"format": FORMAT, "folds": ["fold"], "declared_repeats": TRIALS})
+    for number in range(TRIALS):
+        trial = folder / f"fold--{number}"
+        trial.mkdir()
+        emotions = np.array(classes, object)[generator.integers(0, 4, tested)]
+        table = {
+            "utterance": [f"Ses01F_impro01_F{n:03d}" for n in range(tested)],
+            "speaker": "Ses01F",
+            "label": emotions,
+        }
+        shares = generator.dirichlet(np.ones(4), tested)
+        table |= {f"p_{name}": shares[:, column] for column, name in enumerate(classes)}
+        pd.DataFrame(table).to_parquet(trial / "predictions.parquet", index=False)
+        checksum = hashlib.blake2b((trial / "predictions.parquet").read_bytes(), digest_size=16).hexdigest()
+        history = {name: generator.random(50).tolist() for name in ("loss", "validation")}
+        write_json(
+            trial / "trial.json", {"fold": "fold", "repeat": number, "predictions": checksum, "history": history}
+        )
+    files = list((folder / "fold--0").iterdir())
+    return len(files), sum(file.stat().st_size for file in files)
