@@ -18,7 +18,13 @@ BY_NAME_ONLY = ("steps",)
 
 NOT_ONE = ("measure",)
 
-ALL = sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py") if file.stem not in NOT_ONE)
+FIRST = ("start", "harness", "corpora", "spectrograms", "paa", "vggish", "hubert")
+"""What a reader of the table meets first; the others follow by name."""
+
+ALL = sorted(
+    (file.stem for file in Path(__file__).parent.glob("[!_]*.py") if file.stem not in NOT_ONE),
+    key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name),
+)
 NAMES = [name for name in ALL if name not in BY_NAME_ONLY]
 
 

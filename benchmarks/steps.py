@@ -95,7 +95,7 @@ def measure(name: str, only: list[str]) -> Iterator[dict]:
         how = f"measured: {len(seconds)} steps, {machine()}, Keras {keras.__version__}, {datetime.date.today()}"
         yield row | {"device": device, "batch": batch, "seconds_per_example": each, "how": how, "all": seconds}
         if processor:
-            how = "measured: on a processor, where k-means runs"
+            how = "measured: k-means on one core of a processor"
             yield row | {"device": "gpu", "batch": batch, "seconds_per_example": each, "how": how, "all": []}
         elif not on_gpu:
             how = (

@@ -211,7 +211,8 @@ def measured_seconds(
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds of finished trials in a results folder, by experiment and device.
 
-    Only of runs as declared, or as `--scaled` has them: all else would be the time of something else.
+    Only of runs as declared, or as `--scaled` has them, on the whole corpus and without `--deterministic`: all else
+    would be the time of something else.
     """
     declared = {experiment.id: experiment for experiment in experiments}
     found: dict[str, dict[str, list[float]]] = {}
@@ -234,7 +235,7 @@ def measured_seconds(
 
 
 def _is_as_asked(paper: Paper, experiment: Experiment, run: Mapping, *, scaled: bool) -> bool:
-    if run["format"] != FORMAT or any(flag.startswith("partial") for flag in run["flags"]):
+    if run["format"] != FORMAT or run["deterministic"] or any(flag.startswith("partial") for flag in run["flags"]):
         return False
     if not scaled:
         return not run["changes"]

@@ -138,7 +138,8 @@ def write_trials(results, experiment, *, seconds, device="CPU", run=(), name="ru
     folder = results / experiment.id / name
     described_run = {
         "format": FORMAT, "paper": experiment.id.split("/")[0], "experiment": experiment.id, "changes": [],
-        "flags": [], "corpus": experiment.corpus, "subset": experiment.subset, "auxiliary": None,
+        "flags": [], "deterministic": False, "corpus": experiment.corpus, "subset": experiment.subset,
+        "auxiliary": None,
         "protocol": described(experiment.protocol), "config": asdict(experiment.config),
     } | dict(run)  # fmt: skip
     folder.mkdir(parents=True)
@@ -172,6 +173,7 @@ def test_other_runs_are_not_taken_for_the_papers(tmp_path):
     write_trials(tmp_path, experiment, seconds=[2.0], run=different | {"corpus": "demo"}, name="demo")
     write_trials(tmp_path, experiment, seconds=[3.0], run={"flags": ["partial: 3 of 2280"]}, name="partial")
     write_trials(tmp_path, experiment, seconds=[4.0], run={"format": FORMAT - 1}, name="old")
+    write_trials(tmp_path, experiment, seconds=[5.0], run={"deterministic": True}, name="slow")
     (tmp_path / experiment.id / "scaled" / "fold--0" / "damaged").mkdir()
     (line,) = costs.lines(paper, [experiment], tmp_path)
     assert not any(hours.measured for hours in line.hours.values())
