@@ -153,7 +153,9 @@ def gain() -> Figure:
         for turn in range(3):
             one, two = (seconds_of(workers, Path(name) / f"{turn}-{workers}", cache) for workers in (1, 2))
             ratios.append(one / two)
-    return figure("two local workers, trials an hour over one single-threaded worker's", ratios, "times")
+    return figure(
+        "two local workers, trials an hour over one single-threaded worker's", ratios, "times", 1.7, floor=True
+    )
 
 
 def overhead() -> list[Figure]:

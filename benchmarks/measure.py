@@ -29,6 +29,7 @@ class Figure:
         limit: what it must stay under; NaN if none is stated.
         spread: lowest and highest of the repetitions.
         headline: the README shows it; otherwise only RESULTS.md.
+        floor: the limit is what the value must reach.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Figure:
     limit: float
     spread: tuple[float, float]
     headline: bool = True
+    floor: bool = False
 
     def line(self) -> str:
         """The figure as a line of a Markdown table."""
@@ -45,8 +47,9 @@ class Figure:
             limit = verdict = ""
         else:
             share = self.value / self.limit
-            limit = f"{self.limit:.3g} {self.unit}"
-            verdict = f"met, {100 * share:.0f} % of it" if share <= 1 else f"missed by {100 * (share - 1):.0f} %"
+            limit = f"{'at least ' if self.floor else ''}{self.limit:.3g} {self.unit}"
+            met = share >= 1 if self.floor else share <= 1
+            verdict = f"met, {100 * share:.0f} % of it" if met else f"missed by {100 * abs(share - 1):.0f} %"
         spread = f"{low:.2f} … {high:.2f}" if low < high else ""
         return f"| {self.name} | {self.value:.2f} {self.unit} | {spread} | {limit} | {verdict} |"
 
@@ -85,12 +88,18 @@ def timed(action: Callable[[], object], repeats: int) -> list[float]:
 
 
 def figure(
-    name: str, values: Sequence[float], unit: str, limit: float = NAN, *, headline: bool | None = None
+    name: str,
+    values: Sequence[float],
+    unit: str,
+    limit: float = NAN,
+    *,
+    headline: bool | None = None,
+    floor: bool = False,
 ) -> Figure:
     """The median of repetitions; a headline if it is a ratio or has a limit, unless told otherwise."""
     if headline is None:
         headline = unit in RATIOS or limit == limit
-    return Figure(name, statistics.median(values), unit, limit, (min(values), max(values)), headline)
+    return Figure(name, statistics.median(values), unit, limit, (min(values), max(values)), headline, floor)
 
 
 def worst(name: str, figures: Sequence[Figure]) -> Figure:

@@ -112,6 +112,11 @@ def test_headlines_are_ratios_and_what_has_a_limit():
     assert Absent("x", "y").headline
 
 
+def test_a_floor_is_met_from_above():
+    assert figure("a", [1.8], "times", 1.5, floor=True).line().endswith("| at least 1.5 times | met, 120 % of it |")
+    assert figure("a", [1.2], "times", 1.5, floor=True).line().endswith("| missed by 20 % |")
+
+
 def test_a_wrong_name_names_what_there_is_and_writing_wants_all(capsys):
     assert command.main(["huberd"]) == 2 and "hubert" in capsys.readouterr().err
     assert command.main(["start", "--write"]) == 2 and "name none" in capsys.readouterr().err
