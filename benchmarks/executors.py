@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import data_prep
-from benchmarks.measure import Figure, figure
+from benchmarks.measure import Absent, Figure, figure
 from common.corpus import fingerprint
 from common.executor import Event, Job, execute
 from common.experiments import Experiment, Paper, Part
@@ -158,7 +158,7 @@ def gain() -> Figure:
     )
 
 
-def overhead() -> list[Figure]:
+def overhead() -> list[Figure | Absent]:
     """Seconds that Ray and local workers add to a trial, and take to start."""
     figures = []
     pools = {"a local worker": lambda folder, trials: Local(Request(workers=1), trials)}
@@ -175,6 +175,8 @@ def overhead() -> list[Figure]:
         limit = 2.0 if name == "Ray" else float("nan")
         figures.append(figure(f"a trial that does nothing, in {name}", list(between), "s", limit))
         figures.append(figure(f"from the command to the first trial's end, in {name}", [watch.ended[0] - started], "s"))
+    if "Ray" not in pools:
+        figures.append(Absent("a trial that does nothing, in Ray", "not run: ray is not installed"))
     return figures
 
 
@@ -209,6 +211,6 @@ def memory() -> Figure:
     return figure(f"the driver's memory, growth over {SIMULATED:,} simulated trials", [grown], "MiB", 1.0)
 
 
-def main() -> list[Figure]:
+def main() -> list[Figure | Absent]:
     """All figures; the gain must be at least 1.7 and has no upper limit."""
     return [memory(), *overhead(), gain()]
