@@ -201,7 +201,8 @@ def _guarded_write(job: Job) -> None:
     try:
         write_run(job.run, job.results)
     except OSError as error:
-        raise full_disk(error) or error from None
+        told = UserError(f"The results folder {job.results} cannot be written ({error}). Choose another --results.")
+        raise full_disk(error) or told from None
 
 
 def full_disk(error: OSError) -> UserError | None:

@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -197,6 +198,7 @@ def _connected(address: str | None):
         raise UserError(
             "--executor ray needs Ray: pip install -c constraints.txt -e '.[ray]', on every node of the cluster."
         ) from None
+    _reachable(address)
     with _kept_signals():
         try:
             ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -205,6 +207,23 @@ def _connected(address: str | None):
                 f"There is no Ray cluster at {address}: {str(error).splitlines()[0]} Start one with `ray start --head`."
             ) from None
     return ray
+
+
+def _reachable(address: str | None) -> None:
+    """Refuses an address where nothing listens: Ray itself would try for minutes.
+
+    Raises:
+        UserError: nothing listens there.
+    """
+    host, _, port = (address or os.environ.get("RAY_ADDRESS", "")).rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(
+                f"There is no Ray cluster at {host}:{port} ({error}). Start one with `ray start --head`, and give the "
+                "address that it prints."
+            ) from None
 
 
 @contextlib.contextmanager

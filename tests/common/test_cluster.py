@@ -114,9 +114,16 @@ def test_a_full_disk_ends_the_command_and_keeps_what_is_finished(tmp_path, clust
     assert toy.contents(results) == undisturbed
 
 
-def test_what_no_node_has_and_an_address_where_no_cluster_is_are_named(tmp_path, cluster):
+def test_what_no_node_has_is_named(tmp_path, cluster):
     told = start(cluster, {"results": tmp_path / "r", "gpus": 1}, tmp_path / "log")
     assert "No node of the cluster has what a trial needs: 1 CPU, 1 GPU." in toy.answer(told, code=1)["error"]
+
+
+def test_an_address_where_nothing_listens_is_named_at_once(tmp_path):
+    from common.pools.cluster import Cluster
+
+    with pytest.raises(UserError, match=r"There is no Ray cluster at 127\.0\.0\.1:1 "):
+        Cluster(Request(), 1, tmp_path, "127.0.0.1:1").__enter__()
 
 
 def test_ray_that_is_not_installed_is_named(monkeypatch, tmp_path):

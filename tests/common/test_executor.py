@@ -230,3 +230,8 @@ def test_extraction_that_fails_fails_its_run_and_no_other(tmp_path):
     outcome, _ = toy.execute([toy.run(toy.ToyConfig(shift=1.0)), toy.run()], tmp_path, source=Broken())
     assert outcome.done == 8 and len(outcome.failures) == 8
     assert {failure.message for failure in outcome.failures} == {"bad.wav: the audio file is empty."}
+
+
+def test_a_results_folder_that_cannot_be_written_is_named():
+    with pytest.raises(UserError, match="The results folder /proc/nowhere cannot be written"):
+        toy.execute([toy.run()], Path("/proc/nowhere"))
