@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,3 +51,13 @@ def find(root: Path, name: str) -> Iterator[Path]:
         folders[:] = sorted(entry for entry in folders if not entry.startswith("."))
         if name in files or name in folders:
             yield Path(folder) / name
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Which files these are: a hash of their names and contents in this order, 16 hexadecimal digits."""
+    found = hashlib.blake2b(digest_size=8)
+    for file in files:
+        found.update(f"{file.name}:{file.stat().st_size}:".encode())
+        with file.open("rb") as content:
+            found.update(hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).digest())
+    return found.hexdigest()

@@ -97,3 +97,22 @@ def read_pytorch(file: Path) -> dict[str, np.ndarray]:
     except (pickle.UnpicklingError, RuntimeError, OSError, AttributeError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{file} is not a file of PyTorch tensors only ({reason}). Fetch it again.") from error
+
+
+def difference(found: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]], optional=()) -> str:
+    """What keeps tensors from being those of a network, the first three of it in words; empty if nothing does.
+
+    Args:
+        found: tensors by name.
+        wanted: the network's, by name, with their shapes.
+        optional: names that may be missing.
+    """
+    problems = [f"{name} is missing" for name in wanted if name not in found and name not in optional]
+    problems += [f"{name} is not known" for name in found if name not in wanted]
+    problems += [
+        f"{name} has the shape {tuple(found[name].shape)} instead of {shape}"
+        for name, shape in wanted.items()
+        if name in found and tuple(found[name].shape) != shape
+    ]
+    more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return "; ".join(problems[:3]) + more

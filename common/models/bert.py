@@ -7,13 +7,12 @@ does not know.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 
-from common import safetensors
+from common import files, safetensors
 from common.errors import UserError
 
 FILES = ("config.json", "tokenizer_config.json", "vocab.txt", "model.safetensors")
@@ -96,13 +95,7 @@ def digest(checkpoint: str) -> str:
     if not folder.is_dir() and is_preset(checkpoint):
         return checkpoint
     _files(folder)
-    found = hashlib.blake2b(digest_size=8)
-    for name in FILES:
-        found.update(f"{name}:{(folder / name).stat().st_size}:".encode())
-        with (folder / name).open("rb") as content:
-            while block := content.read(1 << 20):
-                found.update(block)
-    return found.hexdigest()
+    return files.digest(folder / name for name in FILES)
 
 
 def _files(folder: Path) -> None:
@@ -148,16 +141,9 @@ def _from_folder(folder: Path):
 def _fill(network, tensors: dict[str, np.ndarray], folder: Path) -> None:
     wanted = {tensor_name(weight.path): weight for weight in network.weights}
     shapes = {name: _stored_shape(weight) for name, weight in wanted.items()}
-    problems = [f"{name} is missing" for name in wanted if name not in tensors]
-    problems += [f"{name} is not known" for name in tensors if name not in wanted and not name.startswith(HEADS)]
-    problems += [
-        f"{name} has the shape {tensors[name].shape} instead of {shape}"
-        for name, shape in shapes.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise UserError(f"{folder}/model.safetensors does not fit its config.json: {'; '.join(problems[:3])}{more}.")
+    tensors = {name: values for name, values in tensors.items() if name in wanted or not name.startswith(HEADS)}
+    if problems := safetensors.difference(tensors, shapes):
+        raise UserError(f"{folder}/model.safetensors does not fit its config.json: {problems}.")
     for name, weight in wanted.items():
         values = tensors[name].astype(np.float32)
         weight.assign((values.T if weight.path.endswith("kernel") else values).reshape(weight.shape))

@@ -7,7 +7,6 @@ one of a known task head.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common import safetensors
+from common import files, safetensors
 from common.errors import UserError
 from common.files import write_json
 
@@ -121,12 +120,8 @@ def read_config(folder: str | Path) -> HubertConfig:
 
 def digest(folder: str | Path) -> str:
     """Which checkpoint this is: a hash of configuration and weights, the same wherever the folder lies."""
-    found = hashlib.blake2b(digest_size=8)
     read_config(folder)
-    for file in (Path(folder) / "config.json", _weights_file(Path(folder))):
-        with file.open("rb") as content:
-            found.update(hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).digest())
-    return found.hexdigest()
+    return files.digest((Path(folder) / "config.json", _weights_file(Path(folder))))
 
 
 def save(model: keras.Model, config: HubertConfig, folder: str | Path) -> None:
@@ -152,19 +147,10 @@ def fill(model: keras.Model, config: HubertConfig, tensors: Mapping[str, np.ndar
     """
     found = _plain(tensors)
     wanted = {one.name: one for one in tensors_of(model, config)}
-    optional = (
-        set() if config.mask_time_prob > 0 else {"masked_spec_embed"}
-    )  # Hugging Face leaves out what it never uses
-    problems = [f"{name} is missing" for name in wanted if name not in found and name not in optional]
-    problems += [f"{name} is not known" for name in found if name not in wanted]
-    problems += [
-        f"{name} has the shape {tuple(found[name].shape)} instead of {one.shape}"
-        for name, one in wanted.items()
-        if name in found and tuple(found[name].shape) != one.shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise UserError(f"{source} does not hold the HuBERT of its config.json: {'; '.join(problems[:3])}{more}.")
+    # Hugging Face leaves out what it never uses.
+    optional = () if config.mask_time_prob > 0 else ("masked_spec_embed",)
+    if problems := safetensors.difference(found, {name: one.shape for name, one in wanted.items()}, optional):
+        raise UserError(f"{source} does not hold the HuBERT of its config.json: {problems}.")
     for name, one in wanted.items():
         if name in found:
             one.assign(found[name])

@@ -8,11 +8,11 @@ activation: some ports put a ReLU there.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
+from common import files, safetensors
 from common.errors import UserError
 
 PARAMETERS = 72_141_184
@@ -94,18 +94,9 @@ def load_vggish(source: str | Path):
     for key, name in variable_names().items():
         layer, kind = key.split("/")
         wanted[name] = network.get_layer(layer).weights[0 if kind == "kernel" else 1]
-    problems = [f"{name} is missing" for name in wanted if name not in found]
-    problems += [f"{name} is not known" for name in found if name not in wanted]
-    problems += [
-        f"{name} has the shape {found[name].shape} instead of {tuple(weight.shape)}"
-        for name, weight in wanted.items()
-        if name in found and found[name].shape != tuple(weight.shape)
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise UserError(
-            f"{folder} is not the VGGish checkpoint: {'; '.join(problems[:3])}{more}. Fetch it with `ser fetch vggish`."
-        )
+    shapes = {name: tuple(weight.shape) for name, weight in wanted.items()}
+    if problems := safetensors.difference(found, shapes):
+        raise UserError(f"{folder} is not the VGGish checkpoint: {problems}. Fetch it with `ser fetch vggish`.")
     for name, weight in wanted.items():
         weight.assign(found[name])
     return network
@@ -174,10 +165,4 @@ def reference(source: str | Path):
 def digest(source: str | Path) -> str:
     """Hash of a SavedModel's files, 16 hexadecimal digits: which weights these are, wherever they lie."""
     folder = resolve(source)
-    found = hashlib.blake2b(digest_size=8)
-    for file in sorted([folder / "saved_model.pb", *(folder / "variables").iterdir()]):
-        found.update(f"{file.name}:{file.stat().st_size}:".encode())
-        with file.open("rb") as content:
-            while block := content.read(1 << 20):
-                found.update(block)
-    return found.hexdigest()
+    return files.digest(sorted([folder / "saved_model.pb", *(folder / "variables").iterdir()]))
