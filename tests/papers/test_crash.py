@@ -1,9 +1,16 @@
 """A command that is killed while it extracts, trains, writes or reports completes when it is given again, unchanged."""
 
+import contextlib
+import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import crash
 import pytest
+import toy
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +92,41 @@ def test_fifty_kill_points_lose_nothing(undisturbed):
     assert [one for one in found if one not in ("", "not killed")] == []
     # A worker that got fewer trials this time may never come to its point.
     assert found.count("") >= 50
+
+
+def children(process: int) -> list[int]:
+    """Processes that a process started and that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
+            if int(parent) == process and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.slow
+def test_real_training_killed_in_its_worker_and_its_driver_ends_in_the_same_bytes(undisturbed, tmp_path):
+    folder = undisturbed[0]
+    command = [sys.executable, "-m", "papers.cli", "run", "mtap/table1/emodb/softmax", "--root", str(folder / "emodb")]
+    command += ["--partial", "--scaled", "--set", "epochs=40", "--set", "frames=40", "--set", "bins=40", "--jobs", "1"]
+    command += ["--no-yardstick", "--deterministic", "--workers", "2", "--executor", "local"]
+    environment = {**os.environ, "PYTHONPATH": str(toy.HELPERS.parents[1])}
+
+    def start(name):
+        more = ["--results", str(tmp_path / name), "--cache", str(tmp_path / f"{name} cache")]
+        return subprocess.Popen([*command, *more], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    plain = start("plain")
+    assert plain.wait(300) == 0, plain.stderr.read()
+    killed = start("killed")
+    toy.wait_for_trials(tmp_path / "killed", 1)
+    workers = [one for one in children(killed.pid) if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    os.kill(workers[0], signal.SIGKILL)
+    toy.wait_for_trials(tmp_path / "killed", 2)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    again = start("killed")
+    assert again.wait(300) == 0, again.stderr.read()
+    assert len(toy.trial_names(tmp_path / "plain")) == 4
+    assert toy.contents(tmp_path / "killed") == toy.contents(tmp_path / "plain")
