@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,9 +34,18 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def forget_models() -> None:
-    """Frees what Keras keeps of earlier models; what TensorFlow keeps of their training steps it cannot free."""
+def forget_models(*, settings: bool = True) -> None:
+    """Frees what Keras keeps of earlier models; what TensorFlow keeps of their training steps it cannot free.
+
+    Args:
+        settings: the precision and the devices that were set (`data_parallel` under JAX) are forgotten, too. False:
+            they stay, for what is freed in the middle of a run.
+    """
+    policy, distribution = keras.config.dtype_policy(), keras.distribution.distribution()
     keras.utils.clear_session(free_memory=True)
+    if not settings:
+        keras.config.set_dtype_policy(policy)
+        keras.distribution.set_distribution(distribution)
 
 
 class BestEpoch(keras.callbacks.Callback):
@@ -101,6 +111,26 @@ def fit_epochs(
         if model.stop_training:
             break
     best.on_train_end()
+
+
+def answer(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> Any:
+    """What a network answers to a batch, as `Model.predict_on_batch` does, in NumPy arrays.
+
+    TensorFlow traces that one anew until it has met every side that varies; here once, for batches of any shape.
+
+    Args:
+        model: with a dict of inputs.
+        inputs: by name.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return model.predict_on_batch(dict(inputs))
+    import tensorflow as tf
+
+    if not hasattr(model, "any_shape"):
+        signature = {name: tf.TensorSpec(one.shape, one.dtype) for name, one in model.input.items()}
+        model.any_shape = tf.function(lambda batch: model(batch, training=False), input_signature=[signature])
+    found = model.any_shape({name: tf.convert_to_tensor(inputs[name]) for name in model.input})
+    return keras.tree.map_structure(np.asarray, found)
 
 
 @contextlib.contextmanager

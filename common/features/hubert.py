@@ -85,11 +85,17 @@ class HubertFrames:
             raise AudioError(
                 f"The audio has {len(signal)} samples at 16 kHz; HuBERT needs {shortest} for one frame. Leave it out."
             )
-        if not self.narrowband and high_share(signal) < NARROW:
-            raise AudioError(
-                "The audio has nothing above 4 kHz, as if recorded at 8 kHz; HuBERT was trained on the whole band. "
-                "Give the original recording, or set narrowband."
-            )
+        if not self.narrowband:
+            refuse_narrowband(signal)
+
+
+def refuse_narrowband(signal: np.ndarray) -> None:
+    """Raises AudioError where a 16 kHz signal has nothing above 4 kHz."""
+    if high_share(signal) < NARROW:
+        raise AudioError(
+            "The audio has nothing above 4 kHz, as if recorded at 8 kHz; HuBERT was trained on the whole band. "
+            "Give the original recording, or set narrowband."
+        )
 
 
 def high_share(signal: np.ndarray) -> float:

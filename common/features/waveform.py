@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from common.errors import AudioError
+from common.features.hubert import refuse_narrowband
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Waveform:
         normalise: to mean 0 and variance 1 over the utterance, as Hugging Face's Wav2Vec2FeatureExtractor does with
             do_normalize (the variance is raised by 1e-7 before its root).
         shortest: samples that the network needs for one frame; HuBERT and wav2vec 2.0 need 400.
+        narrowband: take audio without anything above 4 kHz, too. Reading resamples a recording of 8 kHz without a
+            word, but a network that was trained on the whole band has never heard such a thing: False refuses it.
     """
 
     name: ClassVar[str] = "waveform"
@@ -30,6 +33,7 @@ class Waveform:
     sample_rate: int = 16000
     normalise: bool = True
     shortest: int = 400
+    narrowband: bool = True
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
         """The utterance's samples.
@@ -38,13 +42,15 @@ class Waveform:
             signal: float32 samples in [-1, 1], shape (samples,).
 
         Raises:
-            AudioError: fewer samples than one frame needs.
+            AudioError: fewer samples than one frame needs, or without anything above 4 kHz where that is refused.
         """
         if len(signal) < self.shortest:
             raise AudioError(
                 f"The utterance has {len(signal)} samples at {self.sample_rate} Hz; one frame of the network needs "
                 f"{self.shortest}."
             )
+        if not self.narrowband:
+            refuse_narrowband(signal)
         if not self.normalise:
             return signal
         exact = signal.astype(np.float64)

@@ -29,6 +29,7 @@ class GmpConfig:
     normalise: bool = setting(
         True, "not given: waveforms to mean 0, variance 1, as Hugging Face's front end; fairseq's recipe leaves them"
     )
+    narrowband: bool = setting(False, "not given: recordings at 8 kHz, which HuBERT never heard, are refused; or taken")
     layer: int = setting(-3, "Sec. 3.1: third to last; Table 4: -1 to -8; counted from HuBERT's last layer")
     pseudo_labels: bool = setting(True, "Table 3: rows with and without; without, stages 1 and 2 fall away")
     loss: Literal["am_softmax", "ce"] = setting("am_softmax", "Sec. 3.3 and Table 3: loss of stage 3")

@@ -26,7 +26,7 @@ frame_count = HubertConfig().frames
 
 def features(config: GmpConfig) -> dict[str, Waveform]:
     """The extractors that a config needs."""
-    return {"waveform": Waveform(normalise=config.normalise)}
+    return {"waveform": Waveform(normalise=config.normalise, narrowband=config.narrowband)}
 
 
 def waveform(part: Part, row: int) -> np.ndarray:

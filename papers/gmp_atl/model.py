@@ -171,6 +171,49 @@ def encoder_of(model: keras.Model) -> keras.Model:
     return model.get_layer("hubert")
 
 
+SMALL = 1_000_000
+"""Weights up to which tracing a training step takes longer than training, and keeping a network costs no memory."""
+
+_LEARNERS: dict[str, tuple] = {}
+"""By stage, what the last small network was made of, and the network, whose training step TensorFlow has traced."""
+
+
+def learner(config: GmpConfig, model: keras.Model) -> keras.Model:
+    """The network to train in a stage's stead: equal to it, but traced already if another fold or seed came before.
+
+    Nobody else may hold what is given: the next fold takes it again.
+
+    Args:
+        config: all that the step depends on, besides the classes.
+        model: of a `build_...`, untrained, on one device.
+
+    Returns:
+        A network with the same weights, the same states of random numbers, and an optimiser as new.
+    """
+    made_of = (config, {name: output.shape[-1] for name, output in model.output.items()})
+    known, kept = _LEARNERS.get(model.name, (None, None))
+    if known == made_of:
+        for mine, given in zip(kept.variables, model.variables, strict=True):
+            mine.assign(given.value)
+        for state in kept.optimizer.variables:
+            if state is not kept.optimizer.learning_rate:
+                state.assign(keras.ops.zeros_like(state.value))
+        return kept
+    _create_states(model)
+    if model.count_params() <= SMALL:
+        _LEARNERS[model.name] = (made_of, model)
+    return model
+
+
+def _create_states(model: keras.Model) -> None:
+    """What the first step would create otherwise: TensorFlow traces a step that creates variables twice."""
+    model.optimizer.build(model.trainable_variables)
+    ones = {name: (1,) * (len(output.shape) - 1) for name, output in model.output.items()}
+    truth = {name: np.zeros(shape, np.int32) for name, shape in ones.items()}
+    answers = {name: np.zeros((*shape, model.output[name].shape[-1]), np.float32) for name, shape in ones.items()}
+    model.compute_loss(None, truth, answers)
+
+
 def _compiled(config: GmpConfig, model: keras.Model, loss: dict, weights: dict) -> keras.Model:
     """Ready for Adam at the constant rate of Sec. 4.1.2."""
     optimiser = keras.optimizers.Adam(

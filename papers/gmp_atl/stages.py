@@ -25,13 +25,13 @@ from common.errors import UserError
 from common.experiments import Context, Part
 from common.metrics import confusion, ua
 from common.models.hubert import up_to
-from common.training import BestEpoch, fit_epochs, forget_models, jit_compile, seed_everything
+from common.training import BestEpoch, answer, fit_epochs, forget_models, jit_compile, seed_everything
 from papers.gmp_atl import model as networks
 from papers.gmp_atl.config import GmpConfig
 from papers.gmp_atl.data import Batches, Lesson, frame_count, genders, heard, samples
 from papers.gmp_atl.pseudo_labels import assign, fit_codebook, read_labels, save_labels, write_frames
 
-_HUBERT = ("hubert", "normalise", "padding_is", "precision")
+_HUBERT = ("hubert", "normalise", "narrowband", "padding_is", "precision")
 _TRAINING = (
     *_HUBERT, "hubert_dropout", "layerdrop", "freeze_encoder", "learning_rate", "clip_norm", "batch_size",
     "accumulation", "longest_s", "padding",
@@ -50,6 +50,9 @@ SETTINGS = {
     ),
 }  # fmt: skip
 """Config fields that could change what a stage makes; those of the stages before enter by their hashes."""
+
+FORMAT = 2
+"""Raised when a stage's files change, so that those of another format are not found."""
 
 NUMBERS = {"stage1": 1, "pseudo_labels": 2, "stage2": 3, "stage3": 4}
 """Added to the trial's seed, so that a stage draws the same whether the one before was made or found."""
@@ -96,8 +99,8 @@ class Workshop:
             labels = {"emotion": self.train.labels}
             if "gender" in model.output:
                 labels["gender"] = genders(self.train)
-            record = self._learn(model, Lesson(labels), self.config.epochs1, self._score(model))
-            _save_hubert(folder, encoder)
+            record = self._learn(model, Lesson(labels), self.config.epochs1, score=True)
+            save_weights(folder / "hubert.npz", encoder)
             return record
 
         return self._get("stage1", [], make)
@@ -107,7 +110,7 @@ class Workshop:
         config = self.config
 
         def make(folder: Path) -> dict:
-            encoder = networks.build_hubert(config, read_hubert(first.folder))
+            encoder = networks.build_hubert(config, read_weights(first.folder / "hubert.npz"))
             lengths = frame_count(samples(self.train))
             order: list[int] = []
             file = folder / "frames.f16"
@@ -134,43 +137,42 @@ class Workshop:
         """HuBERT after retraining on the pseudo-labels of masked frames (Sec. 3.2)."""
 
         def make(folder: Path) -> dict:
-            start = read_hubert(first.folder) if self.config.stage2_start == "stage1" else None
+            start = read_weights(first.folder / "hubert.npz") if self.config.stage2_start == "stage1" else None
             encoder = networks.build_hubert(self.config, start, masking=True)
             model = networks.build_stage2(self.config, encoder)
             by_utterance = read_labels(labels.folder / "labels.npz")
             lesson = Lesson({}, [by_utterance[utterance] for utterance in self.train.table["utterance"]])
-            record = self._learn(model, lesson, self.config.epochs2, None)
-            _save_hubert(folder, encoder)
+            record = self._learn(model, lesson, self.config.epochs2, score=False)
+            save_weights(folder / "hubert.npz", encoder)
             return record
 
         return self._get("stage2", [first, labels], make)
 
     def stage3(self, before: Artefact | None) -> keras.Model:
         """The network that tells emotions, from the HuBERT of the stage before or the public one (Sec. 3.3)."""
-        made: list[keras.Model] = []
 
         def build() -> keras.Model:
-            start = None if before is None else read_hubert(before.folder)
+            start = None if before is None else read_weights(before.folder / "hubert.npz")
             encoder = networks.build_hubert(self.config, start)
             return networks.build_stage3(self.config, encoder, len(self.train.classes))
 
         def make(folder: Path) -> dict:
-            made.append(build())
+            model = build()
             labels = {"emotion": self.train.labels}
-            if "gender" in made[0].output:
+            if "gender" in model.output:
                 labels["gender"] = genders(self.train)
-            record = self._learn(made[0], Lesson(labels), self.config.epochs3, self._score(made[0]))
-            made[0].save_weights(folder / "network.weights.h5")
+            record = self._learn(model, Lesson(labels), self.config.epochs3, score=True)
+            save_weights(folder / "network.npz", model)
             return record
 
         found = self._get("stage3", [] if before is None else [before], make)
-        if not made:
-            made.append(build())
-            made[0].load_weights(found.folder / "network.weights.h5")
-        return made[0]
+        model = build()
+        model.set_weights(read_weights(found.folder / "network.npz"))
+        return model
 
     def _get(self, stage: str, before: list[Artefact], make: Callable[[Path], dict]) -> Artefact:
         made_of = {
+            "format": FORMAT,
             "config": {name: getattr(self.config, name) for name in SETTINGS[stage]},
             "hubert": networks.checkpoint_digest(self.config),
             "train": self.train.fingerprint,
@@ -183,7 +185,7 @@ class Workshop:
         }
 
         def seeded(folder: Path) -> dict:
-            forget_models()
+            forget_models(settings=False)
             seed_everything(10 * self.context.seed + NUMBERS[stage])
             with self.context.timed(stage):
                 return make(folder)
@@ -193,20 +195,24 @@ class Workshop:
             self.context.history[f"{stage}/{name}"] = list(values)
         return artefact
 
-    def _learn(self, model: keras.Model, lesson: Lesson, epochs: int, score: Callable[[], float] | None) -> dict:
-        """Trains a stage's network; gives the history."""
+    def _learn(self, model: keras.Model, lesson: Lesson, epochs: int, *, score: bool) -> dict:
+        """Trains a stage's network, epochs chosen on validation if `score`; gives the history."""
         lengths = samples(self.train)
+        learner = networks.learner(self.config, model) if self.devices == 1 else model
 
         def batches(epoch: int) -> Batches:
             return Batches(self.config, self.train, lengths, lesson, self.context.seed, epoch, self.devices)
 
         within = Context(self.context.seed, on_epoch=self._report)
         with self.context.timed("fit"):
-            fit_epochs(model, batches, epochs, BestEpoch(score, self.config.patience, within))
+            chosen = self._score(learner) if score else None
+            fit_epochs(learner, batches, epochs, BestEpoch(chosen, self.config.patience, within))
         if not all(math.isfinite(value) for values in within.history.values() for value in values):
             raise UserError(
                 f"{model.name} diverged: its loss is no finite number. Lower learning_rate, or use precision=float32."
             )
+        if learner is not model:
+            model.set_weights(learner.get_weights())
         return {"history": within.history}
 
     def _report(self, epoch: int, epochs: int, logs: Mapping[str, float]) -> None:
@@ -231,7 +237,7 @@ class Workshop:
         """Hidden states of every utterance of the training part, without padding; `order` receives its row."""
         model.compile(jit_compile=jit_compile())
         for rows, inputs in heard(self.train, self._size, self.devices):
-            states = model.predict_on_batch({name: inputs[name] for name in model.input})
+            states = answer(model, {name: inputs[name] for name in model.input})
             for row, state, length in zip(rows, states, inputs["lengths"], strict=False):
                 order.append(int(row))
                 yield np.asarray(state, np.float32)[: frame_count(int(length))]
@@ -245,18 +251,19 @@ def outputs(model: keras.Model, part: Part, config: GmpConfig, devices: int = 1)
     """Logits or cosines of the emotions, float64, shape (utterances, classes)."""
     result: np.ndarray | None = None
     for rows, inputs in heard(part, max(1, config.batch_size // config.accumulation), devices):
-        found = np.asarray(model.predict_on_batch(inputs)["emotion"], np.float64)
+        found = np.asarray(answer(model, inputs)["emotion"], np.float64)
         if result is None:
             result = np.empty((len(part), found.shape[1]))
         result[rows] = found[: len(rows)]
     return result
 
 
-def _save_hubert(folder: Path, encoder: keras.Model) -> None:
-    np.savez(folder / "hubert.npz", **{f"{number:04d}": weight for number, weight in enumerate(encoder.get_weights())})
+def save_weights(file: Path, model: keras.Model) -> None:
+    """Writes a network's weights, without its optimiser."""
+    np.savez(file, **{f"{number:04d}": weight for number, weight in enumerate(model.get_weights())})
 
 
-def read_hubert(folder: Path) -> list[np.ndarray]:
-    """Weights of the HuBERT that a stage left."""
-    with np.load(folder / "hubert.npz", allow_pickle=False) as stored:
+def read_weights(file: Path) -> list[np.ndarray]:
+    """Weights that a stage left."""
+    with np.load(file, allow_pickle=False) as stored:
         return [stored[name] for name in sorted(stored.files)]

@@ -398,3 +398,29 @@ def test_hugging_face_reads_what_is_written_back(folder, tmp_path):
     with torch.no_grad():
         last = theirs(torch.tensor(waveform)).last_hidden_state.numpy()
     np.testing.assert_allclose(run(model, waveform=waveform)["hidden_states"][-1], last, atol=5e-5)
+
+
+@pytest.mark.slow
+def test_base_is_hugging_face_s_on_four_seconds(tmp_path):
+    """Random weights, those that start at 0 or 1 moved, read strictly; 13 states of 199 frames, values about 0.8."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    keras.utils.set_random_seed(0)
+    model, draw = hubert(HubertConfig()), np.random.default_rng(1)
+    model.set_weights(
+        [
+            values + draw.normal(0, 0.05, values.shape).astype(np.float32) if weight.ndim == 1 else values
+            for weight, values in zip(model.weights, model.get_weights(), strict=True)
+        ]
+    )
+    save(model, HubertConfig(), tmp_path)
+    theirs, read = transformers.HubertModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(read.values())  # nothing missing, unexpected or of another shape
+    waveform = draw.standard_normal((1, 64000)).astype(np.float32)
+    with torch.no_grad():
+        expected = theirs.eval()(torch.tensor(waveform), output_hidden_states=True)
+    found = run(model, waveform=waveform)["hidden_states"]
+    for state, other in zip(found, expected.hidden_states, strict=True):
+        np.testing.assert_allclose(state, other.numpy(), atol=5e-5)
+    np.testing.assert_allclose(found[-1], expected.last_hidden_state.numpy(), atol=5e-5)
+    assert found[-1].shape == (1, 199, 768) and np.abs(found[-1]).mean() > 0.5

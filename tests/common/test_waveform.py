@@ -34,3 +34,19 @@ def test_less_than_one_frame_is_one_sentence_and_can_be_skipped(tmp_path):
         store.get(build_table(rows, "toy"), Waveform())
     found = store.get(build_table(rows, "toy"), Waveform(), skip_bad_audio=True)
     assert list(found) == ["long"] and found["long"].dtype == np.float32 and "short" in found.skipped
+
+
+def test_a_recording_of_8_khz_is_refused_where_the_whole_band_is_needed(tmp_path):
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 16000)
+    rows = []
+    for name, rate in (("telephone", 8000), ("studio", 16000)):
+        soundfile.write(tmp_path / f"{name}.wav", noise, rate)
+        rows.append({"utterance": name, "path": str(tmp_path / f"{name}.wav")})
+    table, store = build_table(rows, "toy"), FeatureStore(tmp_path / "cache", jobs=1)
+    with pytest.raises(UserError, match=r"telephone\.wav: The audio has nothing above 4 kHz, as if recorded at 8 kHz"):
+        store.get(table, Waveform(narrowband=False))
+    # Where it is taken it is heard at 16 kHz: two seconds are 32,000 samples.
+    assert {name: len(one) for name, one in store.get(table, Waveform()).items()} == {
+        "telephone": 32000,
+        "studio": 16000,
+    }

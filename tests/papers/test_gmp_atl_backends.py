@@ -22,7 +22,7 @@ if backend == "tensorflow":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from common.experiments import override
-from common.training import data_parallel
+from common.training import data_parallel, forget_models
 from papers.gmp_atl import model
 from papers.gmp_atl.config import SCALED, GmpConfig
 
@@ -61,6 +61,8 @@ for stage, batch in steps.items():
         continue  # the one with most outputs and weights; compiling the others takes long
     with data_parallel(["cpu:0", "cpu:1"] if devices > 1 else None) as shared:
         assert shared == devices
+        forget_models(settings=False)  # as between stages: the devices must not be forgotten
+        assert backend != "jax" or devices == 1 or keras.distribution.distribution() is not None
         encoder = model.build_hubert(config, masking=stage == "stage2")
         classes = () if stage == "stage2" else (3,)
         network = getattr(model, f"build_{stage}")(config, encoder, *classes)
