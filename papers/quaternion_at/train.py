@@ -32,7 +32,7 @@ from papers.quaternion_at.model import (
     with_anti_transfer,
 )
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same settings, data and seed would train another network."""
 
 
