@@ -386,7 +386,7 @@ def test_save_and_load(tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision(policy):
+def test_mixed_precision(policy, way):
     x = normal(3, 8, 6, 4)
     model = network()
     keras.config.set_dtype_policy(policy)
