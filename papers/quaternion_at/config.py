@@ -26,7 +26,8 @@ class QuaternionAtConfig:
     rhemo: str = setting(
         "none",
         "Sec. 3.1: none (magnitudes) for real networks; newest for quaternion ones, the last RH-Emo that was "
-        "pretrained; or an artefact's digest; or random: one fixed draw",
+        "pretrained; or an artefact's digest; or random: one fixed draw; or fold, ours: learnt from a fold's training "
+        "part alone",
     )
     rhemo_training: Literal["trainable", "frozen"] = setting(
         "trainable", "Sec. 3.1: trainable; the authors' code runs it without gradient: frozen"
@@ -116,6 +117,13 @@ class QuaternionAtConfig:
             raise UserError(
                 f"Anti-transfer {self.anti_transfer} needs the networks of its tasks: set {missing[0]}=newest."
             )
+        if self.rhemo == "fold" and "newest" in [getattr(self, name) for name in self.tasks]:
+            raise UserError(
+                "The network of an orthogonal task learns from one RH-Emo's embeddings and rhemo=fold makes one a "
+                "fold; take rhemo=newest, or name the network by its digest."
+            )
+        if self.rhemo == "fold" and self.scaling != "unit":
+            raise UserError("RH-Emo restores magnitudes in 0..1; with rhemo=fold leave normalisation at auto or unit.")
         numbers = (self.batch_size, self.epochs, self.patience, self.at_tries, self.shrink, self.word_classes)
         if min(*numbers, self.task_batch_size, self.task_epochs, self.rhemo_epochs) < 1:
             raise UserError("batch sizes, epochs, patience, at_tries, shrink and word_classes must be at least 1.")

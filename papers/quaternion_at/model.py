@@ -42,10 +42,12 @@ def build_encoder(config: QuaternionAtConfig, context: Context) -> keras.Model |
     Without a pretrained one its weights are random, but the same in every fit and for every orthogonal task.
 
     Raises:
-        UserError: the artefact that is asked for is not here, or of another size.
+        UserError: the artefact that is asked for is not here, or of another size, or a fold's.
     """
     if config.rhemo == "none":
         return None
+    if config.rhemo == "fold":
+        raise UserError("rhemo=fold learns from a fold and here is none; take rhemo=newest, or random.")
     frames, bins = size(config)
     if config.rhemo not in ("newest", "random"):
         model = _stored(context, "rhemo", config.rhemo, "encoder.keras", config)

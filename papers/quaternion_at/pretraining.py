@@ -1,12 +1,11 @@
-"""What `ser pretrain quaternion_at` makes: networks that tell speakers or words, and RH-Emo (Sec. 3.1).
+"""What `ser pretrain quaternion_at speakers` and `words` make: the networks of the orthogonal tasks (Sec. 3.1).
 
-The networks of the orthogonal tasks are the VGG16 of the experiment. What reads embeddings learns from those of a
+They are the VGG16 of the experiment (RH-Emo is in rhemo.py). What reads embeddings learns from those of a
 fixed RH-Emo. Datapoints are made when a batch asks for them: LibriSpeech's would not fit into memory.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -90,7 +89,7 @@ def speakers(config: QuaternionAtConfig, part: Part, folder: Path, context: Cont
     classes = sorted(names.unique())
     number = {name: index for index, name in enumerate(classes)}
     stft, utterances = part.features["stft"], part.table["utterance"].to_numpy()
-    parts = _enough(drawn(len(part), config.task_share), classes, "speaker")
+    parts = enough(drawn(len(part), config.task_share), classes, "speaker")
 
     def count(utterance: int) -> int:
         return len(cut(stft[utterances[utterance]], config.chunks))
@@ -134,7 +133,7 @@ def words(config: QuaternionAtConfig, part: Part, folder: Path, context: Context
     if len(classes) < config.word_classes:
         context.flags.append(f"{len(classes)} words instead of {config.word_classes}")
     own = np.array([segment[0] for segment in segments])
-    parts = _enough(drawn(len(part), config.task_share), classes, "word")
+    parts = enough(drawn(len(part), config.task_share), classes, "word")
     rows = [np.flatnonzero(np.isin(own, chosen)) for chosen in parts]
     if not all(map(len, rows)):
         raise UserError(f"{len(segments)} words of {len(found)} utterances cannot be parted in three; use more speech.")
@@ -182,7 +181,8 @@ def _magnitudes(segments: Sequence[tuple], paths: Sequence[str]) -> list[np.ndar
     return result
 
 
-def _enough(parts: tuple[np.ndarray, ...], classes: Sequence[str], kind: str) -> tuple[np.ndarray, ...]:
+def enough(parts: tuple[np.ndarray, ...], classes: Sequence[str], kind: str) -> tuple[np.ndarray, ...]:
+    """The parts of `drawn`, if there is something to tell apart in each of them."""
     if len(classes) < 2 or not all(map(len, parts)):
         raise UserError(f"Telling {kind}s needs two of them and some utterances to learn, validate and test with.")
     return parts
@@ -212,89 +212,3 @@ def _train(config, rows, labels, image, classes: int, folder: Path, context: Con
     vgg.save(folder / "network.keras")
     accuracy = model.evaluate(tested, verbose=0, return_dict=True)["accuracy"]
     return {"accuracy": float(accuracy), "datapoints": [len(some) for some in rows]}
-
-
-COMPONENTS = ("valence", "arousal", "dominance")
-EMOTIONS = ("neutral", "angry", "happy", "sad")
-HIGH = 2.5
-"""Ratings above it (on 1..5) count as high, in the public code."""
-
-
-def rhemo(config: QuaternionAtConfig, part: Part, folder: Path, context: Context) -> dict:
-    """Pretrains RH-Emo: an autoencoder on all utterances, then with its four heads on those of four emotions.
-
-    Args:
-        config: settings.
-        part: utterances with "stft", emotions, valence, arousal and dominance.
-        folder: receives `encoder.keras` and `decoder.keras`.
-        context: progress and timings.
-
-    Raises:
-        UserError: ratings are missing, or none of the four emotions is there.
-    """
-    from common.models.rhemo import rhemo as build
-    from papers.quaternion_at.data import chunks, cut_part, size
-
-    if part.table[list(COMPONENTS)].isna().any(axis=None):
-        raise UserError("RH-Emo learns valence, arousal and dominance, and some utterances lack them. Take IEMOCAP.")
-    keras.config.set_dtype_policy(config.precision)
-    frames, bins = size(config)
-    learnt, held_out, _ = _enough(drawn(len(part), config.task_share), EMOTIONS, "emotion")
-    pieces = cut_part(part, config)
-    scale = Scale.fitted((piece for one in learnt for piece in pieces[one]), "unit")
-    cut_all = chunks(pieces, scale, config)
-    del pieces
-    emotion = part.table["emotion"].map({name: index for index, name in enumerate(EMOTIONS)}).fillna(len(EMOTIONS))
-    targets = {"emotion": emotion.to_numpy(np.int64)[cut_all.owner]}
-    for name in COMPONENTS:
-        targets[name] = (part.table[name].to_numpy() > HIGH).astype(np.float32)[cut_all.owner][:, None]
-    rows = [np.flatnonzero(np.isin(cut_all.owner, some)) for some in (learnt, held_out)]
-    four = [some[targets["emotion"][some] < len(EMOTIONS)] for some in rows]
-    if not all(map(len, four)):
-        raise UserError(f"RH-Emo's second stage learns {', '.join(EMOTIONS)}; this corpus has too few of them.")
-
-    model = build(len(EMOTIONS) + 1, frames=frames, bins=bins, units=config.rhemo_units)
-    autoencoder = keras.Model(model.input, model.output["reconstruction"])
-    binary = keras.losses.BinaryCrossentropy
-    beta, own = config.rhemo_beta, dataclasses.replace(context, history={})
-
-    def stage(one: keras.Model, rows, wanted, batch_size: int, patience: int) -> None:
-        images, (learn, check) = cut_all.images, rows
-
-        def score() -> float:
-            found = one.evaluate(images[check], wanted(check), batch_size=batch_size, verbose=0, return_dict=True)
-            return -found["loss"]
-
-        with context.timed("fit"):
-            one.fit(
-                images[learn], wanted(learn), batch_size=batch_size, epochs=config.rhemo_epochs, verbose=0,
-                callbacks=[BestEpoch(score, patience, own)],
-            )  # fmt: skip
-
-    def restored(rows):
-        return cut_all.images[rows]
-
-    def told(rows):
-        return {"reconstruction": cut_all.images[rows], **{name: values[rows] for name, values in targets.items()}}
-
-    autoencoder.compile(keras.optimizers.Adam(config.rhemo_learning_rate), binary(), jit_compile=jit_compile())
-    stage(autoencoder, rows, restored, config.rhemo_batch_size, config.rhemo_patience)
-    model.compile(
-        # The public code's weight decay is added to the gradient, Keras' is taken off the weights.
-        keras.optimizers.Adam(config.rhemo_tuning_rate, weight_decay=1e-5),
-        {
-            "reconstruction": binary(),
-            "emotion": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            **{name: binary() for name in COMPONENTS},
-        },
-        loss_weights={
-            "reconstruction": 1.0, "emotion": beta, **dict.fromkeys(COMPONENTS, beta * config.rhemo_beta_vad),
-        },
-        jit_compile=jit_compile(),
-    )  # fmt: skip
-    stage(model, four, told, 20, 30)
-    context.history.update(own.history)
-    for name in ("encoder", "decoder"):
-        model.get_layer(f"rhemo_{name}").save(folder / f"{name}.keras")
-    context.flags.append("RH-Emo has heard the emotions of all utterances of its corpus, test speakers among them")
-    return {"datapoints": [len(some) for some in (*rows, *four)]}

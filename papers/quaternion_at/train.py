@@ -31,8 +31,9 @@ from papers.quaternion_at.model import (
     signature_of,
     with_anti_transfer,
 )
+from papers.quaternion_at.rhemo import fold_encoder
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same settings, data and seed would train another network."""
 
 
@@ -183,7 +184,8 @@ def _prepared(config, train: Part, validation: Part, context: Context) -> Iterat
     learnt = chunks(pieces, scale, config)
     del pieces
     held_out = chunks(cut_part(validation, config), scale, config) if len(validation) else None
-    encoder = build_encoder(config, context)
+    of_fold = config.rhemo == "fold"
+    encoder = fold_encoder(config, train, learnt, context) if of_fold else build_encoder(config, context)
     root = None
     if context.artefacts is not None:
         context.artefacts.root.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Quaternion layers against PyTorch's reference (golden), the algebra worked by hand, and literal NumPy."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import quaternion_numbers
 from keras import ops
 
 from common.errors import UserError
+from common.layers import quaternion
 from common.layers.quaternion import (
     QuaternionBatchNormalization,
     QuaternionConv2D,
@@ -93,7 +95,13 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def test_convolution_equals_pytorch(golden):
+@pytest.fixture(params=["kernel assembled", "signed sums"])
+def way(request, monkeypatch):
+    """Both ways of a convolution, whatever the number of places."""
+    monkeypatch.setattr(quaternion, "PLACES", math.inf if request.param == "kernel assembled" else 0)
+
+
+def test_convolution_equals_pytorch(golden, way):
     kernel = np.concatenate([golden[f"conv_w_{part}"].transpose(2, 3, 1, 0) for part in "rijk"], axis=-1)
     layer = built(QuaternionConv2D(20, 3, padding="same"), (None, 9, 7, 12), kernel, golden["conv_bias"])
     found = ops.convert_to_numpy(layer(golden["conv_x_nchw"].transpose(0, 2, 3, 1)))
@@ -107,7 +115,7 @@ def test_dense_equals_pytorch(golden):
 
 
 @pytest.mark.parametrize(("pair", "expected"), TABLE.items())
-def test_the_units_multiply_as_hamilton_has_it(pair, expected):
+def test_the_units_multiply_as_hamilton_has_it(pair, expected, way):
     weight, value = (UNITS["1ijk".index(letter)] for letter in pair)
     answer = UNITS["1ijk".index(expected[-1])] * (-1 if expected[0] == "-" else 1)
     dense = built(QuaternionDense(4, use_bias=False), (None, 4), weight[None])
@@ -134,12 +142,30 @@ def test_moduli_multiply():
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("strides", [(1, 1), (2, 1), (2, 3)])
-def test_convolution_equals_the_literal_one(padding, strides):
+def test_convolution_equals_the_literal_one(padding, strides, way):
     x, kernel = normal(2, 5, 6, 8), normal(3, 2, 2, 12, seed=1)
     layer = built(QuaternionConv2D(12, (3, 2), strides, padding, use_bias=False), x.shape, kernel)
     expected = literal_convolution(x, kernel, strides, padding)
     np.testing.assert_allclose(layer(x), expected, atol=1e-5)
     assert layer.compute_output_shape(x.shape) == expected.shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "assembled"),
+    # 64 numbers a place: 9 * 512 are enough for 8 x 8 places and too few for 10 x 10.
+    [((8, 8), 1, False), ((10, 10), 1, True), ((16, 16), 2, False)],
+)
+def test_the_kernel_is_assembled_for_maps_of_many_places(shape, strides, assembled, monkeypatch):
+    calls = []
+    monkeypatch.setattr(quaternion, "hamilton_kernel", lambda kernel: calls.append(1) or hamilton_kernel(kernel))
+    inputs = keras.Input((*shape, 512))
+    network = keras.Model(inputs, QuaternionConv2D(4, 3, strides, "same")(inputs))
+    assert network(np.zeros((2, *shape, 512), np.float32)).shape[0] == 2
+    assert bool(calls) == assembled
+
+
+def test_the_kernel_is_assembled_where_the_places_are_not_known():
+    assert not QuaternionConv2D(4, 3)._is_small((None, None, 8, 512))
 
 
 @pytest.mark.parametrize("strides", [(1, 1), (2, 1), (2, 3)])
@@ -200,13 +226,14 @@ def derivative(function, array, place, step):
     return (function(moved[0]) - function(moved[1])) / (2 * step)
 
 
-@pytest.mark.parametrize("kind", ["convolution", "transposed", "dense"])
-def test_gradients_equal_finite_differences(kind):
+@pytest.mark.parametrize("kind", ["convolution", "signed sums", "transposed", "dense"])
+def test_gradients_equal_finite_differences(kind, monkeypatch):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("written for TensorFlow's tape")
     import tensorflow as tf
 
-    if kind == "convolution":
+    if kind in ("convolution", "signed sums"):
+        monkeypatch.setattr(quaternion, "PLACES", 0 if kind == "signed sums" else math.inf)
         layer, x, kernel = QuaternionConv2D(8, 3, 2, "same"), normal(2, 5, 4, 4), normal(3, 3, 1, 8, seed=1)
         reference = lambda x, kernel: literal_convolution(x, kernel, (2, 2), "same")  # noqa: E731
     elif kind == "transposed":
@@ -359,7 +386,7 @@ def test_save_and_load(tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision(policy):
+def test_mixed_precision(policy, way):
     x = normal(3, 8, 6, 4)
     model = network()
     keras.config.set_dtype_policy(policy)

@@ -29,9 +29,13 @@ def numbers() -> dict:
     y = QuaternionConv2DTranspose(4, 3, 2, padding="same")(y)
     y = QuaternionDense(8)(keras.layers.Flatten()(y))
     model = keras.Model(inputs, y)
+    few_places = keras.Input((2, 2, 64))  # no kernel is assembled
+    narrow = keras.Model(few_places, QuaternionConv2D(4, 3, padding="same")(few_places))
     activation = keras.Model(inputs, tap)(x)
     other = keras.ops.convert_to_tensor(np.roll(keras.ops.convert_to_numpy(activation), 1, axis=3) ** 2)
-    result = {"before": model(x), "raw": batch_wide(activation, GramSignature("raw")(other))}
+    wide = np.random.default_rng(1).normal(size=(3, 2, 2, 64)).astype("float32")
+    result = {"before": model(x), "few places": narrow(wide)}
+    result["raw"] = batch_wide(activation, GramSignature("raw")(other))
     for form in ("gram", "features"):
         result[form] = squared_cosines(activation, GramSignature(form)(other))
     result["layer"] = AntiTransfer()([activation, GramSignature()(other)])

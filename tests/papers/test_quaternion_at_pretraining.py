@@ -15,7 +15,7 @@ from common.corpus import COLUMNS
 from common.errors import UserError
 from common.experiments import Context, Part, by_name
 from papers import cli
-from papers.quaternion_at import model, pretraining
+from papers.quaternion_at import model, pretraining, rhemo
 from papers.quaternion_at.data import Scale
 from papers.quaternion_at.experiments import PAPER, config_of
 
@@ -141,7 +141,7 @@ def test_rhemo_learns_to_restore_and_then_with_its_heads(read, tmp_path):
     emotions = ["neutral", "angry", "happy", "sad", "fearful", "other"] * 2
     rated = read.assign(emotion=emotions, valence=2.0, arousal=3.0, dominance=np.arange(12) % 5 + 1.0)
     config, context = small(shrink=2), Context()
-    record = pretraining.rhemo(config, part(rated), tmp_path, context)
+    record = rhemo.rhemo(config, part(rated), tmp_path, context)
     assert record["datapoints"][:2] == [9, 2] and record["datapoints"][2] < 9
     loss = context.history["loss"]
     assert len(loss) == 6 and loss[2] < loss[0]  # three epochs a stage; the second's loss has more terms
@@ -150,7 +150,7 @@ def test_rhemo_learns_to_restore_and_then_with_its_heads(read, tmp_path):
     assert encoder.input_shape == (None, 256, 64, 1) and encoder.output_shape == (None, 32, 32, 4)
     assert (tmp_path / "decoder.keras").is_file()
     with pytest.raises(UserError, match="some utterances lack them"):
-        pretraining.rhemo(config, part(read.assign(valence=float("nan"))), tmp_path, context)
+        rhemo.rhemo(config, part(read.assign(valence=float("nan"))), tmp_path, context)
 
 
 def test_batches_draw_anew_in_training_and_alike_in_validation():

@@ -1,0 +1,158 @@
+"""Quaternion anti-transfer: the RH-Emo of a fold hears the fold's training part and nothing else."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.artefacts import Artefacts
+from common.corpus import COLUMNS
+from common.errors import UserError
+from common.experiments import Context, Part
+from papers import cli
+from papers.quaternion_at import model, rhemo
+from papers.quaternion_at.config import QuaternionAtConfig
+from papers.quaternion_at.data import chunks, cut_part, fitted_scale
+from papers.quaternion_at.experiments import PAPER, config_of
+from papers.quaternion_at.train import fit, load
+
+CLASSES = ("angry", "neutral", "sad")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def eager():
+    """Runs steps without tracing them first: tracing takes longer than stepping."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)
+    else:
+        yield
+
+
+def part(count=12, seed=0, rated=True):
+    """Utterances whose class is the band where they are loud; every fourth gives two chunks."""
+    generator = np.random.default_rng(seed)
+    table = pd.DataFrame({"utterance": [f"u{seed}-{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
+    table["emotion"] = [CLASSES[k % 3] for k in range(count)]
+    table["path"] = "nowhere"
+    if rated:
+        table = table.assign(valence=1.0 + np.arange(count) % 5, arousal=2.5, dominance=2.6)
+    magnitudes = {}
+    for k, utterance in enumerate(table["utterance"]):
+        image = np.abs(generator.normal(0, 0.01, (300 if k % 4 else 1002, 129))).astype(np.float32)
+        image[:, 40 * (k % 3) : 40 * (k % 3) + 30] += 0.05
+        magnitudes[utterance] = image
+    return Part(table, {"stft": magnitudes}, CLASSES)
+
+
+def small(**changes):
+    settings = {
+        "rhemo": "fold", "width": 0.001, "shrink": 2, "epochs": 1, "batch_size": 6, "initializer": "he",
+        "rhemo_units": 8, "rhemo_epochs": 2, "rhemo_training": "frozen",
+    }  # fmt: skip
+    return dataclasses.replace(config_of("quat"), **{**settings, **changes})
+
+
+def test_a_folds_rhemo_learns_from_its_training_part_alone(monkeypatch, tmp_path):
+    seen = []
+    learn = rhemo._train
+
+    def watched(config, cut, targets, parts, *others):
+        seen.append((cut, targets, parts))
+        return learn(config, cut, targets, parts, *others)
+
+    monkeypatch.setattr(rhemo, "_train", watched)
+    train, config = part(), small()
+    context = Context(seed=4, artefacts=Artefacts(tmp_path))
+    fitted = fit(config, train, part(6, seed=1), context)
+    ((cut, targets, (learnt, held_out)),) = seen
+    pieces = cut_part(train, config)
+    expected = chunks(pieces, fitted_scale(pieces, config), config).images
+    assert len(expected) == 15 and np.array_equal(cut.images, expected)
+    assert sorted([*learnt, *held_out]) == list(range(12)) and len(held_out) == 2  # a share of what trains validates
+    assert targets["emotion"].tolist() == train.labels.tolist()
+    high = {name: targets[name].ravel().tolist() for name in ("valence", "arousal", "dominance")}
+    assert high == {"valence": [0, 0, 1, 1, 1] * 2 + [0, 0], "arousal": [0] * 12, "dominance": [1] * 12}
+    assert context.flags == ["RH-Emo of the fold's training part alone"]
+    assert len(context.history["rhemo_loss"]) == 4 and "rhemo_valence_loss" in context.history
+    # The network reads what this RH-Emo says: frozen, it is the artefact's.
+    (made,) = (tmp_path / "quaternion_at" / "rhemo-fold").glob("[!.]*")
+    kept = keras.saving.load_model(made / "encoder.keras", compile=False)
+    assert all(np.array_equal(*pair) for pair in zip(fitted.encoder.get_weights(), kept.get_weights(), strict=True))
+    drawn = model.build_encoder(small(rhemo="random"), Context())
+    assert not np.array_equal(kept.get_weights()[0], drawn.get_weights()[0])
+    fitted.save(tmp_path)
+    again = load(tmp_path).predict(part(4, seed=2).without_labels())
+    np.testing.assert_array_equal(again["p_sad"], fitted.predict(part(4, seed=2).without_labels())["p_sad"])
+
+
+def test_a_folds_rhemo_is_one_of_fold_and_seed(monkeypatch, tmp_path):
+    made = []
+
+    def train(config, cut, targets, parts, classes, folder, context):
+        made.append(context.seed)
+        model.build_encoder(small(rhemo="random"), Context()).save(folder / "encoder.keras")
+        return {}
+
+    monkeypatch.setattr(rhemo, "_train", train)
+    artefacts, cut = Artefacts(tmp_path), None
+    fold = part()
+    for seed in (0, 0, 1):
+        rhemo.fold_encoder(small(), fold, cut, Context(seed=seed, artefacts=artefacts))
+    assert made == [0, 1]
+    again = small(width=0.01, dropout=0.1, epochs=9)  # what does not concern RH-Emo makes no other one
+    rhemo.fold_encoder(again, fold, cut, Context(artefacts=artefacts))
+    assert made == [0, 1]
+    for config, train in ((small(), part(seed=1)), (small(rhemo_epochs=3), fold), (small(), part(rated=False))):
+        before = len(made)
+        rhemo.fold_encoder(config, train, cut, Context(artefacts=artefacts))
+        assert len(made) == before + 1
+    # A row that asks for the newest RH-Emo never takes a fold's, which may have heard its test speakers.
+    assert artefacts.newest("quaternion_at/rhemo", {}) is None
+
+
+def test_without_ratings_a_folds_rhemo_learns_emotion_and_says_so():
+    context = Context()
+    fit(small(), part(rated=False), part(0), context)  # without a folder for artefacts, too
+    assert context.flags == [
+        "RH-Emo of the fold's training part alone without valence, arousal and dominance, which this corpus lacks"
+    ]
+    assert "rhemo_emotion_loss" in context.history and "rhemo_valence_loss" not in context.history
+
+
+def test_the_rhemo_of_a_fold_is_refused_where_there_is_no_fold():
+    with pytest.raises(UserError, match="learns from one RH-Emo's embeddings and rhemo=fold makes one a fold"):
+        QuaternionAtConfig(network="quaternion", rhemo="fold", anti_transfer="S", speakers="newest")
+    with pytest.raises(UserError, match="leave normalisation at auto or unit"):
+        small(normalisation="standard")
+    with pytest.raises(UserError, match="rhemo=fold learns from a fold and here is none"):
+        model.build_encoder(small(), Context())
+
+
+def test_each_corpus_has_one_experiment_with_the_rhemo_of_the_fold():
+    rows = [experiment for experiment in PAPER.experiments if experiment.config.rhemo == "fold"]
+    assert [experiment.id for experiment in rows] == [
+        f"quaternion_at/table1/{corpus}/quat-fold/turn" for corpus in ("iemocap", "ravdess", "tess")
+    ]
+    for experiment in rows:
+        twin = PAPER.experiment(experiment.id.replace("quat-fold", "quat"))
+        assert experiment.protocol == twin.protocol
+        assert dataclasses.replace(experiment.config, rhemo="newest") == twin.config
+
+
+def test_from_the_command_to_a_result_that_says_whose_rhemo_it_is(tmp_path):
+    folders = ["--results", str(tmp_path / "r"), "--cache", str(tmp_path / "c"), "--corpus", "demo", "--scaled"]
+    tiny = ["--set", "width=0.001", "--set", "epochs=1", "--set", "rhemo_epochs=1", "--set", "rhemo_units=8"]
+    row = "quaternion_at/table1/iemocap/quat-fold/turn"
+    assert cli.main(["run", row, *folders, *tiny, "--folds", "1", "--no-yardstick"]) == 0
+    (trial,) = (json.loads(file.read_bytes()) for file in Path(tmp_path / "r").rglob("trial.json"))
+    assert "RH-Emo of the fold's training part alone" in trial["flags"]
+    assert not [flag for flag in trial["flags"] if "test speakers" in flag or "random weights" in flag]
+    assert len(list((tmp_path / "c/artefacts/quaternion_at/rhemo-fold").glob("[!.]*/artefact.json"))) == 1
