@@ -43,11 +43,26 @@ def work(config: QuaternionAtConfig, utterances: Utterances, pretraining: str = 
     times = len(config.layers()) * len(config.tasks) if config.tasks else 1
     done = training(network(config), utterances, config.epochs, config.patience, size=pieces, times=times)
     if not config.tasks:
-        return [done]
+        return [*_rhemo_of_the_fold(config, utterances, pieces), done]
     if config.rhemo != "none" and config.rhemo_training == "trainable":
         return [dataclasses.replace(done, most=done.most * (1 + FORWARD), least=done.least * (1 + FORWARD))]
     once = FORWARD * times * pieces * utterances.train
     return [dataclasses.replace(done, most=done.most + once, least=done.least + once)]
+
+
+def _rhemo_of_the_fold(config: QuaternionAtConfig, utterances: Utterances, pieces: float) -> list[Work]:
+    """RH-Emo's two stages on the training part, a share of which validates; nothing unless `rhemo=fold`."""
+    if config.rhemo != "fold":
+        return []
+    share = config.task_share
+    part = dataclasses.replace(
+        utterances, train=(1 - share) * utterances.train, validation=share * utterances.train, test=0.0
+    )
+    stages = (("rh-emo autoencoder", config.rhemo_patience), ("rh-emo with heads", STAGE2_PATIENCE))
+    return [
+        training(f"{name}{_size(config)}", part, config.rhemo_epochs, patience, size=pieces)
+        for name, patience in stages
+    ]
 
 
 def _pretrained(config: QuaternionAtConfig, utterances: Utterances, pretraining: str) -> list[Work]:
