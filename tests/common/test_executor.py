@@ -48,7 +48,7 @@ def gone(process: int) -> bool:
 
 def test_workers_share_the_trials_and_give_what_one_process_gives(tmp_path, undisturbed):
     log, results = tmp_path / "log", tmp_path / "results"
-    told = toy.answer(toy.start({"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.3}}, log))
+    told = toy.answer(toy.start({"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.6}}, log))
     assert told == {"done": 8, "found": 0, "failures": [], "notes": []}
     assert len(set(processes(log))) == 2 and seeds(log) == ALL_SEEDS
     assert toy.contents(results) == undisturbed

@@ -268,6 +268,14 @@ def wait_for_trials(results: Path, number: int) -> None:
         time.sleep(0.02)
 
 
+def wait_for_workers(log: Path, number: int) -> None:
+    """Waits until so many processes have begun a trial."""
+    deadline = time.monotonic() + 90
+    while not log.exists() or len({line.split()[0] for line in log.read_text().splitlines()}) < number:
+        assert time.monotonic() < deadline, f"no {number} workers in time"
+        time.sleep(0.02)
+
+
 def contents(results: Path) -> dict[str, bytes]:
     """Predictions of all finished trials."""
     folders = [file.parent for file in find(results, "trial.json")]
