@@ -34,18 +34,12 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def forget_models(*, settings: bool = True) -> None:
+def forget_models() -> None:
     """Frees what Keras keeps of earlier models; what TensorFlow keeps of their training steps it cannot free.
 
-    Args:
-        settings: the precision and the devices that were set (`data_parallel` under JAX) are forgotten, too. False:
-            they stay, for what is freed in the middle of a run.
+    Between trials only: the precision that was set, and the devices of `data_parallel`, are forgotten with them.
     """
-    policy, distribution = keras.config.dtype_policy(), keras.distribution.distribution()
     keras.utils.clear_session(free_memory=True)
-    if not settings:
-        keras.config.set_dtype_policy(policy)
-        keras.distribution.set_distribution(distribution)
 
 
 class BestEpoch(keras.callbacks.Callback):

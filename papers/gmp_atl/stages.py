@@ -11,6 +11,7 @@ rows of Tables 3 and 4 share stage 1, and a killed run goes on after the last st
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from common.errors import UserError
 from common.experiments import Context, Part
 from common.metrics import confusion, ua
 from common.models.hubert import up_to
-from common.training import BestEpoch, answer, fit_epochs, forget_models, jit_compile, seed_everything
+from common.training import BestEpoch, answer, fit_epochs, jit_compile, seed_everything
 from papers.gmp_atl import model as networks
 from papers.gmp_atl.config import GmpConfig
 from papers.gmp_atl.data import Batches, Lesson, frame_count, genders, heard, samples
@@ -185,7 +186,7 @@ class Workshop:
         }
 
         def seeded(folder: Path) -> dict:
-            forget_models(settings=False)
+            gc.collect()  # the stage before; Keras' clear_session would make it forget precision and devices, too
             seed_everything(10 * self.context.seed + NUMBERS[stage])
             with self.context.timed(stage):
                 return make(folder)

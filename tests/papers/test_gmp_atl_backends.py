@@ -12,8 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
-import json, os, sys
-import keras, numpy as np
+import json, os, sys, tempfile
+from pathlib import Path
+import keras, numpy as np, pandas as pd
 
 devices = int(sys.argv[1])
 backend = keras.backend.backend()
@@ -22,9 +23,13 @@ if backend == "tensorflow":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from common.experiments import override
-from common.training import data_parallel, forget_models
+from common.artefacts import Artefacts
+from common.corpus import COLUMNS
+from common.experiments import Context, Part
+from common.training import answer, data_parallel
 from papers.gmp_atl import model
 from papers.gmp_atl.config import SCALED, GmpConfig
+from papers.gmp_atl.stages import Workshop
 
 
 class One(keras.utils.PyDataset):
@@ -55,14 +60,33 @@ steps = {
                dict.fromkeys(names, masked["masked"].astype("float32"))),
     "stage3": (inputs, {"emotion": labels["emotion"]}),
 }
+
+
+def seen_by_a_stage():
+    # Devices among which batches are shared once a stage is about to be made.
+    nobody = Part(pd.DataFrame(columns=list(COLUMNS)), {}, ("angry", "sad"))
+    seen = []
+
+    def make(folder):
+        if backend == "tensorflow":
+            seen.append(tf.distribute.get_strategy().num_replicas_in_sync)
+        else:
+            shared = keras.distribution.distribution()
+            seen.append(1 if shared is None else shared.device_mesh.devices.size)
+        return {"history": {}}
+
+    with tempfile.TemporaryDirectory() as root:
+        Workshop(config, nobody, nobody, Context(), Artefacts(Path(root)))._get("stage1", [], make)
+    return seen[0]
+
+
 results = {}
 for stage, batch in steps.items():
     if devices > 1 and stage != "stage2":
         continue  # the one with most outputs and weights; compiling the others takes long
     with data_parallel(["cpu:0", "cpu:1"] if devices > 1 else None) as shared:
         assert shared == devices
-        forget_models(settings=False)  # as between stages: the devices must not be forgotten
-        assert backend != "jax" or devices == 1 or keras.distribution.distribution() is not None
+        assert seen_by_a_stage() == devices
         encoder = model.build_hubert(config, masking=stage == "stage2")
         classes = () if stage == "stage2" else (3,)
         network = getattr(model, f"build_{stage}")(config, encoder, *classes)
@@ -77,6 +101,7 @@ for stage, batch in steps.items():
         network.optimizer = keras.optimizers.SGD(0.05)
         loss = network.fit(One(batch), verbose=0).history["loss"][0]
         results[stage] = [float(loss)] + [float(np.abs(w).sum()) for w in network.get_weights() if w.dtype.kind == "f"]
+        results[stage] += [float(np.abs(one).sum()) for _, one in sorted(answer(network, batch[0]).items())]
 print(json.dumps({"results": results, "backend": keras.backend.backend()}))
 """
 
