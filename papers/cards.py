@@ -12,11 +12,16 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.experiments import Paper
 from common.files import write_text
 from common.reported import Cell, read_cells
+
+if TYPE_CHECKING:
+    from common.report.build import Section
+    from common.reported import Comparison
 
 
 def settings(paper: Paper) -> str:
@@ -67,17 +72,41 @@ def _value(cell: Cell) -> str:
 
 
 def measured(paper: Paper, results: Path) -> str:
-    """The side-by-side of a results folder.
+    """The side-by-side of a results folder: of each table what was run, and how much of it was not.
 
     Raises:
         UserError: the folder holds no finished trial of the paper.
     """
-    from common.report import build, markdown
+    from common.report import build
 
     sections = build.from_results([paper], results).sections
     if not sections:
         raise UserError(f"{results} holds no finished trial of {paper.name}.")
-    return "\n".join(markdown.render_section(section).replace("## ", "### ", 1) for section in sections) + build.LEGEND
+    return "\n".join(shown(section) for section in sections) + build.LEGEND
+
+
+NOTES = 12
+"""Conditions above which they are folded."""
+
+
+def shown(section: Section) -> str:
+    """A table of the side-by-side on a card: rows that were run, and where they were run if not on their own corpus."""
+    from common.report import markdown
+
+    def named(one: Comparison) -> Comparison:
+        if section.paper.experiment(one.cell.experiment).corpus == one.corpus:
+            return one
+        return dataclasses.replace(one, cell=dataclasses.replace(one.cell, row=f"{one.cell.row} (on {one.corpus})"))
+
+    run = tuple(named(one) for one in section.comparisons if one.measured is not None)
+    missing = len(section.comparisons) - len(run)
+    notes = [f"- {line}" for line in section.conditions]
+    if len(notes) > NOTES:
+        notes = ["<details>", f"<summary>{len(notes)} conditions</summary>", "", *notes, "", "</details>"]
+    if missing:
+        notes = [f"Not run: {missing} other cells.", "", *notes]
+    table = markdown.render_section(dataclasses.replace(section, comparisons=run, conditions=()))
+    return "\n".join([table.replace("## ", "### ", 1).rstrip(), "", *notes, ""])
 
 
 def corpora() -> str:

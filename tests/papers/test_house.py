@@ -50,6 +50,24 @@ def test_a_block_is_replaced_and_a_missing_one_is_named():
         cards.with_block(text, "y", "new")
 
 
+def test_a_card_shows_what_was_run_and_where():
+    from common.report.build import Section
+    from common.reported import Comparison, Measurement, read_cells
+
+    paper = cli.paper("quaternion_at")
+    own, other, missing = [cell for cell in read_cells(paper.reported) if cell.experiment][:3]
+    found = Measurement(50.0, 0.0, 40.0, 60.0, 1, 1, 1, 10, 2)
+    rows = (Comparison(own, "scaled run", found, "iemocap"), Comparison(other, "scaled run", found, "emodb"))
+    section = Section(paper, "1", (*rows, Comparison(missing, "not run")), (), tuple(map(str, range(13))))
+    lines = cards.shown(section).splitlines()
+    table = [line for line in lines if line.startswith("| ")]
+    assert len(table) == 3 and table[1].startswith(f"| {own.row} |")
+    assert table[2].startswith(f"| {other.row} (on emodb) |") and lines[0].startswith("### ")
+    assert "Not run: 1 other cells." in lines and "<summary>13 conditions</summary>" in lines
+    few = cards.shown(Section(paper, "1", rows, (), ("one",)))
+    assert few.endswith("\n- one\n") and "Not run" not in few and "details" not in few
+
+
 @pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", *(f"papers/{name}/README.md" for name in cli.PAPERS)])
 def test_commands_in_the_texts_parse(file):
     """Every `ser ...` line of a code block is accepted by the parser, so that no text shows an option that is gone."""
