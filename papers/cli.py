@@ -265,7 +265,7 @@ def parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("pretrain", help="a network that a paper's experiments start from; without a name: which")
     verb.add_argument("paper", help="paper")
-    verb.add_argument("name", nargs="?", help="which network")
+    verb.add_argument("name", nargs="?", help="which network; --corpus CORPUS[/SUBSET] lets it learn from another")
     options.add_run_options(verb)
     verb.set_defaults(command=pretrain, kept="What other commands made is kept")
 

@@ -174,11 +174,14 @@ class Session:
 
         options = self.options
         config, changes, flags = self._config(paper, paper.experiments[0])
-        name, subset = options.corpus or pretraining.corpus, pretraining.subset
-        if subset not in [one.name for one in data_prep.corpus(name).subsets]:
-            subset = data_prep.corpus(name).default_subset
+        name, _, asked = (options.corpus or pretraining.corpus).partition("/")
+        spec = data_prep.corpus(name)
+        own = pretraining.subset if pretraining.subset in [one.name for one in spec.subsets] else spec.default_subset
+        subset = spec.subset(asked or own).name
         data = self._load(name, subset)
         flags = [*data.loaded.flags, *flags]
+        if (name, subset) != (pretraining.corpus, pretraining.subset):
+            changes = [f"on {name}/{subset} instead of {pretraining.corpus}/{pretraining.subset}", *changes]
         made_of = {
             "paper": paper.name,
             "pretraining": pretraining.name,

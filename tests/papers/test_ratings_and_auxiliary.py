@@ -195,6 +195,14 @@ def test_a_run_names_the_pretrained_network_it_starts_from(tmp_path):
         PAPER.pretraining("words")
 
 
+def test_a_network_may_be_pretrained_on_another_subset_and_says_so(tmp_path):
+    made = pretrain(tmp_path, corpus="demo/4class-improvised")
+    assert made.made_of["corpus"] == "demo" and made.made_of["subset"] == "4class-improvised"
+    assert "not as declared: on demo/4class-improvised instead of emodb/7class" in made.record["flags"]
+    with pytest.raises(UserError, match="There is no subset of demo '5class'"):
+        pretrain(tmp_path, corpus="demo/5class")
+
+
 def test_hidden_labels_are_an_error_of_the_paper():
     table = pd.DataFrame({"valence": [np.nan], "arousal": [1.0], "dominance": [1.0], "emotion": [None]})
     from common.experiments import Part
