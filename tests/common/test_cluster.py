@@ -21,6 +21,7 @@ def cluster():
     paths = os.pathsep.join((str(toy.HELPERS.parents[1]), str(toy.HELPERS)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # tests beside these would leave them no time
         patch.setenv("PYTHONPATH", paths)  # as on a cluster where the suite is installed
         patch.setenv("TOY_LIGHT", "1")
         small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
