@@ -164,4 +164,4 @@ SCALED = {
     "longest_s": 2.0,
     "padding": 0.2,
 }
-"""What --scaled changes: a small random HuBERT that two cores take through all stages in about 15 s a fold."""
+"""What --scaled changes: a small random HuBERT, taken through all stages in 20 to 30 s a fold of the demo corpus."""
