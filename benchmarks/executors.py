@@ -150,7 +150,7 @@ def gain() -> Figure:
     ratios = []
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name) / "cache"
-        for turn in range(3):
+        for turn in range(2):
             one, two = (seconds_of(workers, Path(name) / f"{turn}-{workers}", cache) for workers in (1, 2))
             ratios.append(one / two)
     return figure(
