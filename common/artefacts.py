@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from common.files import write_json
+from common.files import checksum, write_json
 
 RECORD = "artefact.json"
 
@@ -78,7 +78,7 @@ class Artefacts:
             temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
             temporary.mkdir()
             record = make(temporary) or {}
-            files = {file.relative_to(temporary).as_posix(): _checksum(file) for file in _files(temporary)}
+            files = {file.relative_to(temporary).as_posix(): checksum(file) for file in _files(temporary)}
             finished = datetime.now(UTC).isoformat(timespec="seconds")
             described = {"made_of": made_of, "record": dict(record), "files": files, "finished": finished}
             write_json(temporary / RECORD, described)
@@ -113,7 +113,7 @@ def _digest(made_of: Mapping[str, Any]) -> str:
 def _read(folder: Path) -> Artefact | None:
     try:
         described = json.loads((folder / RECORD).read_bytes())
-        if any(_checksum(folder / name) != checksum for name, checksum in described["files"].items()):
+        if any(checksum(folder / name) != expected for name, expected in described["files"].items()):
             return None
         return Artefact(folder, described["made_of"], described["record"])
     except (OSError, ValueError, KeyError, AttributeError):
@@ -122,8 +122,3 @@ def _read(folder: Path) -> Artefact | None:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (file for file in sorted(folder.rglob("*")) if file.is_file())
-
-
-def _checksum(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

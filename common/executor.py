@@ -86,6 +86,10 @@ class Job:
         """Tells jobs of one command apart."""
         return f"{self.run.experiment.id}/{self.run.id}"
 
+    def task(self, trial: tuple[str, int] | None, wait: bool) -> Task:
+        """The task of a trial's fold and repeat (see `Task.named`); a worker that has the job needs no more."""
+        return Task(self, self.run.trial(*trial) if trial else None, wait)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -100,6 +104,11 @@ class Task:
     job: Job
     trial: Trial | None = None
     wait: bool = False
+
+    @property
+    def named(self) -> tuple[str, int] | None:
+        """Fold and repeat of the trial."""
+        return (self.trial.fold.name, self.trial.repeat) if self.trial else None
 
 
 @dataclass(frozen=True)

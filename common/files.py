@@ -53,11 +53,16 @@ def find(root: Path, name: str) -> Iterator[Path]:
             yield Path(folder) / name
 
 
+def checksum(file: Path) -> str:
+    """Hash of a file's content, 32 hexadecimal digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 def digest(files: Iterable[Path]) -> str:
     """Which files these are: a hash of their names and contents in this order, 16 hexadecimal digits."""
     found = hashlib.blake2b(digest_size=8)
     for file in files:
         found.update(f"{file.name}:{file.stat().st_size}:".encode())
-        with file.open("rb") as content:
-            found.update(hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).digest())
+        found.update(bytes.fromhex(checksum(file)))
     return found.hexdigest()

@@ -31,7 +31,7 @@ import numpy as np
 from common.backend import forget_peak, peak_bytes
 from common.errors import UserError
 from common.experiments import Context, Experiment, Paper, Part
-from common.files import find, write_json
+from common.files import checksum, find, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,7 +150,7 @@ class Trial:
         folder = self.folder(results)
         try:
             record = json.loads((folder / "trial.json").read_bytes())
-            return record["predictions"] == _checksum(folder / "predictions.parquet")
+            return record["predictions"] == checksum(folder / "predictions.parquet")
         except (OSError, ValueError, KeyError):
             return False
 
@@ -295,7 +295,7 @@ def perform(
                     for name, values in context.history.items()
                 },
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "predictions": _checksum(temporary / "predictions.parquet"),
+                "predictions": checksum(temporary / "predictions.parquet"),
             },
         )
     failure_file(trial, results).unlink(missing_ok=True)
@@ -324,10 +324,6 @@ def _whole(trial: Trial, results: Path) -> Iterator[Path]:
 def failure_file(trial: Trial, results: Path) -> Path:
     """Where the traceback of a trial that failed is kept, until the trial succeeds."""
     return trial.run.folder(results) / ".failed" / f"{trial.name}.txt"
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -403,7 +399,7 @@ def read_run(folder: Path) -> Measured:
         try:
             trial = json.loads(file.read_bytes())
             table = file.with_name("predictions.parquet")
-            if trial["predictions"] == _checksum(table):
+            if trial["predictions"] == checksum(table):
                 predictions.append(pd.read_parquet(table))
                 trials.append(trial)
                 folders.append(file.parent)

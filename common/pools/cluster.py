@@ -42,8 +42,8 @@ class Actor:
         from common.worker import Worker
 
         self.shared = Path(shared)
-        self.told: list[tuple[str, tuple]] = []
-        self.worker = Worker(lambda kind, content: self.told.append((kind, content)))
+        self.notes: list[tuple[str, tuple]] = []
+        self.worker = Worker(self._tell)
         self.job: tuple[str, Any] = ("", None)
 
     def ready(self) -> bool:
@@ -51,7 +51,7 @@ class Actor:
         return True
 
     def do(self, key: str, job: Any, trial: tuple[str, int] | None, wait: bool) -> tuple[str, tuple, list]:
-        """Does a task (see `common.worker.Worker.do`); also returns what it told meanwhile, without its epochs."""
+        """Does a task (see `common.worker.Worker.do`); also returns its notes."""
         if not self.shared.exists():
             message = (
                 f"The node {os.uname().nodename} does not see {self.shared.parent}. Put --results, --cache and the "
@@ -60,10 +60,14 @@ class Actor:
             return "failed", (message, ""), []
         if self.job[0] != key:
             self.job = key, job
-        task = Task(self.job[1], self.job[1].run.trial(*trial) if trial else None, wait)
-        self.told.clear()
-        kind, content = self.worker.do(task)
-        return kind, content, [told for told in self.told if told[0] == "note"]
+        self.notes.clear()
+        kind, content = self.worker.do(self.job[1].task(trial, wait))
+        return kind, content, list(self.notes)
+
+    def _tell(self, kind: str, content: tuple) -> None:
+        """Keeps what is told at the end: nobody hears of an epoch while it would matter."""
+        if kind == "note":
+            self.notes.append((kind, content))
 
 
 class Cluster:
@@ -130,8 +134,7 @@ class Cluster:
             self._jobs = key, self.ray.put(task.job)
         mine = min(self._free, key=lambda one: one[1] != key)
         self._free.remove(mine)
-        trial = (task.trial.fold.name, task.trial.repeat) if task.trial else None
-        self._busy[mine[0].do.remote(key, self._jobs[1], trial, task.wait)] = mine[0], task
+        self._busy[mine[0].do.remote(key, self._jobs[1], task.named, task.wait)] = mine[0], task
 
     def wait(self, take: Callable[[Event], None]) -> None:
         """Tells which tasks have ended."""

@@ -81,9 +81,8 @@ class Local:
             self._pickled = key, pickle.dumps(task.job)
         job = None if one.loaded == key else self._pickled[1]
         one.loaded = key
-        trial = (task.trial.fold.name, task.trial.repeat) if task.trial else None
         with contextlib.suppress(OSError):  # it has just died: `wait` finds out
-            one.connection.send((job, trial, task.wait))
+            one.connection.send((job, task.named, task.wait))
 
     def wait(self, take: Callable[[Event], None]) -> None:
         """Tells what processes say, and which are gone."""
@@ -117,8 +116,7 @@ class Local:
     def _gone(self, one: _Process) -> str:
         one.process.join(timeout=10)
         code = one.process.exitcode
-        _end(one)
-        del self._processes[one.number]
+        self._retire(one)
         if code is not None and code < 0:
             name = signal.Signals(-code).name
             return f"killed by {name}" + (", maybe for want of memory" if name == "SIGKILL" else "")
@@ -178,7 +176,7 @@ def _work(connection: multiprocessing.connection.Connection, driver: int) -> Non
             pickled, trial, wait = connection.recv()
             if pickled is not None:
                 job = pickle.loads(pickled)
-            kind, content = worker.do(Task(job, job.run.trial(*trial) if trial else None, wait))
+            kind, content = worker.do(job.task(trial, wait))
             connection.send((kind, content, (resident_bytes(), peak_bytes())))
 
 

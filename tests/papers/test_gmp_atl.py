@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from eagerly import eagerly
 
 import data_prep
 from common.corpus import COLUMNS
@@ -45,17 +46,7 @@ def reduced(config=None, **changes):
     return override(config or GmpConfig(), {**PAPER.scaled, **SMALL, **changes})
 
 
-@pytest.fixture(scope="module")
-def eager():
-    """Runs a step without tracing it first, which would take longer."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.run_functions_eagerly(True)
-        yield
-        tf.config.run_functions_eagerly(False)
-    else:
-        yield
+eager = pytest.fixture(scope="module")(eagerly)
 
 
 # --- experiments and cells

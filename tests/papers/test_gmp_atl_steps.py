@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from eagerly import eagerly
 
 from common.corpus import COLUMNS
 from common.experiments import Context, Part, override
@@ -33,17 +34,7 @@ def part(count, seed):
     return Part(table, {"waveform": waveforms}, CLASSES)
 
 
-@pytest.fixture
-def eager():
-    """Runs a step without tracing it first, which would take longer."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.run_functions_eagerly(True)
-        yield
-        tf.config.run_functions_eagerly(False)
-    else:
-        yield
+eager = pytest.fixture(eagerly)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections import Counter
 import keras
 import numpy as np
 import pytest
+from eagerly import eagerly
 from mtap_data import CLASSES, FUSED, frozen, part, reduced
 
 import data_prep
@@ -111,17 +112,7 @@ SCALED = {
 }
 
 
-@pytest.fixture
-def eager():
-    """Runs a step without tracing it first: tracing DenseNet169 takes longer than stepping it."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.run_functions_eagerly(True)
-        yield
-        tf.config.run_functions_eagerly(False)
-    else:
-        yield
+eager = pytest.fixture(eagerly)
 
 
 def moved_by_a_step(config):

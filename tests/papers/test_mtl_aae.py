@@ -6,6 +6,7 @@ import aae
 import keras
 import numpy as np
 import pytest
+from eagerly import eagerly
 
 from common.experiments import override
 from papers.mtl_aae import phases
@@ -17,17 +18,7 @@ from papers.mtl_aae.phases import Phases
 COUNTS = {"emotion": 4, "gender": 2, "speaker": 510}
 
 
-@pytest.fixture
-def eager():
-    """Runs steps without tracing them first, which takes longer than one step."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.run_functions_eagerly(True)
-        yield
-        tf.config.run_functions_eagerly(False)
-    else:
-        yield
+eager = pytest.fixture(eagerly)
 
 
 def in_training(config, tasks=("emotion", "gender", "speaker")):

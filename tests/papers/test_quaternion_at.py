@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from declared import parameters
+from eagerly import eagerly
 
 import data_prep
 from common.artefacts import Artefacts
@@ -47,17 +48,7 @@ def small(network="real", method="none", **changes):
     return dataclasses.replace(config_of(network, method), **{**SMALL, "at_layers": "2", **changes})
 
 
-@pytest.fixture(scope="module")
-def eager():
-    """Runs steps without tracing them first: tracing takes longer than stepping."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.run_functions_eagerly(True)
-        yield
-        tf.config.run_functions_eagerly(False)
-    else:
-        yield
+eager = pytest.fixture(scope="module")(eagerly)
 
 
 # --- experiments -----------------------------------------------------------------------------------------------------

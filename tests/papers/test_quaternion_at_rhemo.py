@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from eagerly import eagerly
 
 from common.artefacts import Artefacts
 from common.corpus import COLUMNS
@@ -23,17 +24,7 @@ from papers.quaternion_at.train import fit, load
 CLASSES = ("angry", "neutral", "sad")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def eager():
-    """Runs steps without tracing them first: tracing takes longer than stepping."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.run_functions_eagerly(True)
-        yield
-        tf.config.run_functions_eagerly(False)
-    else:
-        yield
+eager = pytest.fixture(scope="module", autouse=True)(eagerly)
 
 
 def part(count=12, seed=0, rated=True):
