@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
 def steps(arguments: list[str]) -> int:
     """`python -m benchmarks steps`."""
     from benchmarks import steps as benchmark
-    from papers.runner import guarded
+    from ser.cli import guarded
 
     def show() -> int:
         print(f"{_table.conditions()}\n\n{HEAD}", flush=True)

@@ -1,4 +1,4 @@
-"""Every network of `papers/steps.csv`: built from a config that uses it, with a training step on random data."""
+"""Every network of `ser/steps.csv`: built from a config that uses it, with a training step on random data."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _words(count: int, length: int) -> np.ndarray:
 def _quaternion_at(network: str, config) -> Trained:
     import keras
 
-    from common.experiments import Context
+    from common.contract import Context
     from common.training import jit_compile
     from papers.quaternion_at.data import size
     from papers.quaternion_at.model import build_encoder, build_vgg, chained

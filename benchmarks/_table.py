@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import re
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.measure import HEAD, Absent, Figure, machine, versions
 from common.files import write_text
+from ser.generated import with_block
 
 ROOT = Path(__file__).parents[1]
 README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "RESULTS.md"
@@ -142,20 +142,8 @@ def page(results: Sequence[Result], where: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def with_block(text: str, content: str) -> str:
-    """A README with the block "bench" replaced.
-
-    Raises:
-        ValueError: it has none.
-    """
-    pattern = re.compile(r"(<!-- bench: generated -->\n).*?(<!-- bench: end -->)", re.DOTALL)
-    if not pattern.search(text):
-        raise ValueError("The README has no block '<!-- bench: generated -->' ... '<!-- bench: end -->'.")
-    return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
-
-
 def write(results: Sequence[Result], where: str, readme: Path = README, page_file: Path = RESULTS) -> None:
     """Writes both."""
-    text = with_block(readme.read_text(encoding="utf-8"), block(results, where))
+    text = with_block(readme.read_text(encoding="utf-8"), "bench", block(results, where))
     write_text(page_file, page(results, where))
     write_text(readme, text)

@@ -19,16 +19,16 @@ import numpy as np
 
 import data_prep
 from benchmarks.measure import Absent, Figure, figure
+from common.contract import Experiment, Paper, Part
 from common.corpus import fingerprint
-from common.executor import Event, Job, execute
-from common.experiments import Experiment, Paper, Part
-from common.pools.local import Local
-from common.resources import Request
 from common.splits import LeaveOneSpeakerOut
-from common.trials import Run
 from papers.mtap.experiments import PAPER
-from papers.options import Options
-from papers.runner import Session
+from ser.execution.executor import Event, Job, execute
+from ser.execution.local import LocalProcesses
+from ser.execution.resources import Request
+from ser.options import Options
+from ser.results.runs import Run
+from ser.session import Session
 
 TRIALS, NOTHINGS, SIMULATED = 8, 60, 10_000
 
@@ -40,7 +40,7 @@ class Watch:
         self.ended: list[float] = []
 
     def note(self, text):
-        """See `common.executor.Observer`, as the methods below."""
+        """See `ser.execution.executor.Observer`, as the methods below."""
 
     def planned(self, runs, results):
         """Nothing."""
@@ -111,8 +111,7 @@ def nothing(repeats: int) -> Run:
     experiment = Experiment(
         "nothing/table1/demo/row", "Row", "demo", "4class-improvised", LeaveOneSpeakerOut(), Nothing(), repeats
     )
-    module = "benchmarks.executors"
-    paper = Paper("nothing", "Nothing", "none", (experiment,), "", f"{module}:fit", "", {})
+    paper = Paper("benchmarks.executors", "Nothing", "none", (experiment,), {}, fit=":fit")
     folds = tuple(experiment.protocol(loaded.table))
     return Run(
         paper=paper,
@@ -139,9 +138,9 @@ def seconds_of(workers: int, folder: Path, cache: Path) -> float:
     watch = Watch()
     session = Session(options, watch)
     run = session.prepare(PAPER, PAPER.experiment("mtap/table3/iemocap/apfl"))
-    with Local(Request(workers=workers, cpus=1), TRIALS) as pool:
+    with LocalProcesses(Request(workers=workers, cpus=1), TRIALS) as pool:
         # The first trial of each worker starts TensorFlow; the clock runs from the end of the last of these.
-        execute([Job(run, session.material, folder)], lambda _: contextlib.nullcontext(pool), watch)
+        execute([Job(run, session.source, folder)], lambda _: contextlib.nullcontext(pool), watch)
     return (watch.ended[-1] - watch.ended[workers - 1]) / (TRIALS - workers)
 
 
@@ -161,11 +160,11 @@ def gain() -> Figure:
 def overhead() -> list[Figure | Absent]:
     """Seconds that Ray and local workers add to a trial, and take to start."""
     figures = []
-    pools = {"a local worker": lambda folder, trials: Local(Request(workers=1), trials)}
+    pools = {"a local worker": lambda folder, trials: LocalProcesses(Request(workers=1), trials)}
     if importlib.util.find_spec("ray"):
-        from common.pools.cluster import Cluster
+        from ser.execution.cluster import RayCluster
 
-        pools["Ray"] = lambda folder, trials: Cluster(Request(workers=1), trials, folder)
+        pools["Ray"] = lambda folder, trials: RayCluster(Request(workers=1), trials, folder)
     run = nothing(NOTHINGS // 10)
     for name, pool in pools.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.measure import Figure, figure
 from common.backend import start_backend
-from common.experiments import override
+from common.contract import override
 
 LIMIT = 1.1
 CASES = (("densenet169", 160, 200, 32, 3), ("small_cnn", 300, 400, 256, 7))

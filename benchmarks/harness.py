@@ -17,12 +17,12 @@ import data_prep
 from benchmarks.measure import Figure, figure
 from common.backend import start_backend
 from common.errors import CorpusAbsent
-from common.executor import Job, execute
-from common.pools.here import Here
 from papers.mtap.experiments import PAPER
-from papers.options import Options
-from papers.progress import Progress
-from papers.runner import Session
+from ser.execution.executor import Job, execute
+from ser.execution.in_process import InProcess
+from ser.options import Options
+from ser.progress import Progress
+from ser.session import Session
 
 
 def main() -> list[Figure]:
@@ -50,10 +50,10 @@ def main() -> list[Figure]:
             session = Session(options, Progress())
             run = session.prepare(PAPER, PAPER.experiment(experiment))
             session.observer.planned([run], options.results)
-            source = session.material
+            source = session.source
             source.part(run, session.observer)  # extraction is no part of a trial
             started = time.perf_counter()
-            execute([Job(run, source, folder / results)], lambda trials: Here(), session.observer)
+            execute([Job(run, source, folder / results)], lambda trials: InProcess(), session.observer)
             seconds = time.perf_counter() - started
             record = json.loads(next((folder / results).glob("**/trial.json")).read_text())["seconds"]
             return seconds, record["fit"] + record["predict"]
@@ -62,7 +62,7 @@ def main() -> list[Figure]:
         few, more = trial(2, "two")[1], trial(6, "six")[1]
         epochs = 6 + round((60 - more) / ((more - few) / 4))
         total, keras_seconds = trial(epochs, "counted")
-        command = [sys.executable, "-m", "papers.cli", "run", experiment, "--corpus", corpus, "--scaled"]
+        command = [sys.executable, "-m", "ser.cli", "run", experiment, "--corpus", corpus, "--scaled"]
         command += ["--folds", "1", "--set", f"epochs={epochs}", "--set", f"patience={epochs}", "--no-yardstick"]
         command += ["--results", str(folder / "counted"), "--cache", str(folder / "cache")]
         again = []

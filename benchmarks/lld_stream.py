@@ -50,8 +50,8 @@ def training_part(folder: Path):
     """The utterances that are trained on, with random ratings."""
     import pandas as pd
 
+    from common.contract import Part
     from common.corpus import COLUMNS
-    from common.experiments import Part
     from common.features.store import Features
 
     names = [str(number) for number in range(TRAINED)]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from common.backend import machine_bytes
+from common.machine import cores, machine_bytes
 
 NAN = float("nan")
 
@@ -117,8 +116,8 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass
     memory = machine_bytes() / 2**30
-    cores = len(os.sched_getaffinity(0))
-    return f"{cores} core{'s' if cores > 1 else ''} of {model}, {memory:.0f} GiB, Python {platform.python_version()}"
+    count = cores()
+    return f"{count} core{'s' if count > 1 else ''} of {model}, {memory:.0f} GiB, Python {platform.python_version()}"
 
 
 def versions() -> str:

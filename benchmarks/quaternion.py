@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Figure, figure, worst
-from common.backend import resident_bytes, start_backend
+from common.backend import start_backend
+from common.machine import resident_bytes
 
 BATCH = 20
 """The paper's batch (Sec. 3.1)."""

@@ -74,7 +74,7 @@ def _entries(folder: Path) -> list[float]:
 
 
 def _yardstick() -> list[float]:
-    from common.yardstick import classifier
+    from ser.results.yardstick import classifier
 
     generator = np.random.default_rng(0)
     seconds = []
@@ -107,7 +107,7 @@ def _fold_bytes() -> float:
 
 def _trials(folder: Path, tested: int) -> Iterator[Figure]:
     """Size of a trial on disk and in memory, and the time to read it."""
-    from common.trials import read_run
+    from ser.results.reading import read_run
 
     files, size = _write_trials(folder, tested)
     yield figure(f"a trial of {tested:,} test utterances on disk, {files} files", [size / 1e3], "kB")
@@ -118,11 +118,11 @@ def _trials(folder: Path, tested: int) -> Iterator[Figure]:
 
 
 def _write_trials(folder: Path, tested: int) -> tuple[int, int]:
-    """As `common.trials.perform` writes them; files and bytes of one."""
+    """As `ser.results.trials.perform` writes them; files and bytes of one."""
     import pandas as pd
 
     from common.files import write_json
-    from common.trials import FORMAT
+    from ser.results.runs import FORMAT
 
     generator = np.random.default_rng(0)
     classes = ("angry", "happy", "neutral", "sad")

@@ -12,7 +12,7 @@ def main() -> list[Figure]:
     """`ser --help`, `ser list` and `ser list --cost`, as processes."""
     figures = []
     for arguments, limit_s in ((["--help"], 1.0), (["list"], 1.0), (["list", "--cost"], 2.0)):
-        command = [sys.executable, "-m", "papers.cli", *arguments]
+        command = [sys.executable, "-m", "ser.cli", *arguments]
         subprocess.run(command, capture_output=True, check=True)  # not counted: reads the files from disk
         seconds = timed(lambda command=command: subprocess.run(command, capture_output=True, check=True), 5)
         figures.append(figure(f"`ser {' '.join(arguments)}`", seconds, "s", limit_s))

@@ -1,4 +1,4 @@
-"""What a training step of every network costs: `papers/steps.csv`, from which `ser list --cost` makes hours.
+"""What a training step of every network costs: `ser/steps.csv`, from which `ser list --cost` makes hours.
 
     python -m benchmarks steps [--write] [PAPER ...]      12 minutes on a core for all papers; not part of `make bench`
 
@@ -27,8 +27,8 @@ from pathlib import Path
 from benchmarks.measure import Figure, figure, machine
 from common.backend import start_backend
 from common.files import write_text
-from papers.cli import PAPERS, paper
-from papers.costs import STEPS, networks
+from ser.costs import STEPS, networks
+from ser.registry import PAPERS, paper
 
 GPU_FLOPS = 30e12
 """An assumption: what a GPU of the H100's class keeps up in float32 with TF32 products, a sixteenth of its peak of 495

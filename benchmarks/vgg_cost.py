@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Figure, figure
-from common.backend import resident_bytes, start_backend
+from common.backend import start_backend
+from common.machine import resident_bytes
 
 BATCH = 20
 """The paper's batch (Sec. 3.1)."""
@@ -38,7 +39,7 @@ def measure(kind: str) -> None:
     start_backend()
     import keras
 
-    from common.experiments import Context
+    from common.contract import Context
     from common.models.anti_transfer import WithTargets
     from common.models.target_cache import cached_targets
     from papers.quaternion_at import model as networks
@@ -75,8 +76,8 @@ def measure(kind: str) -> None:
 
 def main() -> list[Figure]:
     """Seconds and memory of each network, and what is saved or added, beside what the paper says."""
-    from common.reported import read_cells
     from papers.quaternion_at.experiments import PAPER
+    from ser.results.reported import read_cells
 
     runs: dict[str, list[dict]] = {kind: [] for kind in KINDS}
     for _ in range(TURNS):

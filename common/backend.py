@@ -1,11 +1,10 @@
-"""Keras' backend, started without its chatter, and the memory it fills."""
+"""Keras' backend, started without the notes it prints."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import resource
 import sys
 import tempfile
 
@@ -54,32 +53,3 @@ def _without_retracing_warnings() -> None:
 
 def _is_no_retracing(record: logging.LogRecord) -> bool:
     return "retracing" not in record.getMessage()
-
-
-def resident_bytes() -> int:
-    """Memory of this process now; 0 where the system does not tell."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
-
-
-def forget_peak() -> None:
-    """Lets `peak_bytes` begin anew, where the system can."""
-    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-
-
-def peak_bytes() -> int:
-    """The most memory this process had since `forget_peak`, or, where the system cannot forget, since it began."""
-    try:
-        with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def machine_bytes() -> int:
-    """Memory of the machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

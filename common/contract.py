@@ -123,8 +123,9 @@ class Figure:
     Attributes:
         id: as the paper numbers it, for example "4".
         title: what it shows.
-        draw: "module:function"; ``draw(runs, cells)`` takes the runs by experiment (`common.trials.Measured`) and the
-            paper's reported cells, and returns a matplotlib figure, or None if nothing was run that it shows.
+        draw: "module:function" (see `Paper.function`); ``draw(runs, comparisons)`` takes the runs by experiment
+            (`common.results.RunResults`) and one comparison for each of the paper's cells, measured or not
+            (`common.results.Comparison`). It returns a matplotlib figure, or None if nothing was run that it shows.
     """
 
     id: str
@@ -164,7 +165,7 @@ class Paper:
     """A rebuilt paper.
 
     Attributes:
-        name: package name under `papers`.
+        package: the package it lives in, `__package__`; names of functions are relative to it.
         title: of the publication.
         reference: authors, year, venue.
         experiments: all experiments.
@@ -184,15 +185,15 @@ class Paper:
         pretrainings: what `ser pretrain` makes.
     """
 
-    name: str
+    package: str
     title: str
     reference: str
     experiments: tuple[Experiment, ...]
-    features: str
-    fit: str
-    load: str
     scaled: Mapping[str, Any]
     scaled_repeats: int = 1
+    features: str = "data:features"
+    fit: str = "train:fit"
+    load: str = "train:load"
     resolve: str = ""
     cost: str = ""
     demo: tuple[str, ...] = ()
@@ -201,9 +202,14 @@ class Paper:
     pretrainings: tuple[Pretraining, ...] = ()
 
     @property
+    def name(self) -> str:
+        """The last part of the package's name, which experiments' ids begin with."""
+        return self.package.rsplit(".", 1)[-1]
+
+    @property
     def folder(self) -> Path:
         """The paper's package folder."""
-        return Path(importlib.import_module(f"papers.{self.name}").__file__).parent
+        return Path(importlib.import_module(self.package).__file__).parent
 
     @property
     def reported(self) -> Path:
@@ -232,15 +238,13 @@ class Paper:
                 return pretraining
         raise unknown(f"pretraining of {self.name}", name, [pretraining.name for pretraining in self.pretrainings])
 
-    def call(self, role: str) -> Callable:
-        """The function for a role ("features", "fit", "load", "resolve")."""
-        return by_name(getattr(self, role))
+    def function(self, name: str) -> Callable:
+        """The function that "module:function" names, relative to the paper's package (":function": the package itself).
 
-
-def by_name(name: str) -> Callable:
-    """The function "module:function" names."""
-    module, function = name.split(":")
-    return getattr(importlib.import_module(module), function)
+        Its module is imported only now, so that naming a function never costs TensorFlow's start.
+        """
+        module, function = name.split(":")
+        return getattr(importlib.import_module(f"{self.package}.{module}".rstrip(".")), function)
 
 
 @dataclass(frozen=True)
@@ -366,7 +370,6 @@ __all__ = [
     "Paper",
     "Part",
     "Pretraining",
-    "by_name",
     "override",
     "setting",
 ]

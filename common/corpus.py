@@ -90,7 +90,6 @@ class Corpus:
         licence: licence or terms, in a few words.
         access: how to get it, one sentence.
         layout: what the folder must hold, as a person would describe it.
-        reader: "module:function" that reads a folder into an utterance table; imported when needed.
         subsets: the named subsets.
         default_subset: the one a run takes if an experiment of another corpus is run on this one.
         utterances: how many utterances the released corpus has.
@@ -106,7 +105,6 @@ class Corpus:
     licence: str
     access: str
     layout: str
-    reader: str
     subsets: tuple[Subset, ...]
     default_subset: str
     utterances: int

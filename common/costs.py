@@ -1,4 +1,4 @@
-"""What a trial computes, before it is run: examples by network, from which `papers.costs` makes hours.
+"""What a trial computes, before it is run: examples by network, from which `ser.costs` makes hours.
 
 A paper's ``work(config, utterances)`` (`Paper.cost`) is arithmetic on its settings: no corpus, no backend.
 """
@@ -35,7 +35,7 @@ class Work:
     """Examples that one network learns from in a trial; one that is only heard counts `FORWARD`.
 
     Attributes:
-        network: key of `papers/steps.csv`.
+        network: key of `ser/steps.csv`.
         most: if early stopping never ends a training.
         least: if it ends each as early as it may.
         shared: name under which the paper's other experiments on the same folds find it done; empty: never.
@@ -60,7 +60,7 @@ def training(
     """The work of a training whose epoch is chosen on the validation part, and of hearing the test part once.
 
     Args:
-        network: key of `papers/steps.csv`.
+        network: key of `ser/steps.csv`.
         utterances: of the fold.
         epochs: at most so many.
         patience: epochs without a better one that end it (`common.training.BestEpoch`, so at least one epoch more is

@@ -1,32 +1,37 @@
-"""Metrics over whole vectors of predictions, and their confidence intervals clustered by speaker.
+"""Metrics over whole vectors of predictions, and the registry that cells, yardsticks and reports read.
 
-WA (weighted accuracy) is the share of right answers; UA (unweighted accuracy) is the mean of the classes' recalls.
-Classes are always given, never inferred from predictions; a class that does not occur in the truth has no recall and is
-left out of the mean (on EMODB, speaker 08 recorded no disgust). CCC is the concordance correlation coefficient of a
-continuous label. Nothing here is averaged over batches but `ccc_batches`, which is there to be held against a paper
-that did so.
+WA (weighted accuracy) is the share of correct answers; UA (unweighted accuracy) is the mean of the classes' recalls.
+Classes are always given, never inferred from predictions. A class that does not occur in the truth has no recall and
+is left out of means over classes (EMODB's speaker 08 recorded no disgust). CCC is the concordance correlation
+coefficient of a continuous label. Only `ccc_batches` averages over batches; it exists so that a result can be compared
+with papers that did so.
 
-Every metric is a function of statistics that add up over utterances: a confusion matrix, or the moments of truth and
-prediction. So folds pool and speakers are resampled by adding, whatever the metric.
+Every metric is a function of statistics that add up over utterances: a confusion matrix, or moments of truth and
+prediction. So folds are pooled and speakers are resampled by adding, whatever the metric (see `common.intervals`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 
 def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
-    """Counts of (true class, predicted class), shape (classes, classes).
+    """Counts of (true class, predicted class).
 
     Args:
-        truth: int class numbers, shape (n,).
-        prediction: int class numbers, shape (n,).
-        classes: how many classes there are.
+        truth: class numbers, int, shape (n,).
+        prediction: class numbers, int, shape (n,).
+        classes: number of classes.
+
+    Returns:
+        int64, shape (classes, classes).
 
     Raises:
-        ValueError: lengths differ or a number is outside 0 ... classes - 1.
+        ValueError: The lengths differ, or a number lies outside 0 ... classes - 1.
     """
     truth, prediction = np.asarray(truth, dtype=np.int64), np.asarray(prediction, dtype=np.int64)
     if truth.shape != prediction.shape or truth.ndim != 1:
@@ -37,15 +42,24 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.nda
     return np.bincount(truth * classes + prediction, minlength=classes * classes).reshape(classes, classes)
 
 
-def confusion_of_votes(truth: np.ndarray, votes: np.ndarray) -> np.ndarray:
-    """Counts of (true class, voted class) where an utterance votes more than once: one vote for each of its chunks.
+def confusion_of_scores(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Counts of (true class, class with the highest score).
 
     Args:
-        truth: int class numbers, shape (n,).
-        votes: how many of an utterance's chunks were taken for each class, shape (n, classes).
+        truth: class numbers, int, shape (n,).
+        scores: probabilities or other scores, shape (n, classes).
     """
-    classes = votes.shape[1]
-    counts = np.zeros((classes, classes), dtype=np.int64)
+    return confusion(truth, scores.argmax(axis=1), scores.shape[1])
+
+
+def confusion_of_chunks(truth: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """Counts of (true class, predicted class) over chunks, where each utterance is cut into several.
+
+    Args:
+        truth: class numbers of the utterances, int, shape (n,).
+        votes: how many of an utterance's chunks were predicted as each class, shape (n, classes).
+    """
+    counts = np.zeros((votes.shape[1], votes.shape[1]), dtype=np.int64)
     np.add.at(counts, truth, votes.astype(np.int64))
     return counts
 
@@ -53,58 +67,81 @@ def confusion_of_votes(truth: np.ndarray, votes: np.ndarray) -> np.ndarray:
 def wa(confusions: np.ndarray) -> np.ndarray:
     """Weighted accuracy of confusion matrices, shape (..., classes, classes) -> (...); NaN for an empty one."""
     confusions = np.asarray(confusions, dtype=np.float64)
-    total = confusions.sum((-2, -1))
-    right = np.trace(confusions, axis1=-2, axis2=-1)
-    return np.divide(right, total, out=np.full(total.shape, np.nan), where=total > 0)
+    return _ratio(np.trace(confusions, axis1=-2, axis2=-1), confusions.sum((-2, -1)))
 
 
 def ua(confusions: np.ndarray) -> np.ndarray:
     """Unweighted accuracy of confusion matrices, shape (..., classes, classes) -> (...); NaN for an empty one."""
     confusions = np.asarray(confusions, dtype=np.float64)
     support = confusions.sum(-1)
+    recall = _ratio(np.diagonal(confusions, axis1=-2, axis2=-1), support, empty=0.0)
+    return _ratio(recall.sum(-1), (support > 0).sum(-1))
+
+
+def macro_f1(confusions: np.ndarray) -> np.ndarray:
+    """Mean of the classes' F1 scores, shape (..., classes, classes) -> (...); NaN for an empty matrix.
+
+    F1 is 2 TP / (2 TP + FP + FN). As in `ua`, the mean is over the classes that occur in the truth.
+    """
+    scores, support = _f1(confusions)
     present = support > 0
-    right = np.diagonal(confusions, axis1=-2, axis2=-1)
-    recall = np.divide(right, support, out=np.zeros_like(support), where=present)
-    count = present.sum(-1)
-    return np.divide(recall.sum(-1), count, out=np.full(count.shape, np.nan), where=count > 0)
+    return _ratio(np.where(present, scores, 0.0).sum(-1), present.sum(-1))
+
+
+def weighted_f1(confusions: np.ndarray) -> np.ndarray:
+    """Mean of the classes' F1 scores weighted by their counts in the truth; shapes as for `macro_f1`."""
+    scores, support = _f1(confusions)
+    return _ratio((scores * support).sum(-1), support.sum(-1))
+
+
+def _f1(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """F1 of each class (0 where it is undefined) and the class's count in the truth, both shape (..., classes)."""
+    confusions = np.asarray(confusions, dtype=np.float64)
+    support = confusions.sum(-1)
+    correct = np.diagonal(confusions, axis1=-2, axis2=-1)
+    return _ratio(2 * correct, support + confusions.sum(-2), empty=0.0), support
+
+
+def _ratio(above: np.ndarray, below: np.ndarray, empty: float = np.nan) -> np.ndarray:
+    """`above / below`, and `empty` where `below` is 0."""
+    above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
+    return np.divide(above, below, out=np.full(below.shape, empty), where=below > 0)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits, float64, along the last axis."""
+    """Probabilities from logits along the last axis, float64."""
     logits = np.asarray(logits, dtype=np.float64)
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
-METRICS = {"wa": wa, "ua": ua}
-"""Metrics of a classification by the name that reported cells use."""
-
-
 def ccc(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Concordance correlation coefficient (Lin 1989) of two vectors, in [-1, 1].
 
-    2 cov(t, p) / (var t + var p + (mean t - mean p)^2), with population moments. A constant truth or prediction agrees
-    with nothing, 0; two equal constants have no concordance to speak of, NaN; so has an empty vector.
+    2 cov(t, p) / (var t + var p + (mean t - mean p)^2), with population moments. It is 0 if truth or prediction is
+    constant, and NaN if both are the same constant or if the vectors are empty.
 
     Raises:
-        ValueError: the vectors differ in length.
+        ValueError: The vectors differ in length.
     """
     truth, prediction = np.asarray(truth, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
     if truth.shape != prediction.shape or truth.ndim != 1:
         raise ValueError(f"truth and prediction must be vectors of one length, not {truth.shape}, {prediction.shape}.")
-    return float(ccc_of(moments(truth[:, None], prediction[:, None])))
+    return float(ccc_of(moments(truth[:, None], prediction[:, None]))[0])
 
 
 def ccc_batches(truth: np.ndarray, prediction: np.ndarray, size: int = 32) -> float:
-    """The mean of one CCC a batch of consecutive utterances; not the CCC of the vector.
+    """Mean of the CCCs of batches of consecutive utterances, which is not the CCC of the whole vector.
 
-    What `model.evaluate` of Keras gives for a CCC written as a metric function, and so what some papers report. It
-    depends on the order of the utterances, and is lower than `ccc` where labels vary more between batches than within.
+    This is what `model.evaluate` of Keras gives for a CCC written as a metric function, and so what some papers
+    report. It depends on the order of the utterances, and it is lower than `ccc` where labels vary more between
+    batches than within them.
 
     Args:
         truth: shape (n,), in file order.
         prediction: shape (n,).
-        size: utterances a batch; the last one may be smaller. Batches weigh alike; those without a CCC are left out.
+        size: utterances per batch; the last batch may be smaller. All batches have the same weight; those without a
+            defined CCC are left out.
     """
     values = [
         ccc(truth[start : start + size], prediction[start : start + size]) for start in range(0, len(truth), size)
@@ -114,7 +151,7 @@ def ccc_batches(truth: np.ndarray, prediction: np.ndarray, size: int = 32) -> fl
 
 
 def moments(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """What a CCC needs of each dimension, and what adds up: n and the sums of t, p, t^2, p^2 and t p.
+    """Sums from which a CCC is computed, for each dimension: n, and the sums of t, p, t^2, p^2 and t p.
 
     Args:
         truth: shape (n, dimensions).
@@ -131,17 +168,9 @@ def moments(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return np.stack([count, *sums], axis=1)
 
 
-def ccc_of(statistics: np.ndarray, dimension: int | None = None) -> np.ndarray:
-    """CCC from `moments`, shape (..., dimensions, 6) -> (...).
-
-    Args:
-        statistics: sums of moments.
-        dimension: which one; None: the mean over dimensions.
-    """
-    statistics = np.asarray(statistics, dtype=np.float64)
-    if dimension is not None:
-        statistics = statistics[..., dimension : dimension + 1, :]
-    count, t, p, tt, pp, tp = np.moveaxis(statistics, -1, 0)
+def ccc_of(sums: np.ndarray) -> np.ndarray:
+    """CCC of each dimension from `moments`, shape (..., 6) -> (...); NaN where it is undefined."""
+    count, t, p, tt, pp, tp = np.moveaxis(np.asarray(sums, dtype=np.float64), -1, 0)
     n = np.maximum(count, 1.0)
     mean_t, mean_p = t / n, p / n
     variance_t, variance_p = tt / n - mean_t**2, pp / n - mean_p**2
@@ -149,123 +178,92 @@ def ccc_of(statistics: np.ndarray, dimension: int | None = None) -> np.ndarray:
     below = variance_t + variance_p + (mean_t - mean_p) ** 2
     # Differences of sums leave a rounding residue where the exact value is zero.
     defined = (count > 0) & (below > 1e-12 * np.maximum(tt / n + pp / n, 1e-300))
-    values = np.divide(2 * covariance, below, out=np.full(below.shape, np.nan), where=defined)
-    return values.mean(-1)
+    return np.divide(2 * covariance, below, out=np.full(below.shape, np.nan), where=defined)
 
 
-def utterances_of(statistics: np.ndarray, metric: str | Callable) -> np.ndarray:
-    """How many utterances went into statistics, shape (..., a, b) -> (...)."""
-    return statistics.sum((-2, -1)) if metric in METRICS else statistics[..., 0, 0]
+@dataclass(frozen=True)
+class Statistic:
+    """Sums over utterances from which metrics are computed.
 
-
-AGGREGATIONS = ("folds", "pooled")
-"""How a run's folds become one number: the mean of the folds' metrics, or the metric of all predictions together."""
-
-
-def aggregate(
-    statistics: np.ndarray, metric: str | Callable, aggregation: str, *, weights: np.ndarray | float = 1.0
-) -> np.ndarray:
-    """One number a run from the statistics of its folds.
-
-    Args:
-        statistics: confusion matrices, shape (..., folds, classes, classes), or what `metric` takes.
-        metric: key of `METRICS`, or a function of statistics that add up, such as `ccc_of`.
-        aggregation: "folds" or "pooled".
-        weights: of the folds in their mean, shape (..., folds); a bootstrap's, equal otherwise.
-
-    Returns:
-        shape (...), in [0, 1] for a classification.
+    Attributes:
+        task: kind of experiment that has it.
+        columns: how the columns of predictions that it reads begin; a class's or a dimension's name follows.
+        of: function of truth (class numbers, or values of shape (n, dimensions)) and those columns (n, columns);
+            returns a matrix that adds up over utterances.
+        batch: utterances per batch if folds are cut into batches, in file order; 0: whole folds.
     """
-    function = METRICS.get(metric, metric) if isinstance(metric, str) else metric
-    if aggregation == "pooled":
-        return function(statistics.sum(-3))
-    values = function(statistics)
-    # A resample may leave a fold empty: the mean is over the folds that hold something.
-    filled = ~np.isnan(values) * weights
-    count = filled.sum(-1)
-    total = (np.nan_to_num(values) * filled).sum(-1)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+
+    task: Literal["classification", "regression"]
+    columns: str
+    of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    batch: int = 0
+
+    def utterances(self, sums: np.ndarray) -> np.ndarray:
+        """How many utterances (or chunks) went into sums, shape (..., a, b) -> (...)."""
+        return sums.sum((-2, -1)) if self.task == "classification" else sums[..., 0, 0]
 
 
-CHUNK = 4_000_000
-"""Numbers that a bootstrap holds at once."""
+STATISTICS = {
+    "confusions": Statistic("classification", "p_", confusion_of_scores),
+    "chunk confusions": Statistic("classification", "chunks_", confusion_of_chunks),
+    "ccc": Statistic("regression", "predicted_", moments),
+    "ccc_batch32": Statistic("regression", "predicted_", moments, batch=32),
+}
+"""All statistics, by the names under which yardsticks are kept on disk."""
 
 
-def clustered_interval(
-    statistics: np.ndarray,
-    metric: str | Callable,
-    aggregation: str,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over runs, resampling whole speakers.
+@dataclass(frozen=True)
+class Metric:
+    """One metric: everything that reported cells, yardsticks and reports need to know about it.
 
-    Utterances of one speaker are not independent, so speakers are drawn, with replacement, and each brings all of its
-    utterances in all runs and folds. In a mean over folds, a fold weighs as often as its speakers were drawn on
-    average: with one speaker a fold, a speaker drawn twice must count twice, or the interval is a quarter too narrow.
-
-    Args:
-        statistics: by run, fold and speaker, shape (runs, folds, speakers, a, b).
-        metric: see `aggregate`.
-        aggregation: "folds" or "pooled".
-        level: coverage.
-        resamples: bootstrap resamples.
-        seed: of the resampling.
-
-    Returns:
-        Lower and upper end; NaN for fewer than two speakers, of whom nothing can be said.
+    Attributes:
+        title: heading in tables.
+        statistic: what it is computed from, a key of `STATISTICS`.
+        of: function of those sums: a confusion matrix (..., classes, classes) -> (...), or moments
+            (..., dimensions, 6) -> (..., dimensions).
+        scale: factor from the value to what is printed, 100 for percent.
+        digits: digits after the decimal point that papers print.
+        always: reports show it for every run of its task, also where the paper does not report it.
     """
-    runs, folds, speakers, rows, columns = statistics.shape
-    if speakers < 2:
-        return float("nan"), float("nan")
-    draws = np.random.default_rng(seed).multinomial(speakers, np.full(speakers, 1 / speakers), size=resamples)
-    # Two speakers can be drawn in three ways only: each way is worked out once.
-    draws, way = np.unique(draws, axis=0, return_inverse=True)
-    by_speaker = statistics.transpose(2, 0, 1, 3, 4).reshape(speakers, -1).astype(np.float64)
-    present = utterances_of(statistics, metric) > 0
-    share = present / np.maximum(present.sum(-1, keepdims=True), 1)
-    means = []
-    for chosen in np.array_split(draws, -(-len(draws) * by_speaker.shape[1] // CHUNK)):
-        resampled = (chosen @ by_speaker).reshape(len(chosen), runs, folds, rows, columns)
-        weights = np.tensordot(chosen, share, (1, 2))
-        means.append(np.nanmean(aggregate(resampled, metric, aggregation, weights=weights), axis=1))
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(np.concatenate(means)[way.ravel()], [tail, 1 - tail])
-    return float(low), float(high)
+
+    title: str
+    statistic: str
+    of: Callable[[np.ndarray], np.ndarray]
+    scale: float = 100.0
+    digits: int = 2
+    always: bool = False
+
+    @property
+    def task(self) -> str:
+        """Kind of experiment that it measures: "classification" or "regression"."""
+        return STATISTICS[self.statistic].task
+
+    def function(self, label: str = "mean", dimensions: Sequence[str] = ()) -> Callable[[np.ndarray], np.ndarray]:
+        """The metric as a function of one fold's statistics, shape (..., a, b) -> (...).
+
+        Args:
+            label: for a regression, one of `dimensions`, or "mean" for the mean over all of them.
+            dimensions: names along the statistics' dimensions.
+
+        Raises:
+            ValueError: There is no such dimension.
+        """
+        if self.task == "classification":
+            return self.of
+        if label == "mean":
+            return lambda sums: self.of(sums).mean(-1)
+        place = list(dimensions).index(label)
+        return lambda sums: self.of(sums[..., place, :])
 
 
-def by_run_fold_speaker(
-    truth: Sequence[np.ndarray],
-    prediction: Sequence[np.ndarray],
-    speaker: Sequence[np.ndarray],
-    run: Sequence[int],
-    fold: Sequence[str],
-    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray],
-) -> np.ndarray:
-    """Statistics by run, fold and speaker from trials.
-
-    Args:
-        truth: class numbers (n,) or values (n, dimensions), one array a trial.
-        prediction: the same of the predictions.
-        speaker: speakers, one vector a trial.
-        run: each trial's run.
-        fold: each trial's fold.
-        statistic: of truth and prediction, a matrix that adds up over utterances (`confusion`, `moments`).
-
-    Returns:
-        shape (runs, folds, speakers, a, b); zero where no trial was.
-    """
-    runs, folds = sorted(set(run)), sorted(set(fold))
-    speakers = sorted({name for names in speaker for name in np.unique(names)})
-    run_of, fold_of, speaker_of = ({name: n for n, name in enumerate(names)} for names in (runs, folds, speakers))
-    result = None
-    for t, p, s, r, f in zip(truth, prediction, speaker, run, fold, strict=True):
-        for name in np.unique(s):
-            chosen = s == name
-            found = statistic(t[chosen], p[chosen])
-            if result is None:
-                result = np.zeros((len(runs), len(folds), len(speakers), *found.shape), found.dtype)
-            result[run_of[r], fold_of[f], speaker_of[name]] += found
-    return result
+METRICS = {
+    "wa": Metric("WA", "confusions", wa),
+    "ua": Metric("UA", "confusions", ua),
+    "macro_f1": Metric("macro F1", "confusions", macro_f1, always=True),
+    "weighted_f1": Metric("weighted F1", "confusions", weighted_f1, always=True),
+    "wa_chunks": Metric("WA, chunks", "chunk confusions", wa),
+    "ua_chunks": Metric("UA, chunks", "chunk confusions", ua),
+    "ccc": Metric("CCC", "ccc", ccc_of, scale=1.0, digits=3),
+    "ccc_batch32": Metric("CCC, batches of 32", "ccc_batch32", ccc_of, scale=1.0, digits=3),
+}
+"""Every metric that a reported cell can name. An entry here is all that a new metric needs."""

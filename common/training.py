@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from common.experiments import Context
+from common.contract import Context
 
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:

@@ -1,7 +1,8 @@
 """From a corpus on disk to a table of utterances.
 
-One module a corpus; each holds a `CORPUS` (what is known of it before a folder is seen) and a
-`read(root)`. This module finds them by name and loads a subset ready for a protocol.
+`data_prep/readers` has one module per corpus, named after it. Each has a `CORPUS` (what is known about the corpus
+before its folder is read) and a function `read(root)` that returns the utterance table. This module finds readers by
+name and loads a subset that is ready to be cut into folds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from common.errors import CorpusAbsent, UserError, unknown
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
     from common.corpus import Corpus, Subset
 
-NAMES = ("demo", "emodb", "iemocap", "librispeech", "msp_improv", "ravdess", "savee", "tess")
-"""Corpora with a reader, by the name of their module."""
+NAMES = tuple(sorted(file.stem for file in (Path(__file__).parent / "readers").glob("[!_]*.py")))
+"""Names of all corpora that have a reader."""
 
 
 def corpus(name: str) -> Corpus:
@@ -31,7 +33,11 @@ def corpus(name: str) -> Corpus:
     """
     if name not in NAMES:
         raise unknown("corpus", name, NAMES)
-    return importlib.import_module(f"data_prep.{name}").CORPUS
+    return _reader(name).CORPUS
+
+
+def _reader(name: str) -> ModuleType:
+    return importlib.import_module(f"data_prep.readers.{name}")
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def find_root(name: str, root: str | Path | None = None) -> Path:
 
 
 def _how_to_get(spec: Corpus) -> str:
-    from data_prep.sources import SOURCES
+    from data_prep.fetching.sources import SOURCES
 
     public = any(source.split("/")[0] == spec.name for source in SOURCES)
     return f"`ser fetch {spec.name}` downloads it." if public else spec.access
@@ -90,11 +96,9 @@ def read(name: str, root: str | Path | None = None) -> pd.DataFrame:
         CorpusAbsent: no such folder.
         UserError: the folder is not that corpus, holds an unknown label, or cannot be read.
     """
-    spec = corpus(name)
-    module, function = spec.reader.split(":")
     folder = find_root(name, root)
     try:
-        return getattr(importlib.import_module(module), function)(folder)
+        return _reader(name).read(folder)
     except OSError as error:
         raise UserError(f"{name}: {error.filename or folder} cannot be read ({error.strerror or error}).") from error
 

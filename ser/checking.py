@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from common.console import console
 from data_prep.check import LONGEST_S, SHORTEST_S, Check, Part, check
-from papers.progress import counted, in_words
+from ser.console import console
+from ser.progress import counted, in_words
 
 SHOWN = 5
 """How many files of a kind are named; --json names all."""

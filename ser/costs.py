@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import data_prep
+from common.contract import Experiment, Paper, override
 from common.costs import Utterances, Work
 from common.errors import UserError
-from common.experiments import Experiment, Paper, by_name, override
-from common.trials import FORMAT, described, find_runs
+from ser.results.reading import find_runs
+from ser.results.runs import FORMAT, as_record
 
 STEPS = Path(__file__).with_name("steps.csv")
 
@@ -121,7 +122,7 @@ def lines(paper: Paper, experiments: Iterable[Experiment], results: Path, *, sca
     ]
     done: set[tuple] = set()
     for experiment in experiments:
-        folds = experiment.corpus, experiment.subset, json.dumps(described(experiment.protocol))
+        folds = experiment.corpus, experiment.subset, json.dumps(as_record(experiment.protocol))
         works = []
         for work in trial_work(paper, experiment, scaled=scaled):
             key = (work.shared, *folds)
@@ -159,7 +160,7 @@ def trial_work(paper: Paper, experiment: Experiment, *, scaled: bool = False) ->
     whole = corpus.subset(experiment.subset).expected
     parts = (share * whole for share in (train, validation, 1 - train - validation))
     utterances = Utterances(corpus.name, *parts, auxiliary=bool(experiment.auxiliary))
-    return by_name(paper.cost)(config_of(paper, experiment, scaled=scaled), utterances)
+    return paper.function(paper.cost)(config_of(paper, experiment, scaled=scaled), utterances)
 
 
 def pretraining_work(
@@ -178,7 +179,7 @@ def pretraining_work(
             differing = [value for value, *others in zip(key, *configs, strict=True) if len(set(others)) > 1][:1]
             name = " ".join(["ser pretrain", paper.name, pretraining.name, *(f"({value})" for value in differing)])
             whole = Utterances(pretraining.corpus, subset.expected)
-            yield name, by_name(paper.cost)(config, whole, pretraining=pretraining.name)
+            yield name, paper.function(paper.cost)(config, whole, pretraining=pretraining.name)
 
 
 def _hours(paper: Paper, works: list[Work], trials: int, measured: Mapping[str, list[float]]) -> dict[str, Hours]:
@@ -201,7 +202,7 @@ def _step(paper: str, network: str, device: str) -> Step:
         return read_steps()[paper, network, device]
     except KeyError:
         raise UserError(
-            f"papers/steps.csv has no step of {paper}'s network '{network}' on a {device}. "
+            f"ser/steps.csv has no step of {paper}'s network '{network}' on a {device}. "
             f"`python -m benchmarks steps --write {paper}` measures it."
         ) from None
 
@@ -241,13 +242,13 @@ def _is_as_asked(paper: Paper, experiment: Experiment, run: Mapping, *, scaled: 
         return not run["changes"]
     config = config_of(paper, experiment, scaled=True)
     if paper.resolve:
-        config, _ = paper.call("resolve")(config)
+        config, _ = paper.function(paper.resolve)(config)
     given = {pretraining.field for pretraining in paper.pretrainings}  # a digest in the place of "newest"
     wanted = {name: value for name, value in dataclasses.asdict(config).items() if name not in given}
     return (
         (run["corpus"], run["subset"]) == (experiment.corpus, experiment.subset)
         and bool(run["auxiliary"]) == bool(experiment.auxiliary)
-        and run["protocol"] == json.loads(json.dumps(described(experiment.protocol)))
+        and run["protocol"] == json.loads(json.dumps(as_record(experiment.protocol)))
         and {name: run["config"].get(name) for name in wanted} == json.loads(json.dumps(wanted))
     )
 
@@ -303,7 +304,7 @@ def notes(some: Iterable[Line]) -> list[str]:
     if not all(line.hours[device].measured for line in some for device in DEVICES):
         found.append(
             "Estimate: examples learnt from, counted from the protocol, the subset and the settings, times what a "
-            "training step takes an example (papers/steps.csv). From training that stops as early as it may … to all "
+            "training step takes an example (ser/steps.csv). From training that stops as early as it may … to all "
             "epochs. Left out: features, reading, the yardstick, and building and tracing networks (seconds to a "
             "minute a trial)."
         )

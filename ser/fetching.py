@@ -9,15 +9,15 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 import data_prep
-from common.console import console
-from data_prep import download, sources
+from data_prep.fetching import download, sources
+from ser.console import console
 
 WORTH_A_LINE = 10**8
 """Bytes from which a log, that has no bar, gets a line a step."""
 
 
 class Transfer:
-    """Observer of a fetch (see `data_prep.transfer.Observer`); a context manager.
+    """Observer of a fetch (see `data_prep.fetching.transfer.Observer`); a context manager.
 
     Args:
         console: where to write; None: standard error.
@@ -97,7 +97,7 @@ def show_sources(to: Path | None) -> None:
         table.add_row(source.name, source.title, _size(source.size), source.licence, checksum, here)
     out.print(table)
     out.print("`ser fetch NAME` downloads one; stopped, the same command goes on.", style="dim")
-    gated = ", ".join(data_prep.corpus(name).name for name in sources.GATED)
+    gated = ", ".join(data_prep.corpus(name).name for name in sources.gated())
     out.print(f"On request only: {gated}; `ser fetch NAME` says how.", style="dim")
 
 

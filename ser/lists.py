@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 import data_prep
-from common.console import console
+from common.contract import Experiment, Paper
 from common.corpus import Corpus
 from common.errors import CorpusAbsent
-from common.experiments import Experiment, Paper
-from common.reported import read_cells
 from data_prep.check import count_subsets
-from papers.runner import target
+from ser.console import console
+from ser.registry import experiments_of
+from ser.results.report.build import table_title
+from ser.results.reported import read_cells
+from ser.subsets import corpus_and_subset
 
 if TYPE_CHECKING:
-    from papers.costs import Line
+    from ser.costs import Line
 
 
 def show_corpora(corpora: list[Corpus]) -> None:
@@ -86,50 +89,58 @@ def show_corpus(corpus: Corpus, root: Path | None) -> None:
         out.print(f"  {corpus.name}/{name}: {part.difference or 'as stated'}", markup=False)
 
 
-def experiments_of(paper: Paper, table: str | None) -> list[Experiment]:
-    """A paper's experiments, or those of one table.
+def described(paper: Paper, experiments: Iterable[Experiment]) -> list[dict[str, Any]]:
+    """Experiments as rows of a list: what is run, on what, how many trials, and how many reported cells it measures.
+
+    Args:
+        paper: the paper.
+        experiments: of this paper.
+    """
+    cells = Counter(cell.experiment for cell in read_cells(paper.reported))
+    rows = []
+    for one in experiments:
+        corpus, subset = corpus_and_subset(one, None)
+        rows.append(
+            {
+                "experiment": one.id,
+                "paper": paper.name,
+                "table": one.table,
+                "title": one.title,
+                "corpus": f"{corpus.name}/{subset}",
+                "protocol": one.protocol.name,
+                "trials": one.protocol.count(corpus) * one.repeats,
+                "cells": cells[one.id],
+            }
+        )
+    return rows
+
+
+def show_experiments(paper: Paper, tables: Sequence[str]) -> None:
+    """Prints a line per experiment: corpus, protocol, trials, and how many reported cells it measures.
 
     Raises:
-        UserError: no such table.
+        UserError: There is no such table.
     """
-    from common.errors import unknown
-
-    tables = list(dict.fromkeys(experiment.table for experiment in paper.experiments))
-    if table is not None and table not in tables:
-        raise unknown(f"table of {paper.name} with experiments", table, tables)
-    return [experiment for experiment in paper.experiments if table in (None, experiment.table)]
-
-
-def show_experiments(paper: Paper, table: str | None) -> None:
-    """A line an experiment: corpus, protocol, trials, and how many reported cells it measures.
-
-    Raises:
-        UserError: no such table.
-    """
-    experiments = experiments_of(paper, table)
-    cells = read_cells(paper.reported)
     shown = Table(title=f"{paper.name}: {paper.title}", title_justify="left", title_style="bold", header_style="bold")
     for name in ("Experiment", "Corpus", "Protocol", "Trials", "Cells"):
         shown.add_column(name, justify="right" if name in ("Trials", "Cells") else "left", no_wrap=name == "Experiment")
-    for experiment in experiments:
-        corpus, subset = target(experiment, None)
-        trials = experiment.protocol.count(corpus) * experiment.repeats
-        measured = sum(cell.experiment == experiment.id for cell in cells)
-        shown.add_row(experiment.id, f"{corpus.name}/{subset}", experiment.protocol.name, str(trials), str(measured))
+    for row in described(paper, experiments_of(paper, tables)):
+        shown.add_row(*(str(row[name]) for name in ("experiment", "corpus", "protocol", "trials", "cells")))
     out = console()
     out.print(shown)
+    cells = read_cells(paper.reported)
     without = sum(not cell.experiment for cell in cells)
     out.print(
         f"{len(cells)} reported cells, {without} of them quoted from others or without an experiment yet.", style="dim"
     )
 
 
-def show_costs(papers: Sequence[Paper], table: str | None, results: Path, *, scaled: bool, each: bool) -> None:
+def show_costs(papers: Sequence[Paper], tables: Sequence[str], results: Path, *, scaled: bool, each: bool) -> None:
     """Trials, hours on a processor's core and hours on a GPU, before anything is run.
 
     Args:
         papers: which.
-        table: only this table.
+        tables: only these tables; empty: all.
         results: results folder, whose finished trials are measurements.
         scaled: as `--scaled` runs them.
         each: a line an experiment; otherwise a line a table.
@@ -137,12 +148,12 @@ def show_costs(papers: Sequence[Paper], table: str | None, results: Path, *, sca
     Raises:
         UserError: no such table.
     """
-    from papers import costs
+    from ser import costs
 
     out = console()
     everything: list[Line] = []
     for paper in papers:
-        found = costs.lines(paper, experiments_of(paper, table), results, scaled=scaled)
+        found = costs.lines(paper, experiments_of(paper, tables), results, scaled=scaled)
         everything += found
         title = f"{paper.name}{', scaled' if scaled else ''}: what it costs"
         shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
@@ -152,8 +163,12 @@ def show_costs(papers: Sequence[Paper], table: str | None, results: Path, *, sca
             own = [line for line in found if line.table == name]
             for line in own if each else ():
                 shown.add_row(*_cost_row(line.name, [line]))
-            shown.add_row(*_cost_row(_table_title(name), own), style="bold" if each else None, end_section=each)
-        shown.add_row(*_cost_row(f"{paper.name}, all" if table is None else "all of it", found), style="bold")
+            shown.add_row(
+                *_cost_row("pretrainings" if name == "pretraining" else table_title(name), own),
+                style="bold" if each else None,
+                end_section=each,
+            )
+        shown.add_row(*_cost_row(f"{paper.name}, all" if not tables else "all of it", found), style="bold")
         out.print(shown)
     if len(papers) > 1:
         sums = Table(title="all papers", title_justify="left", title_style="bold", show_header=False)
@@ -165,15 +180,9 @@ def show_costs(papers: Sequence[Paper], table: str | None, results: Path, *, sca
         out.print(f" • {note}", style="dim", markup=False)
 
 
-def _table_title(name: str) -> str:
-    if name == "pretraining":
-        return "pretrainings"
-    return f"Table {name}" if name[:1].isdigit() else name.replace("fig", "Figure ", 1)
-
-
 def _cost_row(name: str, some: Iterable[Line]) -> list[str]:
     """A line's cells; hours are "least … most" where early stopping decides."""
-    from papers import costs
+    from ser import costs
 
     some = list(some)
     hours = costs.total(some)

@@ -1,49 +1,63 @@
-"""What a person may choose for a run, and how it is typed."""
+"""The choices that a user has for a run, on the command line and from Python."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, unknown
+
+EXECUTORS = ("local", "ray", "here")
+
+
+def default_folder(variable: str, name: str) -> Path:
+    """A folder named by an environment variable, or one of that name in the working folder."""
+    return Path(os.environ.get(variable, name))
+
+
+def default_executor() -> str:
+    """Where trials run unless the user says otherwise."""
+    return os.environ.get("SER_EXECUTOR", "local")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a person may choose for a run, besides the experiment.
+    """What a user may choose for a run, besides the experiment.
 
     Attributes:
-        corpus: run on this corpus instead of the experiment's own.
+        corpus: run on this corpus instead of the experiment's own; for a pretraining also "corpus/subset".
         root: folder of the corpus; None: found by `data_prep.find_root`.
-        results: results folder.
-        cache: feature cache.
-        scaled: apply the paper's scaled settings.
-        changes: config fields to set, as typed; "protocol.NAME" sets a field of the protocol.
-        folds: how many folds, or names of folds; None: all.
-        repeats: runs a fold; None: as the experiment declares (or as the paper's scaled runs do).
-        partial: go on if the corpus' counts differ.
-        skip_bad_audio: go on without audio that cannot be used.
+        results: results folder; the default is SER_RESULTS, or "results" in the working folder.
+        cache: feature cache; the default is SER_CACHE, or "cache" in the working folder.
+        scaled: use the paper's scaled settings: a small network, few epochs, one run per fold.
+        settings: config fields to change, by name; "protocol.NAME" changes a field of the protocol.
+        folds: how many folds ("2"), or names of folds ("speaker-03,speaker-08"); None: all.
+        repeats: runs per fold; None: as the experiment declares (or as the paper's scaled runs do).
+        partial: continue if the corpus's counts differ; results say so.
+        skip_bad_audio: continue without audio that cannot be used; results say so.
         deterministic: same seed, same bytes.
-        keep_models: keep fitted models for `ser predict`.
-        yardstick: evaluate eGeMAPS + SVM on the same folds.
-        auxiliary: "corpus[/subset]" to learn from besides, or "none"; None: as the experiment declares.
-        jobs: processes for feature extraction; None: one a core.
+        keep_models: keep fitted models for `ser predict` and `ser.load_model`.
+        yardstick: also evaluate eGeMAPS + SVM on the same folds.
+        auxiliary: "corpus[/subset]" of the auxiliary data, or "none"; None: as the experiment declares.
+        jobs: processes for feature extraction; None: one per core.
         executor: where trials run: "local" (processes of this machine), "ray" (a cluster) or "here" (this process).
-        address: of the Ray cluster; None: RAY_ADDRESS, or one of this machine alone.
-        workers: trials at once; None: as many as cores, memory and GPUs allow.
-        gpus_per_trial: GPUs a trial, also a fraction; None: one if there is any.
-        cpus_per_trial: cores a trial; None: the cores shared out among the workers.
+        address: of the Ray cluster; None: RAY_ADDRESS, or a new one on this machine.
+        workers: trials that run at the same time; None: as many as cores, memory and GPUs allow.
+        gpus_per_trial: GPUs per trial, also a fraction; None: one if there is any.
+        cpus_per_trial: cores per trial; None: the cores are divided among the workers.
     """
 
     corpus: str | None = None
     root: Path | None = None
-    results: Path = Path("results")
-    cache: Path = Path("cache")
+    results: Path = field(default_factory=lambda: default_folder("SER_RESULTS", "results"))
+    cache: Path = field(default_factory=lambda: default_folder("SER_CACHE", "cache"))
     scaled: bool = False
-    changes: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     folds: str | None = None
     repeats: int | None = None
     partial: bool = False
@@ -53,70 +67,64 @@ class Options:
     yardstick: bool = True
     jobs: int | None = None
     auxiliary: str | None = None
-    executor: str = field(default_factory=lambda: default_executor())
+    executor: str = field(default_factory=default_executor)
     address: str | None = None
     workers: int | None = None
     gpus_per_trial: float | None = None
     cpus_per_trial: int | None = None
 
-
-EXECUTORS = ("local", "ray", "here")
+    def __post_init__(self):
+        if self.executor not in EXECUTORS:
+            raise UserError(f"The executor (SER_EXECUTOR) is '{self.executor}'; it is one of {', '.join(EXECUTORS)}.")
+        if self.address and self.executor != "ray":
+            raise UserError("--address is the address of a Ray cluster; add --executor ray.")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `ser run` and `ser reproduce`."""
-    parser.add_argument("--corpus", help="run on this corpus (results then never compare with another corpus' numbers)")
-    parser.add_argument("--root", type=Path, help="folder of the corpus (default: $SER_CORPORA/NAME or corpora/NAME)")
-    parser.add_argument("--results", type=Path, default=default_folder("SER_RESULTS", "results"), help="results folder")
-    parser.add_argument("--cache", type=Path, default=default_folder("SER_CACHE", "cache"), help="feature cache")
-    parser.add_argument(
-        "--scaled", action="store_true", help="small network, few epochs, one run a fold: fits a laptop"
-    )
-    parser.add_argument(
+    """Adds the options of `ser run` and `ser reproduce`; each is stored under the name of a field of `Options`."""
+    add = parser.add_argument
+    add("--corpus", help="run on this corpus (results are then never compared with another corpus's numbers)")
+    add("--root", type=Path, help="folder of the corpus (default: $SER_CORPORA/NAME or corpora/NAME)")
+    add("--results", type=Path, default=default_folder("SER_RESULTS", "results"), help="results folder")
+    add("--cache", type=Path, default=default_folder("SER_CACHE", "cache"), help="feature cache")
+    add("--scaled", action="store_true", help="small network, few epochs, one run per fold: fits a laptop")
+    add(
         "--set",
+        dest="settings",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
         help="change a config field, or protocol.FIELD of the protocol",
     )
-    parser.add_argument("--folds", metavar="N|NAMES", help="only the first N folds, or these (comma-separated)")
-    parser.add_argument("--repeats", type=positive, help="runs a fold (default: as the paper)")
-    parser.add_argument("--partial", action="store_true", help="go on if the corpus is not complete; results say so")
-    parser.add_argument("--skip-bad-audio", action="store_true", help="go on without unusable audio; results say so")
-    parser.add_argument("--deterministic", action="store_true", help="same seed, same bytes; slower")
-    parser.add_argument("--keep-models", action="store_true", help="keep fitted models for `ser predict`")
-    parser.add_argument("--no-yardstick", action="store_true", help="without eGeMAPS + SVM on the same folds")
-    parser.add_argument(
+    add("--folds", metavar="N|NAMES", help="only the first N folds, or the named ones (comma-separated)")
+    add("--repeats", type=positive, help="runs per fold (default: as the paper)")
+    add("--partial", action="store_true", help="continue if the corpus is not complete; results say so")
+    add("--skip-bad-audio", action="store_true", help="continue without unusable audio; results say so")
+    add("--deterministic", action="store_true", help="same seed, same bytes; slower")
+    add("--keep-models", action="store_true", help="keep fitted models for `ser predict`")
+    add("--no-yardstick", dest="yardstick", action="store_false", help="without eGeMAPS + SVM on the same folds")
+    add(
         "--auxiliary",
         metavar="CORPUS[/SUBSET]",
-        help="learn from this corpus besides, without its emotions, or 'none' (default: as the experiment)",
+        help="also learn from this corpus, without its emotion labels, or 'none' (default: as the experiment)",
     )
-    parser.add_argument("--jobs", type=positive, help="processes for feature extraction (default: one a core)")
+    add("--jobs", type=positive, help="processes for feature extraction (default: one per core)")
 
-    where = parser.add_argument_group("where trials run")
-    where.add_argument(
+    add = parser.add_argument_group("where trials run").add_argument
+    add(
         "--executor",
         choices=EXECUTORS,
         default=default_executor(),
-        help="local: processes of this machine; ray: a cluster; here: this one process, for a debugger",
+        help="local: processes of this machine; ray: a cluster; here: only this process, for a debugger",
     )
-    where.add_argument(
-        "--address", help="of the Ray cluster, for example auto (default: $RAY_ADDRESS, or one of this machine)"
-    )
-    where.add_argument("--workers", type=positive, help="trials at once (default: as cores, memory and GPUs allow)")
-    where.add_argument(
-        "--gpus-per-trial", type=amount, metavar="N", help="also a fraction (default: 1, if there is any)"
-    )
-    where.add_argument("--cpus-per-trial", type=positive, metavar="N", help="default: the cores, shared out")
+    add("--address", help="of the Ray cluster, for example auto (default: $RAY_ADDRESS, or a new one on this machine)")
+    add("--workers", type=positive, help="trials at the same time (default: as cores, memory and GPUs allow)")
+    add("--gpus-per-trial", type=gpu_amount, metavar="N", help="also a fraction (default: 1, if there is any)")
+    add("--cpus-per-trial", type=positive, metavar="N", help="default: the cores are divided among the workers")
 
 
-def default_executor() -> str:
-    """Where trials run if nothing is said."""
-    return os.environ.get("SER_EXECUTOR", "local")
-
-
-def amount(text: str) -> float:
-    """An argument that must be a number of GPUs: a whole one, or a fraction below one."""
+def gpu_amount(text: str) -> float:
+    """An argument that must be a number of GPUs: a whole number, or a fraction below one."""
     try:
         value = float(text)
     except ValueError:
@@ -133,61 +141,42 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def default_folder(variable: str, name: str) -> Path:
-    """A folder from the environment, or below the working folder."""
-    return Path(os.environ.get(variable, name))
-
-
 def options_from(arguments: argparse.Namespace) -> Options:
-    """Options as typed."""
-    return Options(
-        corpus=arguments.corpus,
-        root=arguments.root,
-        results=arguments.results,
-        cache=arguments.cache,
-        scaled=arguments.scaled,
-        changes=changes_from(arguments.set),
-        folds=arguments.folds,
-        repeats=arguments.repeats,
-        partial=arguments.partial,
-        skip_bad_audio=arguments.skip_bad_audio,
-        deterministic=arguments.deterministic,
-        keep_models=arguments.keep_models,
-        yardstick=not arguments.no_yardstick,
-        jobs=arguments.jobs,
-        auxiliary=arguments.auxiliary,
-        executor=executor_from(arguments),
-        address=arguments.address,
-        workers=arguments.workers,
-        gpus_per_trial=arguments.gpus_per_trial,
-        cpus_per_trial=arguments.cpus_per_trial,
-    )
+    """Options as typed on the command line."""
+    typed = {item.name: getattr(arguments, item.name) for item in dataclasses.fields(Options)}
+    return Options(**{**typed, "settings": settings_from(arguments.settings)})
 
 
-def executor_from(arguments: argparse.Namespace) -> str:
-    """Where trials run.
+def options_from_keywords(keywords: Mapping[str, Any]) -> Options:
+    """Options as given to a function of `ser`: paths may be strings, folds also a number or a list of names.
 
     Raises:
-        UserError: SER_EXECUTOR names none, or an option does not go with it.
+        UserError: There is no such option; offers the nearest names.
     """
-    executor = arguments.executor
-    if executor not in EXECUTORS:
-        raise UserError(f"SER_EXECUTOR is '{executor}'; it is one of {', '.join(EXECUTORS)}.")
-    if arguments.address and executor != "ray":
-        raise UserError("--address is of a Ray cluster; add --executor ray.")
-    return executor
+    known = [item.name for item in dataclasses.fields(Options)]
+    given = dict(keywords)
+    for name in given:
+        if name not in known:
+            raise unknown("option", name, known)
+    for name in ("root", "results", "cache"):
+        if given.get(name) is not None:
+            given[name] = Path(given[name])
+    folds = given.get("folds")
+    if folds is not None and not isinstance(folds, str):
+        given["folds"] = str(folds) if isinstance(folds, int) else ",".join(folds)
+    return Options(**given)
 
 
-def changes_from(settings: Iterable[str]) -> dict[str, str]:
-    """`--set` arguments as a mapping.
+def settings_from(texts: Iterable[str]) -> dict[str, str]:
+    """`--set` arguments as a mapping from field to value.
 
     Raises:
-        UserError: one that is not NAME=VALUE.
+        UserError: An argument is not NAME=VALUE.
     """
-    changes = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
+    settings = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
         if not equals or not name:
-            raise UserError(f"--set {setting}: write it as NAME=VALUE, for example --set epochs=5.")
-        changes[name.strip()] = value.strip()
-    return changes
+            raise UserError(f"--set {text}: write it as NAME=VALUE, for example --set epochs=5.")
+        settings[name.strip()] = value.strip()
+    return settings

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 
 
 class Progress:
-    """Observer of a command (see `common.executor.Observer`); a context manager.
+    """Observer of a command (see `ser.execution.executor.Observer`); a context manager.
 
     The time left is the time since the first trial began, divided by the trials done, times the trials left: not shown
     before the first trial is done, and right for several workers.

@@ -3,14 +3,11 @@
 import os
 import socket
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("SER_EXECUTOR", "here")  # a test that does not look at executors need not wait for processes
-sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +54,7 @@ def small_disk(tmp_path):
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
     """Predictions of all trials of the toy paper, made in one process that nothing happens to."""
-    import toy
+    from tests.helpers import toy
 
     folder = tmp_path_factory.mktemp("undisturbed")
     assert toy.answer(toy.start({"results": folder / "results"}, folder / "log"))["done"] == 8

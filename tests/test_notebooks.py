@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from papers.cli import PAPERS
+from ser.registry import PAPERS
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

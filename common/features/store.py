@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy as np
 from common import audio
 from common.errors import AudioError, UserError
 from common.files import write_atomic
+from common.machine import cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ class FeatureStore:
 
     def __init__(self, root: Path, jobs: int | None = None):
         self.root = Path(root)
-        self.jobs = jobs or len(os.sched_getaffinity(0))
+        self.jobs = jobs or cores()
 
     def get(
         self,

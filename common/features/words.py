@@ -16,10 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.features.word_vectors import WordVectors, convert, word_vectors
 from common.files import write_json
-
-__all__ = ["Sequences", "Vocabulary", "WordVectors", "convert", "tokenise", "word_vectors"]
 
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 """Signs that separate words, as Keras' `Tokenizer` has them: no apostrophe, so "that's" is one word."""

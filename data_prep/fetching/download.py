@@ -19,9 +19,9 @@ import shutil
 from pathlib import Path
 
 from common.errors import UserError
-from data_prep import transfer, unpack
-from data_prep.fetched import Fetched, found, install, records
-from data_prep.sources import File, Source, base_folder
+from data_prep.fetching import transfer, unpack
+from data_prep.fetching.fetched import Fetched, found, install, records
+from data_prep.fetching.sources import File, Source, base_folder
 
 
 def fetch(source: Source, observer: transfer.Observer, to: Path | None = None, *, timeout_s: float = 30) -> Fetched:

@@ -1,4 +1,4 @@
-"""What was fetched: where it is, whether it is whole, and the checksums that were seen (see `data_prep.download`)."""
+"""The record of what was fetched: where it is, whether it is complete, and the checksums that were seen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import write_json
-from data_prep.sources import Source, place
+from data_prep.fetching.sources import Source, place
 
 RECORDS = "fetched.json"
 """Name of the record beside the folders."""

@@ -2,7 +2,7 @@
 
 Addresses are those of the owners. A checksum is here only if it is published where the file is (OpenSLR's md5sum.txt,
 Zenodo's md5, Hugging Face's sha256 of a pinned revision); where none is, the first download is trusted and its
-checksum recorded (see `data_prep.download`). Nothing here is a guess: None means "not published".
+checksum recorded (see `data_prep.fetching.download`). Nothing here is a guess: None means "not published".
 """
 
 from __future__ import annotations
@@ -233,8 +233,11 @@ _ALL = (
 SOURCES = {one.name: one for one in _ALL}
 """What can be fetched, by name."""
 
-GATED = ("iemocap", "msp_improv", "savee")
-"""Corpora that their owners give on request only."""
+
+def gated() -> list[str]:
+    """Names of the corpora that their owners hand out on request only: those without a public source."""
+    public = {one.folder for one in SOURCES.values()}
+    return [name for name in data_prep.NAMES if name not in public and data_prep.corpus(name).shipped is None]
 
 
 def base_folder(one: Source, to: Path | None = None) -> Path:
@@ -269,11 +272,11 @@ def source(name: str, to: Path | None = None) -> Source:
         )
     if name == "demo":
         raise UserError("The demo corpus is shipped with the suite; nothing needs to be fetched.")
-    if name in GATED:
+    if name in gated():
         spec = data_prep.corpus(name)
         base = Path(to or os.environ.get("SER_CORPORA", "corpora")).expanduser()
         raise UserError(
             f"{spec.title} cannot be fetched ({spec.licence}): {spec.access} "
             f"Then put it in {base / name}, with this layout: {spec.layout}."
         )
-    raise unknown("corpus or model to fetch", name, [*SOURCES, *GATED])
+    raise unknown("corpus or model to fetch", name, [*SOURCES, *gated()])

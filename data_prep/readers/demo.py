@@ -1,7 +1,6 @@
-"""The embedded demo corpus: synthetic speech in IEMOCAP's folder and file grammar, and the script that made it.
+"""The embedded demo corpus: synthetic speech in IEMOCAP's folder and file grammar (made by `data_prep/demo/make.py`).
 
-`corpus/` holds FLAC files, labels and transcripts; `expected.json` the counts `make.py` found when it made them. The
-subsets are IEMOCAP's by name, so every experiment on IEMOCAP runs on this corpus as it stands; results of it are
+The subsets are IEMOCAP's by name, so every experiment on IEMOCAP runs on this corpus as it stands; results of it are
 results on synthetic speech and are never compared with a reported number.
 """
 
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from data_prep import iemocap
+from data_prep.readers import iemocap
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parents[1] / "demo"
 
 
 def _expected() -> dict:
@@ -50,7 +49,6 @@ CORPUS = Corpus(
     licence="CC0 1.0",
     access="it is shipped with the suite.",
     layout="as IEMOCAP: Session1 to Session5, with FLAC for wav",
-    reader="data_prep.demo:read",
     subsets=tuple(_subset(subset, _EXPECTED) for subset in iemocap.CORPUS.subsets),
     default_subset=iemocap.CORPUS.default_subset,
     utterances=_EXPECTED["total"],
@@ -62,5 +60,5 @@ CORPUS = Corpus(
 
 
 def read(root: str | Path) -> pd.DataFrame:
-    """Reads the demo corpus; see `data_prep.iemocap.read_release`."""
+    """Reads the demo corpus; see `data_prep.readers.iemocap.read_release`."""
     return iemocap.read_release(root, corpus_name="demo")

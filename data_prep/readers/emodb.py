@@ -60,7 +60,6 @@ CORPUS = Corpus(
     licence="CC0 1.0",
     access="it is free, without registration, from http://emodb.bilderbar.info.",
     layout="wav/03a01Fa.wav and 534 more, or these files directly in the folder",
-    reader="data_prep.emodb:read",
     subsets=(
         Subset(
             "7class",

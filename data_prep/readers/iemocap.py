@@ -64,7 +64,6 @@ CORPUS = Corpus(
         "Session1 to Session5 (or IEMOCAP_full_release with them), each with sentences/wav/DIALOGUE/UTTERANCE.wav, "
         "dialog/EmoEvaluation/DIALOGUE.txt and dialog/transcriptions/DIALOGUE.txt"
     ),
-    reader="data_prep.iemocap:read",
     subsets=(
         Subset("vad", total=10039, source="dimensional MTL, data section: all utterances"),
         Subset(

@@ -60,7 +60,6 @@ CORPUS = Corpus(
         "LibriSpeech (or its contents directly) with SPEAKERS.TXT, CHAPTERS.TXT and any of "
         f"{', '.join(PARTS)}, each with SPEAKER/CHAPTER/SPEAKER-CHAPTER-0000.flac and SPEAKER-CHAPTER.trans.txt"
     ),
-    reader="data_prep.librispeech:read",
     subsets=(
         *(
             Subset(part, total=count, where=functools.partial(is_in_part, part=part), source="the release")

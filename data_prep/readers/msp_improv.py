@@ -62,7 +62,6 @@ CORPUS = Corpus(
         "Evalution.txt, Audio/session1 to session6 (or these directly in the folder), each with folders such as "
         "S01A/P, R, S, T of UTTERANCE.wav, and All_human_transcriptions/UTTERANCE.txt"
     ),
-    reader="data_prep.msp_improv:read",
     subsets=(
         Subset(
             "4class",

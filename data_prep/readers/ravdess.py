@@ -60,7 +60,6 @@ CORPUS = Corpus(
     licence="CC BY-NC-SA 4.0",
     access="it is free from https://zenodo.org/records/1188976 (Audio_Speech_Actors_01-24.zip).",
     layout="Actor_01 to Actor_24 with 03-01-06-01-02-01-12.wav and 1439 more, or these files directly in the folder",
-    reader="data_prep.ravdess:read",
     subsets=(
         Subset(
             "8class",

@@ -52,7 +52,6 @@ CORPUS = Corpus(
     licence="research use, registration needed",
     access="register at http://kahlan.eps.surrey.ac.uk/savee/Download.html to get it.",
     layout="AudioData/DC/a01.wav (folders DC, JE, JK, KL), or DC_a01.wav and 479 more in one folder",
-    reader="data_prep.savee:read",
     subsets=(
         Subset(
             "7class",

@@ -56,7 +56,6 @@ CORPUS = Corpus(
     licence="CC BY-NC-ND 4.0",
     access="it is free from https://doi.org/10.5683/SP2/E8H2MF.",
     layout="OAF_angry/OAF_back_angry.wav in 14 folders (OAF_ and YAF_, seven emotions), or these files in one folder",
-    reader="data_prep.tess:read",
     subsets=(
         Subset(
             "7class",

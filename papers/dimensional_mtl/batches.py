@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from common.experiments import Part
+from common.contract import Part
 from papers.dimensional_mtl.data import Preparation
 
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from common.contract import setting
 from common.errors import UserError
-from common.experiments import setting
 
 DIMENSIONS = ("valence", "arousal", "dominance")
 """What is predicted, in the order of the network's outputs and of the loss weights alpha, beta, gamma."""
@@ -45,8 +45,9 @@ class DimensionalConfig:
     words: Literal["we", "glove", "fasttext"] = setting("glove", "Table 2; rows of Table 4; GloVe in Tables 5 and 6")
     vectors: str = setting(
         "",
-        "not given: a file in word2vec, GloVe or fastText format, or a folder that `common.features.words.convert` "
-        "wrote, instead of what `ser fetch` brought; a word it lacks starts at zero",
+        "not given: a file in word2vec, GloVe or fastText format, or a folder that "
+        "`common.features.word_vectors.convert` wrote, instead of what `ser fetch` brought; "
+        "a word it lacks starts at zero",
     )
     embedding: int = setting(300, "Sec. III-B: dimensions of a word vector")
     text_length: int = setting(100, "Sec. III-B; 554 in the authors' code")

@@ -16,7 +16,7 @@ def work(config: DimensionalConfig, utterances: Utterances, pretraining: str = "
 
 
 def networks(config: DimensionalConfig) -> list[str]:
-    """Keys of `papers/steps.csv`: modality, layers, for acoustics the level, and width and batch."""
+    """Keys of `ser/steps.csv`: modality, layers, for acoustics the level, and width and batch."""
     size = f"{config.width} wide, batch {config.batch_size}"
     keys = []
     if config.uses_audio:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from common.contract import Part
 from common.errors import UserError
-from common.experiments import Part
 from common.features.functionals import functionals
 from common.features.gemaps import GemapsLLD
 from common.features.paa import PaaShortTerm

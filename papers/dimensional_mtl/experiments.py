@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from common.experiments import Experiment, Figure, Paper
+from common.contract import Experiment, Figure, Paper
 from common.splits import FixedTestSession
 from common.targets import Dimensions
 from papers.dimensional_mtl.config import DIMENSIONS, SCALED, DimensionalConfig
@@ -152,22 +152,19 @@ def resolve(config: DimensionalConfig) -> tuple[DimensionalConfig, list[str]]:
 
 
 PAPER = Paper(
-    name="dimensional_mtl",
+    package=__package__,
     title=(
         "Dimensional speech emotion recognition from speech features and word embeddings by using multitask learning"
     ),
     reference="Atmaja, Akagi 2020, APSIPA Transactions on Signal and Information Processing",
     experiments=(*_table3(), *_table4(), *_table5(), *_table6(), *_figures()),
-    features="papers.dimensional_mtl.data:features",
-    fit="papers.dimensional_mtl.train:fit",
-    load="papers.dimensional_mtl.train:load",
-    cost="papers.dimensional_mtl.cost:work",
-    resolve="papers.dimensional_mtl.experiments:resolve",
+    cost="cost:work",
+    resolve="experiments:resolve",
     scaled=SCALED,
     demo=("6",),
     figures=(
-        Figure("4", "Mean CCC over alpha and beta (Eq. 5)", "papers.dimensional_mtl.figures:draw_weights"),
-        Figure("5", "CCC over each of three weights (Eq. 6)", "papers.dimensional_mtl.figures:draw_three_weights"),
-        Figure("6", "CCC over the dropout of each modality", "papers.dimensional_mtl.figures:draw_dropout"),
+        Figure("4", "Mean CCC over alpha and beta (Eq. 5)", "figures:draw_weights"),
+        Figure("5", "CCC over each of three weights (Eq. 6)", "figures:draw_three_weights"),
+        Figure("6", "CCC over the dropout of each modality", "figures:draw_dropout"),
     ),
 )

@@ -15,24 +15,23 @@ from papers.dimensional_mtl.config import DIMENSIONS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from common.reported import Cell
-    from common.trials import Measured
+    from common.results import Comparison, RunResults
 
 SHOWN = (*DIMENSIONS, "mean")
 COLOURS = {"valence": "#1b7837", "arousal": "#b2182b", "dominance": "#2166ac", "mean": "#222222"}
 REPORTED, MEASURED = "Reported: batches of 32, averaged", "Measured: whole test part"
 
 
-def _reported(cells: Sequence[Cell], place: str) -> dict[str, dict[str, float]]:
+def _reported(comparisons: Sequence[Comparison], place: str) -> dict[str, dict[str, float]]:
     """The authors' points: by row ("alpha-0.7-beta-0.2") and dimension."""
     points: dict[str, dict[str, float]] = {}
-    for cell in cells:
+    for cell in (one.cell for one in comparisons):
         if cell.table == place:
             points.setdefault(cell.experiment.rsplit("/", 1)[1], {})[cell.labels] = cell.value
     return points
 
 
-def _measured(runs: Mapping[str, Measured], place: str) -> dict[str, dict[str, float]]:
+def _measured(runs: Mapping[str, RunResults], place: str) -> dict[str, dict[str, float]]:
     """Whole-vector CCCs, averaged over trials: by row and dimension."""
     import numpy as np
 
@@ -49,7 +48,7 @@ def _measured(runs: Mapping[str, Measured], place: str) -> dict[str, dict[str, f
     return points
 
 
-def _qualified(runs: Mapping[str, Measured], place: str) -> str:
+def _qualified(runs: Mapping[str, RunResults], place: str) -> str:
     """The measured panel's title: says "scaled" and "synthetic corpus" where it is."""
     used = [run.run for name, run in runs.items() if name.startswith(f"dimensional_mtl/{place}/") and run.trials]
     words = [MEASURED]
@@ -66,7 +65,7 @@ def _settings(row: str) -> dict[str, float]:
     return {name: float(value) for name, value in zip(parts[::2], parts[1::2], strict=True)}
 
 
-def draw_weights(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+def draw_weights(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Fig. 4: mean CCC as a surface over alpha and beta."""
     import numpy as np
     from matplotlib.figure import Figure
@@ -76,7 +75,7 @@ def draw_weights(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure 
         return None
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     for number, (title, points) in enumerate(
-        ((REPORTED, _reported(cells, "fig4")), (_qualified(runs, "fig4"), measured)), start=1
+        ((REPORTED, _reported(comparisons, "fig4")), (_qualified(runs, "fig4"), measured)), start=1
     ):
         axes = figure.add_subplot(1, 2, number, projection="3d")
         grid = np.full((11, 11), np.nan)
@@ -100,20 +99,28 @@ def draw_weights(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure 
     return figure
 
 
-def _curves(figure, rows: Sequence[tuple], cells: Sequence[Cell], runs: Mapping[str, Measured], place: str) -> None:
+def _curves(
+    figure,
+    rows: Sequence[tuple],
+    comparisons: Sequence[Comparison],
+    runs: Mapping[str, RunResults],
+    place: str,
+) -> None:
     """A grid of line plots, reported in the first line and measured in the second.
 
     Args:
         figure: to draw into.
         rows: of each column: the title of its axis, a function from a row's settings to its place on the axis (None:
             the row is not on it).
-        cells: the reported ones.
+        comparisons: of the paper's cells, which hold the reported points.
         runs: the measured ones.
         place: "fig5" or "fig6".
     """
     axes = figure.subplots(2, len(rows), sharex=True, sharey="row", squeeze=False)
     for line, (title, points) in zip(
-        axes, ((REPORTED, _reported(cells, place)), (_qualified(runs, place), _measured(runs, place))), strict=True
+        axes,
+        ((REPORTED, _reported(comparisons, place)), (_qualified(runs, place), _measured(runs, place))),
+        strict=True,
     ):
         for one, (label, on_axis) in zip(line, rows, strict=True):
             placed = sorted(
@@ -134,7 +141,7 @@ def _curves(figure, rows: Sequence[tuple], cells: Sequence[Cell], runs: Mapping[
     axes[0][-1].legend(fontsize=7, loc="lower right")
 
 
-def draw_three_weights(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+def draw_three_weights(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Fig. 5: CCC over each of alpha, beta and gamma, the other two at 1."""
     from matplotlib.figure import Figure
 
@@ -143,11 +150,11 @@ def draw_three_weights(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> F
     figure = Figure(figsize=(10, 6), layout="constrained")
     labels = {"alpha": "α (valence)", "beta": "β (arousal)", "gamma": "γ (dominance)"}
     rows = [(label, lambda settings, name=name: settings.get(name, math.nan)) for name, label in labels.items()]
-    _curves(figure, rows, cells, runs, "fig5")
+    _curves(figure, rows, comparisons, runs, "fig5")
     return figure
 
 
-def draw_dropout(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+def draw_dropout(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Fig. 6: CCC over the acoustic rate (text 0.3) and over the text rate (acoustic 0.1)."""
     from matplotlib.figure import Figure
 
@@ -162,5 +169,5 @@ def draw_dropout(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure 
 
     figure = Figure(figsize=(8, 6), layout="constrained")
     rows = [("acoustic dropout (text 0.3)", acoustic), ("text dropout (acoustic 0.1)", text)]
-    _curves(figure, rows, cells, runs, "fig6")
+    _curves(figure, rows, comparisons, runs, "fig6")
     return figure

@@ -10,8 +10,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from common.contract import Context, Part, override
 from common.errors import UserError
-from common.experiments import Context, Part, override
 from common.features.words import Vocabulary, tokenise
 from common.files import write_json
 from common.losses import concordance
@@ -184,7 +184,6 @@ def _later(context: Context, number: int, choices: int):
 
 
 if __name__ == "__main__":
-    from papers.dimensional_mtl.experiments import PAPER
-    from papers.runner import train_main
+    from ser.cli import train_main
 
-    sys.exit(train_main(PAPER))
+    sys.exit(train_main("dimensional_mtl"))

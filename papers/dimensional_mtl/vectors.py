@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
-from data_prep.sources import SOURCES, place
+from data_prep.fetching.sources import SOURCES, place
 from papers.dimensional_mtl.config import DimensionalConfig
 
 if TYPE_CHECKING:
-    from common.features.words import Vocabulary, WordVectors
+    from common.features.word_vectors import WordVectors
+    from common.features.words import Vocabulary
 
 SOURCE = {"glove": "glove-840b", "fasttext": "fasttext-crawl"}
 """What `ser fetch` calls them."""
@@ -50,6 +51,6 @@ def start_vectors(config: DimensionalConfig, vocabulary: Vocabulary) -> WordVect
 @functools.lru_cache(maxsize=2)
 def _read(path: Path, vocabulary: Vocabulary, dimension: int) -> WordVectors:
     """Kept between trials: twenty repeats have one training part, and looking through 5 GB takes its time."""
-    from common.features.words import word_vectors
+    from common.features.word_vectors import word_vectors
 
     return word_vectors(path, vocabulary, dimension)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from common.contract import setting
 from common.errors import UserError
-from common.experiments import setting
 
 CHECKPOINT = "facebook/hubert-base-ls960"
 """The public HuBERT that the paper starts from; `ser fetch hubert-base-ls960` brings it."""

@@ -18,7 +18,7 @@ SECONDS = {"iemocap": 419.3 * 60 / 5531, "emodb": 2.78}
 """Mean duration of an utterance."""
 
 EXAMPLE_S = 4.0
-"""Of the examples that `papers/steps.csv` is for."""
+"""Of the examples that `ser/steps.csv` is for."""
 
 FRAMES_A_SECOND = 50
 

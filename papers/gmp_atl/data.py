@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from common.batches import by_length, by_rung, rung, stack
+from common.contract import Part
 from common.corpus import GENDERS
 from common.errors import UserError
-from common.experiments import Part
 from common.features.waveform import Waveform
 from common.models.hubert import HubertConfig
 from common.models.masking import mask_indices

@@ -6,8 +6,8 @@ import dataclasses
 import os
 from pathlib import Path
 
+from common.contract import Experiment, Paper
 from common.errors import UserError
-from common.experiments import Experiment, Paper
 from common.splits import LeaveOneSessionOut, LeaveOneSpeakerOut
 from papers.gmp_atl.config import CHECKPOINT, RANDOM, SCALED, GmpConfig
 
@@ -87,7 +87,7 @@ def checkpoint_folder(name: str) -> Path | None:
         UserError: a folder that holds none.
     """
     if name == CHECKPOINT:
-        from data_prep.sources import SOURCES, place
+        from data_prep.fetching.sources import SOURCES, place
 
         source = SOURCES["hubert-base-ls960"]
         folder = place(source)
@@ -112,18 +112,15 @@ def resolve(config: GmpConfig) -> tuple[GmpConfig, list[str]]:
 
 
 PAPER = Paper(
-    name="gmp_atl",
+    package=__package__,
     title=(
         "GMP-ATL: Gender-augmented Multi-scale Pseudo-label Enhanced Adaptive Transfer Learning for Speech Emotion "
         "Recognition via HuBERT"
     ),
     reference="Pan, Yang, Lu, Ma, Zhao 2024, Interspeech",
     experiments=_experiments(),
-    features="papers.gmp_atl.data:features",
-    fit="papers.gmp_atl.train:fit",
-    load="papers.gmp_atl.train:load",
-    cost="papers.gmp_atl.cost:work",
-    resolve="papers.gmp_atl.experiments:resolve",
+    cost="cost:work",
+    resolve="experiments:resolve",
     scaled=SCALED,
     demo=("2",),
 )

@@ -22,8 +22,8 @@ import keras
 import numpy as np
 
 from common.artefacts import Artefact, Artefacts
+from common.contract import Context, Part
 from common.errors import UserError
-from common.experiments import Context, Part
 from common.metrics import confusion, ua
 from common.models.hubert import up_to
 from common.training import BestEpoch, answer, fit_epochs, jit_compile, seed_everything

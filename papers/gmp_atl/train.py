@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 from common.artefacts import Artefacts
+from common.contract import Context, Part, override
 from common.errors import UserError
-from common.experiments import Context, Part, override
 from common.files import write_json
 from common.metrics import softmax
 from common.training import data_parallel
@@ -81,7 +81,6 @@ def fit(config: GmpConfig, train: Part, validation: Part, context: Context) -> F
 
 
 if __name__ == "__main__":
-    from papers.gmp_atl.experiments import PAPER
-    from papers.runner import train_main
+    from ser.cli import train_main
 
-    sys.exit(train_main(PAPER))
+    sys.exit(train_main("gmp_atl"))

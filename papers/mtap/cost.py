@@ -6,7 +6,7 @@ from common.costs import Utterances, Work, training
 from papers.mtap.config import MtapConfig
 
 FRAMES = 400
-"""Of the pictures that `papers/steps.csv` is for; a backbone's cost grows with the frames."""
+"""Of the pictures that `ser/steps.csv` is for; a backbone's cost grows with the frames."""
 
 
 def work(config: MtapConfig, utterances: Utterances, pretraining: str = "") -> list[Work]:

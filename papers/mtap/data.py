@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from common.contract import Part
 from common.corpus import GENDERS
 from common.errors import UserError
-from common.experiments import Part
 from common.features.bert import Bert
 from common.features.spectrogram import Spectrogram, fix_length
 from common.features.vggish import Vggish
@@ -21,7 +21,7 @@ FETCHED = {"google/vggish": "vggish", "bert-base-uncased": "bert-base-uncased"}
 
 def fetched(checkpoint: str) -> Path | None:
     """Where `ser fetch` puts a checkpoint; None for one that it does not know."""
-    from data_prep import sources
+    from data_prep.fetching import sources
 
     return sources.place(sources.SOURCES[FETCHED[checkpoint]]) if checkpoint in FETCHED else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from common.experiments import Experiment, Figure, Paper
+from common.contract import Experiment, Figure, Paper
 from common.models.backbones import IMAGENET, imagenet_file
 from common.splits import LeaveOneSessionOut, LeaveOneSpeakerOut, StratifiedKFold
 from papers.mtap.config import SCALED, MtapConfig
@@ -154,20 +154,17 @@ def resolve(config: MtapConfig) -> tuple[MtapConfig, list[str]]:
 
 
 PAPER = Paper(
-    name="mtap",
+    package=__package__,
     title="Multimodal and Multitask Learning with Additive Angular Penalty Focus Loss for Speech Emotion Recognition",
     reference="Wen, Ye, Li, Wen, Zhang 2023, International Journal of Intelligent Systems",
     experiments=_experiments(),
-    features="papers.mtap.data:features",
-    fit="papers.mtap.train:fit",
-    load="papers.mtap.train:load",
-    cost="papers.mtap.cost:work",
-    resolve="papers.mtap.experiments:resolve",
+    cost="cost:work",
+    resolve="experiments:resolve",
     scaled=SCALED,
     demo=("3",),
     demo_changes={"epochs": 10, "patience": 10},
     figures=(
-        Figure("4", "Test features under each loss (t-SNE)", "papers.mtap.figures:draw_losses"),
-        Figure("5", "Test features by modality (t-SNE)", "papers.mtap.figures:draw_modalities"),
+        Figure("4", "Test features under each loss (t-SNE)", "figures:draw_losses"),
+        Figure("5", "Test features by modality (t-SNE)", "figures:draw_modalities"),
     ),
 )

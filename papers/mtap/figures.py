@@ -14,8 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from common.reported import Cell
-    from common.trials import Measured
+    from common.results import Comparison, RunResults
 
 SPACES = {"euclidean": "Euclidean space", "cosine": "angular space"}
 
@@ -25,17 +24,17 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#5
 MARKERS = "osD^vPX"
 
 
-def draw_losses(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+def draw_losses(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Figure 4: softmax, focal loss, ArcFace and APFL, a row each."""
     return _draw("mtap/fig4/", runs)
 
 
-def draw_modalities(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+def draw_modalities(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Figure 5: spectrogram alone, with text, with audio, with both, a row each."""
     return _draw("mtap/fig5/", runs)
 
 
-def _draw(prefix: str, runs: Mapping[str, Measured]) -> Figure | None:
+def _draw(prefix: str, runs: Mapping[str, RunResults]) -> Figure | None:
     from papers.mtap.experiments import PAPER
 
     shown = []
@@ -70,7 +69,7 @@ def _draw(prefix: str, runs: Mapping[str, Measured]) -> Figure | None:
     return figure
 
 
-def first_fold(measured: Measured) -> tuple[np.ndarray, np.ndarray] | None:
+def first_fold(measured: RunResults) -> tuple[np.ndarray, np.ndarray] | None:
     """Features (utterances, width) and class names of the first fold's test part in its first run; None if not kept."""
     order = {fold: number for number, fold in enumerate(measured.run["folds"])}
     trials = sorted(

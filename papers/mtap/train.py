@@ -10,9 +10,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from common.contract import Context, Part, override
 from common.corpus import GENDERS
 from common.errors import UserError
-from common.experiments import Context, Part, override
 from common.features.store import transcripts
 from common.files import write_json
 from common.metrics import confusion, softmax, ua
@@ -133,7 +133,6 @@ def _genders(train: Part, validation: Part, context: Context) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    from papers.mtap.experiments import PAPER
-    from papers.runner import train_main
+    from ser.cli import train_main
 
-    sys.exit(train_main(PAPER))
+    sys.exit(train_main("mtap"))

@@ -13,7 +13,7 @@ from papers.mtl_aae.config import AaeConfig
 
 
 def network(config: AaeConfig) -> str:
-    """Key of `papers/steps.csv`."""
+    """Key of `ser/steps.csv`."""
     tasks = "several tasks" if config.secondary else "one task"
     size = "" if config.frames == AaeConfig.frames else f", {config.rows} x {config.frames}"
     return f"{config.model}, {tasks}{size}"

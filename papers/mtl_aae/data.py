@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from common.contract import Part
 from common.errors import UserError
-from common.experiments import Part
 from common.features.bands import BandSpectrogram
 from papers.mtl_aae.config import AaeConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from common.experiments import Experiment, Figure, Paper
+from common.contract import Experiment, Figure, Paper
 from common.splits import LeaveOneSpeakerOut, StratifiedKFold
 from common.targets import EMOTION
 from papers.mtl_aae.config import SCALED, AaeConfig
@@ -117,18 +117,15 @@ def _experiments() -> tuple[Experiment, ...]:
 
 
 PAPER = Paper(
-    name="mtl_aae",
+    package=__package__,
     title="Multi-Task Semi-Supervised Adversarial Autoencoding for Speech Emotion Recognition",
     reference="Rana, Latif, Khalifa, Jurdak, Epps, Schuller 2019, arXiv 1907.06078",
     experiments=_experiments(),
-    features="papers.mtl_aae.data:features",
-    fit="papers.mtl_aae.train:fit",
-    load="papers.mtl_aae.train:load",
-    cost="papers.mtl_aae.cost:work",
+    cost="cost:work",
     scaled=SCALED,
     demo=("2-5fold",),
     figures=(
-        Figure("2", "one task against several, by network", "papers.mtl_aae.figures:draw_tasks"),
-        Figure("3", "number of auxiliary speakers", "papers.mtl_aae.figures:draw_speakers"),
+        Figure("2", "one task against several, by network", "figures:draw_tasks"),
+        Figure("3", "number of auxiliary speakers", "figures:draw_speakers"),
     ),
 )

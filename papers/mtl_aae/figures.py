@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from common.reported import Cell, Comparison, compare
-
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from common.trials import Measured
+    from common.results import Comparison, RunResults
 
 SINGLE, MULTI = "#9aa5b1", "#1f5f8b"
 """Colours of single- and multi-task networks: they differ in lightness, so that they do in print, too."""
 
 
-def _measured(runs: Mapping[str, Measured], cells: Sequence[Cell], table: str) -> list[Comparison]:
-    found = compare([cell for cell in cells if cell.table == table and cell.experiment in runs], dict(runs))
-    return [one for one in found if one.measured is not None]
+def _measured(comparisons: Sequence[Comparison], table: str) -> list[Comparison]:
+    return [one for one in comparisons if one.cell.table == table and one.measured is not None]
 
 
 def _bounds(comparisons: Sequence[Comparison]):
@@ -30,7 +27,7 @@ def _bounds(comparisons: Sequence[Comparison]):
     return np.nan_to_num(np.maximum(np.array(ends).T, 0.0))
 
 
-def _note(runs: Mapping[str, Measured], comparisons: Sequence[Comparison]) -> str:
+def _note(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> str:
     """What the reader must know of the runs, in a line."""
     used = [runs[one.cell.experiment] for one in comparisons]
     words = ["95 % intervals over speakers"]
@@ -41,19 +38,19 @@ def _note(runs: Mapping[str, Measured], comparisons: Sequence[Comparison]) -> st
     return ", ".join(words)
 
 
-def draw_tasks(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+def draw_tasks(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Fig. 2: UA of CNN, autoencoder and adversarial autoencoder, each with one task and with several.
 
     Args:
         runs: by experiment.
-        cells: of the paper.
+        comparisons: of the paper's cells.
 
     Returns:
         One panel for each corpus and target that was run; None if there is none.
     """
     from matplotlib.figure import Figure
 
-    found = _measured(runs, cells, "fig2")
+    found = _measured(comparisons, "fig2")
     panels = list(dict.fromkeys("/".join(one.cell.cell.split("/")[1:3]) for one in found))
     if not panels:
         return None
@@ -81,19 +78,19 @@ def draw_tasks(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | 
     return figure
 
 
-def draw_speakers(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+def draw_speakers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Fig. 3: UA against the number of auxiliary speakers, of the secondary tasks (development folds) and of emotion.
 
     Args:
         runs: by experiment.
-        cells: of the paper.
+        comparisons: of the paper's cells.
 
     Returns:
         Panels for gender, speaker and emotion with a line for each corpus; None if nothing was run.
     """
     from matplotlib.figure import Figure
 
-    found = _measured(runs, cells, "fig3")
+    found = _measured(comparisons, "fig3")
     if not found:
         return None
     figure = Figure(figsize=(10.2, 3.3), layout="constrained")
@@ -123,14 +120,14 @@ def draw_speakers(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure
     return figure
 
 
-def _speakers(run: Measured) -> float:
+def _speakers(run: RunResults) -> float:
     """Auxiliary speakers that were really there."""
     import numpy as np
 
     return float(np.mean([trial["history"].get("auxiliary_speakers", [0])[0] for trial in run.trials]))
 
 
-def _developed(run: Measured, task: str) -> float | None:
+def _developed(run: RunResults, task: str) -> float | None:
     """UA of a secondary task on the development folds, in percent; None where it has none."""
     import numpy as np
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from common.contract import Context, Part, override
 from common.errors import UserError
-from common.experiments import Context, Part, override
 from common.files import write_json
 from common.metrics import confusion, softmax, ua
 from common.training import BestEpoch
@@ -263,7 +263,6 @@ def train_one(config: AaeConfig, material: Material, context: Context) -> keras.
 
 
 if __name__ == "__main__":
-    from papers.mtl_aae.experiments import PAPER
-    from papers.runner import train_main
+    from ser.cli import train_main
 
-    sys.exit(train_main(PAPER))
+    sys.exit(train_main("mtl_aae"))

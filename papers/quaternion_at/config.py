@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from common.contract import setting
 from common.errors import UserError
-from common.experiments import setting
 
 LAYERS = 13
 """Convolutions of VGG16."""

@@ -27,7 +27,7 @@ STAGE2_PATIENCE = 30
 
 
 def network(config: QuaternionAtConfig) -> str:
-    """Key of `papers/steps.csv`."""
+    """Key of `ser/steps.csv`."""
     return f"{config.network} vgg16{_size(config)}"
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from common.contract import Part
 from common.errors import UserError
-from common.experiments import Part
 from common.features.stft16 import MagnitudeStft
 from papers.quaternion_at.config import QuaternionAtConfig
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from common.experiments import Experiment, Figure, Paper, Pretraining
+from common.contract import Experiment, Figure, Paper, Pretraining
 from common.splits import HoldOut, LeaveOneSpeakerOut
 from papers.quaternion_at.config import LAYERS, SCALED, QuaternionAtConfig
 
@@ -110,39 +110,35 @@ def resolve(config: QuaternionAtConfig) -> tuple[QuaternionAtConfig, list[str]]:
 
 
 def _pretrainings() -> tuple[Pretraining, ...]:
-    module = "papers.quaternion_at"
     alike = ("network", "rhemo", "width", "pooling", "shrink", "chunks", "normalisation")
     return (
         Pretraining(
             "rhemo", "RH-Emo", "rhemo", "iemocap", "vad",
-            f"{module}.rhemo:rhemo", f"{module}.data:features", ("shrink", "chunks"),
+            "rhemo:rhemo", "data:features", ("shrink", "chunks"),
         ),
         Pretraining(
             "speakers", "network that tells speakers", "speakers", "librispeech", "train-clean-100",
-            f"{module}.pretraining:speakers", f"{module}.data:features", (*alike, "speaker_labels"),
+            "pretraining:speakers", "data:features", (*alike, "speaker_labels"),
         ),
         Pretraining(
             "words", "network that tells words", "words", "librispeech", "train-clean-100",
-            f"{module}.pretraining:words", f"{module}.data:nothing", alike,
+            "pretraining:words", "data:nothing", alike,
         ),
     )  # fmt: skip
 
 
 PAPER = Paper(
-    name="quaternion_at",
+    package=__package__,
     title="Quaternion Anti-Transfer Learning for Speech Emotion Recognition",
     reference="Guizzo, Weyde, Tarroni, Comminiello 2023, WASPAA",
     experiments=_experiments(),
-    features="papers.quaternion_at.data:features",
-    fit="papers.quaternion_at.train:fit",
-    load="papers.quaternion_at.train:load",
-    cost="papers.quaternion_at.cost:work",
-    resolve="papers.quaternion_at.experiments:resolve",
+    cost="cost:work",
+    resolve="experiments:resolve",
     scaled=SCALED,
     demo=("resources",),
     figures=(
-        Figure("2", "accuracy gained by anti-transfer at each layer", "papers.quaternion_at.figures:draw_layers"),
-        Figure("resources", "time and memory of a training", "papers.quaternion_at.figures:draw_resources"),
+        Figure("2", "accuracy gained by anti-transfer at each layer", "figures:draw_layers"),
+        Figure("resources", "time and memory of a training", "figures:draw_resources"),
     ),
     pretrainings=_pretrainings(),
 )

@@ -13,13 +13,12 @@ from papers.quaternion_at.experiments import METHODS, NETWORKS, SUBSETS, row_of,
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from common.reported import Cell
-    from common.trials import Measured
+    from common.results import Comparison, RunResults
 
 SPLITS = {"rnd": "random", "act": "actor"}
 
 
-def accuracy(measured: Measured) -> float:
+def accuracy(measured: RunResults) -> float:
     """WA of a run in percent: the mean over its trials."""
     classes = measured.run["classes"]
     columns = [f"p_{name}" for name in classes]
@@ -30,7 +29,7 @@ def accuracy(measured: Measured) -> float:
     return 100 * float(np.mean(shares))
 
 
-def gains(runs: Mapping[str, Measured], network: str, method: str, split: str) -> np.ndarray:
+def gains(runs: Mapping[str, RunResults], network: str, method: str, split: str) -> np.ndarray:
     """Accuracy with anti-transfer less that without, by layer; the mean over the corpora that were run.
 
     Args:
@@ -53,7 +52,7 @@ def gains(runs: Mapping[str, Measured], network: str, method: str, split: str) -
     return np.divide(sums, counts, out=np.full(LAYERS, np.nan), where=counts > 0)
 
 
-def draw_layers(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+def draw_layers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Figure 2: what anti-transfer gains at each layer, a panel a kind of network, and the lines' mean."""
     lines = {
         (network, method, split): gains(runs, network, method, split)
@@ -85,7 +84,7 @@ def draw_layers(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure |
     return figure
 
 
-def draw_resources(runs: Mapping[str, Measured], cells: Sequence[Cell]) -> Figure | None:
+def draw_resources(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Seconds an epoch and the process' highest memory, real and quaternion, without and with anti-transfer.
 
     Trials of one process share its memory, of which only the highest is known: for figures of memory, run each

@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from common.contract import Context
 from common.errors import UserError
-from common.experiments import Context
 from common.models.anti_transfer import AntiTransferTraining, signature_model
 from common.models.rhemo import encoder as rhemo_encoder
 from common.models.target_cache import TargetFile

@@ -13,8 +13,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from common.contract import Context, Part
 from common.errors import UserError
-from common.experiments import Context, Part
 from common.training import BestEpoch, jit_compile
 from papers.quaternion_at.config import QuaternionAtConfig
 from papers.quaternion_at.data import BINS, CHUNK, FRAMES, Scale, cut, shrunk
@@ -120,7 +120,7 @@ def words(config: QuaternionAtConfig, part: Part, folder: Path, context: Context
     Raises:
         UserError: no alignments, or fewer than two words.
     """
-    from data_prep.librispeech import read_alignments
+    from data_prep.readers.librispeech import read_alignments
 
     paths = part.table["path"].tolist()
     place = os.path.commonpath([os.path.dirname(path) for path in paths])

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 
 from common.artefacts import Artefacts
+from common.contract import Context, Part
 from common.errors import UserError
-from common.experiments import Context, Part
 from common.models.rhemo import rhemo as build
 from common.training import BestEpoch, jit_compile
 from papers.quaternion_at.config import QuaternionAtConfig

@@ -13,8 +13,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from common.contract import Context, Part, override
 from common.errors import UserError
-from common.experiments import Context, Part, override
 from common.files import write_json
 from common.metrics import softmax
 from common.models.anti_transfer import WithTargets
@@ -300,7 +300,6 @@ def _stage(data: Data, vgg, encoder, task: str | None, layer: int, context: Cont
 
 
 if __name__ == "__main__":
-    from papers.quaternion_at.experiments import PAPER
-    from papers.runner import train_main
+    from ser.cli import train_main
 
-    sys.exit(train_main(PAPER))
+    sys.exit(train_main("quaternion_at"))

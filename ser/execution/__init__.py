@@ -1,1 +1,1 @@
-"""Pools of workers: this process, processes of this machine, actors of a Ray cluster (see `common.executor.Pool`)."""
+"""Where trials run: the driver, its workers, and pools of workers (this process, this machine, a Ray cluster)."""

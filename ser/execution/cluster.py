@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.executor import Event, Task
 from common.files import write_text
-from common.resources import Request, threads_environment
+from ser.execution.executor import Event, Task
+from ser.execution.resources import Request, threads_environment
 
 GROWTH_S = 5.0
 """How often the size of the cluster is looked at; nodes may join and leave."""
@@ -39,7 +39,7 @@ class Actor:
 
     def __init__(self, environment: dict[str, str], shared: str):
         os.environ.update(environment)
-        from common.worker import Worker
+        from ser.execution.worker import Worker
 
         self.shared = Path(shared)
         self.notes: list[tuple[str, tuple]] = []
@@ -51,7 +51,7 @@ class Actor:
         return True
 
     def do(self, key: str, job: Any, trial: tuple[str, int] | None, wait: bool) -> tuple[str, tuple, list]:
-        """Does a task (see `common.worker.Worker.do`); also returns its notes."""
+        """Does a task (see `ser.execution.worker.Worker.do`); also returns its notes."""
         if not self.shared.exists():
             message = (
                 f"The node {os.uname().nodename} does not see {self.shared.parent}. Put --results, --cache and the "
@@ -70,7 +70,7 @@ class Actor:
             self.notes.append((kind, content))
 
 
-class Cluster:
+class RayCluster:
     """A context manager; connects to a cluster, or starts one of this machine alone.
 
     Args:
@@ -92,7 +92,7 @@ class Cluster:
         self._size, self._looked = 0, 0.0
         self._began: float | None = time.monotonic()
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> RayCluster:
         self.ray = _connected(self.address)
         share = self.request.gpus
         if share is None:

@@ -1,9 +1,9 @@
 """Where trials run: the driver's side.
 
-A driver hands tasks to a pool of workers (`common.pools`): this process, processes of this machine, or actors of a Ray
-cluster. Results are written by the worker that made them, whole or not at all (`common.trials.perform`), under a lock
-that drivers on one results folder share; so nothing is lost with a driver or a worker, and nothing is done twice. A
-lost worker's task is given to another; a trial that fails is reported, and the others go on.
+A driver hands tasks to a pool of workers: this process, processes of this machine, or actors of a Ray cluster. The
+worker that did a trial writes its results itself, completely or not at all (`ser.results.trials.run_trial`), under a
+lock that all drivers of one results folder share. So nothing is lost when a driver or a worker dies, and nothing is
+done twice. The task of a lost worker is given to another one. A trial that fails is reported, and the others continue.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Protocol
 from common.artefacts import Artefacts
 from common.errors import UserError
 from common.files import write_text
-from common.trials import Run, Trial, failure_file, write_run
+from ser.results.runs import Run, Trial
+from ser.results.trials import failure_file, write_run
 
 if TYPE_CHECKING:
-    from common.experiments import Part
+    from common.contract import Part
 
 RETRIES = 2
 """How often a task is given to another worker after its worker was lost."""

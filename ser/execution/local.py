@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from common.backend import machine_bytes, peak_bytes, resident_bytes
-from common.executor import Event, Job, Task
-from common.resources import MEMORY_SHARE, Plan, Request, plan
+from common.machine import machine_bytes, peak_bytes, resident_bytes
+from ser.execution.executor import Event, Job, Task
+from ser.execution.resources import MEMORY_SHARE, Plan, Request, plan
 
 LEFTOVER_SHARE = 0.25
 """Of a worker's share of the memory: what finished trials may leave behind before it is replaced."""
@@ -41,7 +41,7 @@ class _Process:
     after_first: int = 0
 
 
-class Local:
+class LocalProcesses:
     """A context manager; starts a process when there is a task for it.
 
     Args:
@@ -56,7 +56,7 @@ class Local:
         self._processes: dict[int, _Process] = {}
         self._pickled: tuple[str, bytes] = ("", b"")
 
-    def __enter__(self) -> Local:
+    def __enter__(self) -> LocalProcesses:
         return self
 
     def __exit__(self, *exception) -> None:
@@ -167,7 +167,7 @@ def _work(connection: multiprocessing.connection.Connection, driver: int) -> Non
     # A group of its own: Ctrl-C is the driver's to answer, and what this process starts ends with it.
     os.setpgid(0, 0)
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
-    from common.worker import Worker
+    from ser.execution.worker import Worker
 
     worker = Worker(lambda kind, content: connection.send((kind, content, None)))
     job: Job | None = None

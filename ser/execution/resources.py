@@ -6,8 +6,8 @@ import os
 import subprocess
 from dataclasses import dataclass
 
-from common.backend import machine_bytes
 from common.errors import UserError
+from common.machine import cores, machine_bytes
 
 EXPECTED_BYTES = 2 * 2**30
 """Memory a trial is taken to need before one was measured: TensorFlow, a corpus' features and a scaled network."""
@@ -75,16 +75,16 @@ def plan(request: Request, trials: int, expected_bytes: int = EXPECTED_BYTES) ->
     Raises:
         UserError: more GPUs a trial than there are.
     """
-    cores, gpus = len(os.sched_getaffinity(0)), gpu_names()
+    available, gpus = cores(), gpu_names()
     share = 1.0 if request.gpus is None and gpus else request.gpus or 0.0
     if share > len(gpus):
         raise UserError(f"{share:g} GPUs a trial were asked for; this machine has {len(gpus)}.")
-    fit = _slots(len(gpus), share) if share else max(1, cores // (request.cpus or 1))
+    fit = _slots(len(gpus), share) if share else max(1, available // (request.cpus or 1))
     fit = min(fit, max(1, int(MEMORY_SHARE * machine_bytes() / expected_bytes)))
     # What a person asks for goes beyond cores and memory, but not beyond GPUs.
     most = _slots(len(gpus), share) if share else request.workers or fit
     workers = max(1, min(request.workers or fit, most, trials))
-    threads = 1 if request.deterministic else request.cpus or max(1, cores // workers)
+    threads = 1 if request.deterministic else request.cpus or max(1, available // workers)
     return Plan(workers, threads, _devices(gpus, share, workers) if share else ())
 
 

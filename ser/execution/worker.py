@@ -1,7 +1,7 @@
 """What a worker does with a task, in whatever process it lives.
 
 A worker keeps the data of one job loaded. It never raises for what a trial does wrong: it answers with an event's kind
-and content (see `common.executor.Event`), and everything that matters is on disk by then.
+and content (see `ser.execution.executor.Event`), and everything that matters is on disk by then.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.errors import UserError
-from common.executor import Task, full_disk
+from ser.execution.executor import Task, full_disk
 
 EPOCH_S = 0.2
 """Epochs are told at most so often; some last milliseconds, and only the last one matters to a person."""
@@ -51,7 +51,7 @@ class Worker:
     def _attempt(self, task: Task) -> str:
         from filelock import Timeout
 
-        from common.trials import lock, perform
+        from ser.results.trials import lock, run_trial
 
         trial, job = task.trial, task.job
         try:
@@ -59,7 +59,7 @@ class Worker:
                 if trial.is_done(job.results):
                     return "found"
                 data, auxiliary, audits = self._load(task)
-                perform(
+                run_trial(
                     trial,
                     data,
                     job.results,
@@ -85,7 +85,7 @@ class Worker:
         return self._loaded[1:]
 
     def epoch_ended(self, epoch: int, epochs: int, logs: Mapping[str, float]) -> None:
-        """An epoch is over (see `common.executor.Observer`, as the methods below)."""
+        """An epoch is over (see `ser.execution.executor.Observer`, as the methods below)."""
         if time.monotonic() - self._told >= EPOCH_S or epoch == epochs:
             self._told = time.monotonic()
             self.tell("epoch", (epoch, epochs, dict(logs)))

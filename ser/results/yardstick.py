@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.files import write_json
-from common.reported import Statistics, of_classes, of_dimensions
+from common.metrics import METRICS, STATISTICS
 from common.targets import EMOTION
+from ser.results.measuring import FoldStatistics, statistics_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,15 +39,15 @@ class Yardstick:
 
     Attributes:
         kind: key of `KINDS`.
-        statistics: what metrics are computed from, by "confusions", "ccc" or "ccc_batch32".
+        statistics: what metrics are computed from, by statistic (see `common.metrics.STATISTICS`).
     """
 
     kind: str
-    statistics: Mapping[str, Statistics]
+    statistics: Mapping[str, FoldStatistics]
 
-    def of(self, function: str) -> Statistics | None:
-        """Statistics for a metric's function; None if a yardstick of this target has no such metric."""
-        return self.statistics.get("confusions" if function in ("wa", "ua") else function)
+    def of(self, metric: str) -> FoldStatistics | None:
+        """The statistics that a metric is computed from; None if a yardstick cannot have that metric."""
+        return self.statistics.get(METRICS[metric].statistic)
 
 
 def classifier():
@@ -106,24 +107,29 @@ def evaluate(
         features = normalise_by_speaker(features, speakers)
     truth, predictions, tested = [], [], []
     for fold in folds:
-        learn = [place[u] for u in (*fold.train, *fold.validation) if u in place]
+        train = [place[u] for u in (*fold.train, *fold.validation) if u in place]
         test = [place[u] for u in fold.test if u in place]
         tested.append(speakers[test])
         if classes:
             label = target.labeller(table.iloc[[place[u] for u in fold.train if u in place]], classes)
             truth.append(label(table.iloc[test]))
-            predictions.append(classifier().fit(features[learn], label(table.iloc[learn])).predict(features[test]))
+            answers = classifier().fit(features[train], label(table.iloc[train])).predict(features[test])
+            predictions.append(np.eye(len(classes))[answers])
         else:
             values = table[list(target.dimensions)].to_numpy(np.float64)
             truth.append(values[test])
-            columns = [regressor().fit(features[learn], one[learn]).predict(features[test]) for one in values.T]
+            columns = [regressor().fit(features[train], one[train]).predict(features[test]) for one in values.T]
             predictions.append(np.stack(columns, axis=1))
     names = [fold.name for fold in folds]
-    trials = truth, predictions, tested, [1] * len(names), names
-    if classes:
-        return Yardstick(kind, {"confusions": of_classes(*trials, len(classes))})
-    functions = ("ccc", "ccc_batch32")
-    return Yardstick(kind, {name: of_dimensions(*trials, target.dimensions, name) for name in functions})
+    task = "classification" if classes else "regression"
+    return Yardstick(
+        kind,
+        {
+            name: statistics_of(name, truth, predictions, tested, [1] * len(names), names, target.dimensions)
+            for name, one in STATISTICS.items()
+            if one.task == task and one.columns != "chunks_"  # the yardstick does not cut utterances into chunks
+        },
+    )
 
 
 def file_of(results: Path, run: Mapping) -> Path:
@@ -148,7 +154,7 @@ def read(file: Path) -> list[Yardstick]:
             Yardstick(
                 kind,
                 {
-                    name: Statistics(np.array(one["sums"]), tuple(one["folds"]), tuple(one["dimensions"]))
+                    name: FoldStatistics(np.array(one["sums"]), tuple(one["folds"]), tuple(one["dimensions"]))
                     for name, one in stored[kind].items()
                 },
             )

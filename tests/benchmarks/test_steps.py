@@ -85,8 +85,8 @@ def test_measurements_take_the_place_of_estimates_and_never_the_other_way(tmp_pa
 def test_every_network_of_the_smallest_paper_can_be_stepped_and_counted():
     """The others are built the same way by `python -m benchmarks steps`; here only those of seconds."""
     from benchmarks._networks import build
-    from papers.cli import paper
-    from papers.costs import networks
+    from ser.cli import paper
+    from ser.costs import networks
 
     for name in ("dimensional_mtl", "mtl_aae"):
         for network, config in networks(paper(name)).items():

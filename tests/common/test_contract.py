@@ -1,14 +1,16 @@
 import dataclasses
 import time
+from pathlib import Path
 from typing import Literal, Optional
 
 import numpy as np
 import pytest
 
-from common import experiments
+from common import contract
+from common.contract import Context, Experiment, Paper, Part, override, setting
 from common.corpus import build_table
 from common.errors import UserError
-from common.experiments import Context, Experiment, Paper, Part, override, setting
+from tests.helpers import toy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +201,7 @@ def paper():
         return Experiment(name, "row", "emodb", "7class", None, Config(), 5)
 
     listed = (experiment("toy/table1/emodb/softmax"), experiment("toy/fig4/emodb/apfl"))
-    return Paper("toy", "t", "r", listed, "math:floor", "math:ceil", "math:sqrt", {})
+    return Paper("tests.helpers.toy", "t", "r", listed, {}, fit=":fit")
 
 
 def test_an_experiment_by_its_id(paper):
@@ -209,9 +211,10 @@ def test_an_experiment_by_its_id(paper):
         paper.experiment("toy/table1/emodb/softmx")
 
 
-def test_roles_are_imported_when_called(paper):
-    assert [paper.call(role)(2.25) for role in ("features", "fit", "load")] == [2, 3, 1.5]
+def test_functions_are_named_relative_to_the_package(paper):
+    assert paper.function(paper.fit) is toy.fit and paper.name == "toy"
+    assert paper.folder == Path(toy.__file__).parent and paper.reported.name == "reported.csv"
 
 
 def test_everything_announced_exists():
-    assert [name for name in experiments.__all__ if not hasattr(experiments, name)] == []
+    assert [name for name in contract.__all__ if not hasattr(contract, name)] == []

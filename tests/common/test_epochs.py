@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from common.experiments import Context
+from common.contract import Context
 from common.training import BestEpoch, data_parallel, fit_epochs
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from common.experiments import Context
+from common.contract import Context
 from common.training import BestEpoch, jit_compile, seed_everything
 
 DATA = np.zeros((4, 1), np.float32), np.ones((4, 1), np.float32)

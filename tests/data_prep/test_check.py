@@ -3,7 +3,6 @@ import json
 import os
 from pathlib import Path
 
-import corpora
 import numpy as np
 import pytest
 import soundfile
@@ -11,6 +10,7 @@ import soundfile
 from common.errors import CorpusAbsent, UserError, WrongFolder
 from data_prep import check as module
 from data_prep.check import BadAudio, Count, Length, check
+from tests.helpers import corpora
 
 REAL = Path(os.environ.get("SER_CORPORA", "corpora"))
 

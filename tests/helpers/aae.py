@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from common.contract import Part
 from common.corpus import COLUMNS
-from common.experiments import Part
 from papers.mtl_aae.config import AaeConfig
 
 CLASSES = ("angry", "neutral", "sad")

@@ -340,3 +340,42 @@ def librispeech(root: Path, chapters: list[tuple], lists: bool = True) -> Path:
         )
         (root / "CHAPTERS.TXT").write_text("; Some pipe(|) separated metadata\n" + "\n".join(listed) + "\n")
     return root
+
+
+def small_emodb(root: Path) -> Path:
+    return emodb(root, emodb_names()[::40])
+
+
+def small_iemocap(root: Path) -> Path:
+    return iemocap(root)
+
+
+def small_librispeech(root: Path) -> Path:
+    return librispeech(
+        root, [("train-clean-100", "19", "F", "198", "121", 4), ("dev-other", "116", "M", "288045", "376", 3)]
+    )
+
+
+def small_msp_improv(root: Path) -> Path:
+    turns = [
+        (f"S{index // 4 + 1:02d}{'AHSN'[index % 4]}-{'FM'[index % 2]}0{index % 3 + 1}-{'STPR'[index % 4]}-FM01",
+         "AHSNOX"[index % 6], (3.0, 2.5, 3.5), f"It was said. Number {index}.")
+        for index in range(14)
+    ]  # fmt: skip
+    return msp_improv(root, turns)
+
+
+def small_ravdess(root: Path) -> Path:
+    return ravdess(root, ravdess_names()[::100])
+
+
+def small_savee(root: Path) -> Path:
+    return savee(root, "folders", savee_names()[::30])
+
+
+def small_tess(root: Path) -> Path:
+    return tess(root, tess_names()[::180])
+
+
+WRITERS = {name.removeprefix("small_"): make for name, make in list(globals().items()) if name.startswith("small_")}
+"""For each corpus a function that writes a small folder of it: every `small_NAME(root)` of this file."""

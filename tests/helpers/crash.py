@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import toy
-from rated import Loudness
 
-from common.experiments import Experiment, Paper
+from common.contract import Experiment, Paper
 from common.files import find
-from common.reported import COLUMNS
 from common.splits import LeaveOneSpeakerOut
+from ser.results.reported import COLUMNS
+from tests.helpers import toy
+from tests.helpers.rated import Loudness
 
 SPEAKERS = ("03", "08", "09", "10")
 CHANGES = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
@@ -77,13 +77,13 @@ class Fitted:
 
 
 PAPER = CrashPaper(
-    name="crash",
+    package=__name__ if __name__ != "__main__" else "tests.helpers.crash",
     title="A paper that is killed",
     reference="nobody, never",
     experiments=(Experiment("crash/table1/emodb/row", "Row", "emodb", "7class", LeaveOneSpeakerOut(), Config(), 2),),
-    features="crash:features",
-    fit="crash:fit",
-    load="crash:load",
+    features=":features",
+    fit=":fit",
+    load=":load",
     scaled={},
 )
 
@@ -101,10 +101,10 @@ def corpus(folder: Path) -> None:
 
 def command(folder: Path) -> int:
     """What is run and killed: a corpus' features, trials in two workers, and the report."""
-    from common.report import build
-    from papers import cli, runner
-    from papers.options import Options
-    from papers.progress import Progress
+    from ser import cli, session
+    from ser.options import Options
+    from ser.progress import Progress
+    from ser.results.report import build
 
     root = Path(os.environ["SER_CRASH_ROOT"])
     options = Options(
@@ -119,11 +119,11 @@ def command(folder: Path) -> int:
         workers=2,
     )
     with Progress() as observer:
-        session = runner.Session(options, observer)
-        runner.perform_all(session, [(PAPER, PAPER.experiments)])
+        performing = session.Session(options, observer)
+        performing.run_all([(PAPER, PAPER.experiments)])
     report = build.from_results([PAPER], options.results)
     cli.write_pages(report, options.results / "report.html", options.results / "report.md")
-    return runner.tell_failures(session.failures)
+    return int(bool(performing.failures))
 
 
 def watch() -> None:
@@ -156,12 +156,12 @@ if os.environ.get("SER_CRASH_ROOT"):
     watch()
 
 
-def run(folder: Path, root: Path, **environment) -> subprocess.CompletedProcess:
+def run(folder: Path, root: Path, **changes) -> subprocess.CompletedProcess:
     """The command as a process of its own."""
-    paths = os.pathsep.join((str(toy.HELPERS.parents[1]), str(toy.HELPERS)))
-    environment = {**os.environ, "PYTHONPATH": paths, "TOY_LIGHT": "1", "SER_CRASH_ROOT": str(root), **environment}
+    environment = {**os.environ, "PYTHONPATH": str(toy.ROOT), "TOY_LIGHT": "1"}
+    environment |= {"SER_CRASH_ROOT": str(root), **changes}
     program = (
-        "import pathlib, sys, crash\nfrom papers.runner import guarded\n"
+        "import pathlib, sys\nfrom tests.helpers import crash\nfrom ser.cli import guarded\n"
         f"sys.exit(guarded(lambda: crash.command(pathlib.Path({str(folder)!r}))))"
     )
     return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from common.contract import Part
 from common.corpus import COLUMNS
-from common.experiments import Part
 
 DIMENSIONS = ("valence", "arousal", "dominance")
 SIZES = {"paa": 34, "gemaps": 23}

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from common.contract import Part, override
 from common.corpus import COLUMNS
-from common.experiments import Part, override
 from papers.mtap.experiments import PAPER
 
 CLASSES = ("angry", "neutral", "sad")

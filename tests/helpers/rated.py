@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from common.experiments import Experiment, Figure, Paper, Pretraining
+from common.contract import Experiment, Figure, Paper, Pretraining
 from common.splits import FixedTestSession
 from common.targets import Dimensions
 
@@ -114,21 +114,19 @@ def _experiment(name, **keywords):
 
 
 PAPER = Paper(
-    name="rated",
+    package=__name__ if __name__ != "__main__" else "tests.helpers.rated",
     title="A paper of ratings",
     reference="nobody, never",
     experiments=(
         _experiment("rated/table1/demo/ratings", target=Dimensions()),
         _experiment("rated/table2/demo/halves", target=Halves(), auxiliary="emodb/7class"),
     ),
-    features="rated:features",
-    fit="rated:fit",
-    load="rated:load",
+    features=":features",
+    fit=":fit",
+    load=":load",
     scaled={"shift": 0.1},
-    figures=(Figure("4", "Arousal and loudness", "rated:draw"),),
+    figures=(Figure("4", "Arousal and loudness", ":draw"),),
     pretrainings=(
-        Pretraining(
-            "mean", "mean loudness", "start", "emodb", "7class", "rated:pretrain", "rated:features", ("shift",)
-        ),
+        Pretraining("mean", "mean loudness", "start", "emodb", "7class", ":pretrain", ":features", ("shift",)),
     ),
 )

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common import trials
+from common.contract import Experiment, Paper, Part
 from common.corpus import Corpus, Subset, build_table, fingerprint
 from common.errors import UserError
-from common.experiments import Experiment, Paper, Part
 from common.files import find
 from common.splits import LeaveOneSpeakerOut
-from common.trials import Run
+from ser.results import trials
+from ser.results.runs import Run
 
 if os.environ.get("TOY_LIGHT"):
     # No toy needs Keras, which takes every process of a test seconds to import.
@@ -30,7 +30,7 @@ if os.environ.get("TOY_LIGHT"):
     sys.modules["common.training"] = light
     trials.versions = lambda: {"python": "3", "keras": "none", "numpy": "none", "backend": "none"}
 
-HELPERS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 CLASSES = ("angry", "sad")
 SUBSET = Subset("2class", {"angry": 12, "sad": 12})
 CORPUS = Corpus(
@@ -40,7 +40,6 @@ CORPUS = Corpus(
     "none",
     "made in a test.",
     "none",
-    "toy:read",
     (SUBSET,),
     "2class",
     24,
@@ -94,15 +93,15 @@ def fit(config, train, validation, context):
 
 
 PAPER = Paper(
-    name="toy",
+    package=__name__ if __name__ != "__main__" else "tests.helpers.toy",
     title="A toy",
     reference="nobody, never",
     experiments=(
         Experiment("toy/table1/toy/row", "Row", "toy", "2class", LeaveOneSpeakerOut(), ToyConfig(), repeats=2),
     ),
-    features="toy:features",
-    fit="toy:fit",
-    load="toy:load",
+    features=":features",
+    fit=":fit",
+    load=":load",
     scaled={"shift": 0.5},
 )
 
@@ -196,27 +195,27 @@ class Source:
 
 def execute(runs, results, pool=None, observer=None, source=None, **keywords):
     """Performs runs in a pool, by default in this process; returns outcome and observer."""
-    from common import executor
-    from common.pools.here import Here
+    from ser.execution import executor
+    from ser.execution.in_process import InProcess
 
     observer = observer or Quiet()
     jobs = [executor.Job(run, source or Source(), results, **keywords) for run in runs]
-    return executor.execute(jobs, pool or (lambda trials: Here()), observer), observer
+    return executor.execute(jobs, pool or (lambda trials: InProcess()), observer), observer
 
 
 def pool_of(kind: str, results: Path, workers: int | None = None, gpus: float | None = None):
     """What makes a pool: "here", "local", or "ray" at RAY_ADDRESS."""
-    from common.resources import Request
+    from ser.execution.resources import Request
 
     request = Request(workers=workers, gpus=gpus)
     if kind == "local":
-        from common.pools.local import Local
+        from ser.execution.local import LocalProcesses
 
-        return lambda trials: Local(request, trials)
+        return lambda trials: LocalProcesses(request, trials)
     if kind == "ray":
-        from common.pools.cluster import Cluster
+        from ser.execution.cluster import RayCluster
 
-        return lambda trials: Cluster(request, trials, results)
+        return lambda trials: RayCluster(request, trials, results)
     return None
 
 
@@ -235,11 +234,10 @@ def main():
 
 def start(asked: dict, log: Path, **environment):
     """`main` as a process of its own."""
-    paths = f"{HELPERS.parents[1]}{os.pathsep}{HELPERS}"
-    environment = {**os.environ, "PYTHONPATH": paths, "SER_TOY_LOG": str(log), "TOY_LIGHT": "1", **environment}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SER_TOY_LOG": str(log), "TOY_LIGHT": "1", **environment}
     return subprocess.Popen(
-        [sys.executable, "-m", "toy", json.dumps(asked, default=str)],
-        cwd=HELPERS,
+        [sys.executable, "-m", "tests.helpers.toy", json.dumps(asked, default=str)],
+        cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

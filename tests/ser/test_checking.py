@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import data_prep
-from papers import cli
+from ser import cli
 
 
 @pytest.fixture

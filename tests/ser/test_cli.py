@@ -12,8 +12,9 @@ import pytest
 import soundfile
 
 import data_prep
-from papers import cli, runner
 from papers.mtap.experiments import PAPER
+from ser import cli, registry
+from ser.session import Session
 
 ROOT = Path(cli.__file__).parents[1]
 QUICK = ["--scaled", "--set", "epochs=1", "--set", "frames=40", "--set", "bins=40", "--jobs", "1", "--no-yardstick"]
@@ -53,7 +54,7 @@ def run_partial(folder, *more, code=0, experiment="mtap/table1/emodb/softmax"):
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["corpora"], ["fetch"], ["list", "mtap", "--table", "2"]])
 def test_quick_answers_import_nothing_heavy(arguments, tmp_path):
     program = (
-        "import sys\nfrom papers import cli\n"
+        "import sys\nfrom ser import cli\n"
         f"try: cli.main({arguments!r})\nexcept SystemExit: pass\n"
         "heavy = {'tensorflow', 'keras', 'jax', 'torch', 'pandas', 'sklearn', 'scipy'} & set(sys.modules)\n"
         "print('heavy:', sorted(heavy))"
@@ -117,7 +118,7 @@ def test_a_corpus_of_which_one_part_is_here(capsys, tmp_path):
         (["reproduce", "mtap", "--table", "1", "--root", "."], ["emodb and savee", "--corpus"]),
         (["run", "mtap/table1/emodb/apfl"], ["EMODB", "is not here", "--root"]),
         (["run", "mtap/table1/emodb/apfl", "--root", "nowhere"], ["nowhere", "does not exist"]),
-        (["run", "mtap/table1/emodb/apfl", "--corpus", "librispeech"], ["learns emotions", "no emotion labels"]),
+        (["run", "mtap/table1/emodb/apfl", "--corpus", "librispeech"], ["predicts emotions", "no emotion labels"]),
         (["report"], ["no results folder results"]),
         (["predict", "x.wav"], ["no kept model"]),
         (["run", "mtap/table3/iemocap/apfl", "--corpus", "demo", "--folds", "9"], ["the protocol has 5 folds"]),
@@ -222,11 +223,11 @@ def test_run_report_predict_and_resume(tmp_path, capsys):
 def test_training_script_is_the_same_as_run(tmp_path, capsys):
     folder = emodb(tmp_path / "emodb")
     arguments = ["mtap/table1/emodb/apfl", "--root", str(folder), "--partial", "--folds", "1", *QUICK]
-    assert runner.train_main(PAPER, arguments) == 0
+    assert cli.train_main("mtap", arguments) == 0
     assert "EMODB APFL" in capsys.readouterr().out
     run_partial(folder, "--folds", "1", experiment="mtap/table1/emodb/apfl")
     assert "1 trial, 1 already done" in capsys.readouterr().err
-    assert runner.train_main(PAPER, ["mtap/table1/emodb/apf"]) == 2
+    assert cli.train_main("mtap", ["mtap/table1/emodb/apf"]) == 2
 
 
 def test_the_protocol_can_be_changed_and_says_so(tmp_path, capsys):
@@ -244,7 +245,7 @@ def test_deterministic_runs_write_the_same_bytes_wherever_they_run(tmp_path):
         ways["ray"] = ["--workers", "1"]
     found = {}
     for name, more in ways.items():
-        command = [sys.executable, "-m", "papers.cli", "run", "mtap/table1/emodb/softmax", "--root", str(folder)]
+        command = [sys.executable, "-m", "ser.cli", "run", "mtap/table1/emodb/softmax", "--root", str(folder)]
         command += ["--partial", *QUICK, "--deterministic", "--folds", "2", "--executor", name, *more]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ""}
         done = subprocess.run([*command, "--results", name], capture_output=True, text=True, env=environment)
@@ -255,9 +256,9 @@ def test_deterministic_runs_write_the_same_bytes_wherever_they_run(tmp_path):
 
 
 def test_reproduce_takes_the_rows_on_that_corpus_and_marks_absent_ones(tmp_path, capsys, monkeypatch):
-    ids = [experiment.id for experiment in cli.experiments_of(PAPER, ("1",), "savee")]
+    ids = [experiment.id for experiment in registry.experiments_on(PAPER, ("1",), "savee")]
     assert ids == [f"mtap/table1/savee/{loss}" for loss in ("softmax", "focal", "arcface", "apfl")]
-    stand_in = cli.experiments_of(PAPER, ("1",), "demo")
+    stand_in = registry.experiments_on(PAPER, ("1",), "demo")
     assert [experiment.corpus for experiment in stand_in] == ["emodb"] * 4
 
     emodb(tmp_path / "corpora" / "emodb")
@@ -271,7 +272,7 @@ def test_reproduce_takes_the_rows_on_that_corpus_and_marks_absent_ones(tmp_path,
 
 def test_interruption_keeps_trials_and_says_so(tmp_path, capsys, monkeypatch):
     folder = emodb(tmp_path / "emodb")
-    from papers import progress
+    from ser import progress
 
     def stop(self, trial):
         raise KeyboardInterrupt
@@ -288,7 +289,7 @@ def test_interruption_keeps_trials_and_says_so(tmp_path, capsys, monkeypatch):
 
 def test_the_demo_shrinks_what_a_paper_says_it_may(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(runner, "perform_all", lambda session, chosen: seen.extend(chosen) or ({}, {}))
+    monkeypatch.setattr(Session, "run_all", lambda session, chosen: seen.extend(chosen) or ({}, {}))
     ser("reproduce", "mtap", "--demo", "--results", str(tmp_path / "r"))
     ((paper, chosen),) = seen
     assert (

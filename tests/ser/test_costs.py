@@ -12,14 +12,14 @@ import pytest
 import data_prep
 from common.costs import FORWARD, Utterances, training
 from common.splits import FixedTestSession, HoldOut, LeaveOneSessionOut, LeaveOneSpeakerOut, StratifiedKFold
-from common.trials import FORMAT, described
-from papers import cli, costs
+from ser import cli, costs, registry
+from ser.results.runs import FORMAT, as_record
 
-PAPERS = {name: cli.paper(name) for name in cli.PAPERS}
+PAPERS = {one.name: one for one in registry.all_papers()}
 
 
 @pytest.mark.parametrize("scaled", [False, True], ids=["paper", "scaled"])
-@pytest.mark.parametrize("name", cli.PAPERS)
+@pytest.mark.parametrize("name", registry.PAPERS)
 def test_every_experiment_has_a_positive_finite_cost(name, scaled, tmp_path):
     found = costs.lines(PAPERS[name], PAPERS[name].experiments, tmp_path, scaled=scaled)
     assert {experiment.id for experiment in PAPERS[name].experiments} <= {line.name for line in found}
@@ -134,13 +134,13 @@ def test_what_rows_share_is_counted_in_the_first(tmp_path):
 
 
 def write_trials(results, experiment, *, seconds, device="CPU", run=(), name="run1"):
-    """A run folder as `common.trials` writes it, as far as costs are read from it."""
+    """A run folder as `ser.results.trials` writes it, as far as costs are read from it."""
     folder = results / experiment.id / name
     described_run = {
         "format": FORMAT, "paper": experiment.id.split("/")[0], "experiment": experiment.id, "changes": [],
         "flags": [], "deterministic": False, "corpus": experiment.corpus, "subset": experiment.subset,
         "auxiliary": None,
-        "protocol": described(experiment.protocol), "config": asdict(experiment.config),
+        "protocol": as_record(experiment.protocol), "config": asdict(experiment.config),
     } | dict(run)  # fmt: skip
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(described_run))
@@ -165,7 +165,7 @@ def test_other_runs_are_not_taken_for_the_papers(tmp_path):
     paper = PAPERS["mtap"]
     experiment = paper.experiment("mtap/table3/iemocap/apfl")
     # As a run really has it: settings of what is not in use go back to their defaults.
-    scaled = asdict(paper.call("resolve")(costs.config_of(paper, experiment, scaled=True))[0])
+    scaled = asdict(paper.function(paper.resolve)(costs.config_of(paper, experiment, scaled=True))[0])
     different = {"config": scaled, "changes": ["epochs = 20 instead of 50"]}
     write_trials(tmp_path, experiment, seconds=[36.0], run=different, name="scaled")
     other = {**different, "config": scaled | {"epochs": 3}}
@@ -259,7 +259,7 @@ def test_costs_import_no_backend(tmp_path):
     for more in ([], ["--scaled"]):
         command = f"""
 import sys
-from papers import cli
+from ser import cli
 assert cli.main(["list", "--cost", "--results", {str(tmp_path)!r}, *{more!r}]) == 0
 heavy = {{"tensorflow", "keras", "jax", "torch"}} & set(sys.modules)
 assert not heavy, heavy

@@ -6,69 +6,72 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from papers import cards, cli, costs
+from ser import cli, costs, generated, registry
 
-ROOT = Path(cli.__file__).parents[1]
+ROOT = Path(registry.__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", cli.PAPERS)
+@pytest.mark.parametrize("name", registry.PAPERS)
 def test_a_card_is_what_its_sources_say(name):
-    card = (cli.paper(name).folder / "README.md").read_text(encoding="utf-8")
-    assert cards.update(cli.paper(name), card) == card, "run `python -m papers.cards`"
+    card = (registry.paper(name).folder / "README.md").read_text(encoding="utf-8")
+    assert generated.update(registry.paper(name), card) == card, "run `python -m ser.generated`"
     assert "<!-- measured: generated -->" in card
 
 
-@pytest.mark.parametrize("name", cli.PAPERS)
+@pytest.mark.parametrize("name", registry.PAPERS)
 def test_a_paper_has_the_same_files_as_all_others(name):
-    names = {file.name for file in cli.paper(name).folder.iterdir()}
+    names = {file.name for file in registry.paper(name).folder.iterdir()}
     code = {"config.py", "cost.py", "data.py", "model.py", "train.py", "experiments.py"}
     assert {"README.md", "reported.csv"} | code <= names
 
 
 def test_the_readmes_corpora_are_those_of_the_readers():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert cards.with_block(readme, "corpora", cards.corpora()) == readme, "run `python -m papers.cards`"
+    assert generated.update_readme(readme) == readme, "run `python -m ser.generated`"
 
 
 def test_the_scale_plans_costs_are_those_of_the_list():
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
-    papers = [cli.paper(name) for name in cli.PAPERS]
-    assert cards.with_block(page, "costs", costs.markdown(papers)) == page, "run `python -m papers.cards`"
+    papers = [registry.paper(name) for name in registry.PAPERS]
+    assert generated.with_block(page, "costs", costs.markdown(papers)) == page, "run `python -m ser.generated`"
 
 
 def test_every_package_in_papers_is_known_to_the_command_line():
     packages = {file.parent.name for file in (ROOT / "papers").glob("*/experiments.py")}
-    assert packages == set(cli.PAPERS)
+    assert packages == set(registry.PAPERS)
 
 
 def test_a_block_is_replaced_and_a_missing_one_is_named():
     text = "a\n<!-- x: generated -->\nold\n<!-- x: end -->\nb"
-    assert cards.with_block(text, "x", "new") == "a\n<!-- x: generated -->\nnew\n<!-- x: end -->\nb"
+    assert generated.with_block(text, "x", "new") == "a\n<!-- x: generated -->\nnew\n<!-- x: end -->\nb"
     empty = "<!-- x: generated -->\n<!-- x: end -->"
-    assert cards.with_block(empty, "x", "new") == "<!-- x: generated -->\nnew\n<!-- x: end -->"
+    assert generated.with_block(empty, "x", "new") == "<!-- x: generated -->\nnew\n<!-- x: end -->"
     with pytest.raises(UserError, match="no block '<!-- y: generated -->'"):
-        cards.with_block(text, "y", "new")
+        generated.with_block(text, "y", "new")
 
 
 def test_a_card_shows_what_was_run_and_where():
-    from common.report.build import Section
-    from common.reported import Comparison, Measurement, read_cells
+    from common.results import Comparison, Measurement
+    from ser.results.report.build import Section
+    from ser.results.reported import read_cells
 
-    paper = cli.paper("quaternion_at")
+    paper = registry.paper("quaternion_at")
     own, other, missing = [cell for cell in read_cells(paper.reported) if cell.experiment][:3]
     found = Measurement(50.0, 0.0, 40.0, 60.0, 1, 1, 1, 10, 2)
     rows = (Comparison(own, "scaled run", found, "iemocap"), Comparison(other, "scaled run", found, "emodb"))
     section = Section(paper, "1", (*rows, Comparison(missing, "not run")), (), tuple(map(str, range(13))))
-    lines = cards.shown(section).splitlines()
+    lines = generated.shown(section).splitlines()
     table = [line for line in lines if line.startswith("| ")]
     assert len(table) == 3 and table[1].startswith(f"| {own.row} |")
     assert table[2].startswith(f"| {other.row} (on emodb) |") and lines[0].startswith("### ")
     assert "Not run: 1 other cells." in lines and "<summary>13 conditions</summary>" in lines
-    few = cards.shown(Section(paper, "1", rows, (), ("one",)))
+    few = generated.shown(Section(paper, "1", rows, (), ("one",)))
     assert few.endswith("\n- one\n") and "Not run" not in few and "details" not in few
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", *(f"papers/{name}/README.md" for name in cli.PAPERS)])
+@pytest.mark.parametrize(
+    "file", ["README.md", "CONTRIBUTING.md", *(f"papers/{name}/README.md" for name in registry.PAPERS)]
+)
 def test_commands_in_the_texts_parse(file):
     """Every `ser ...` line of a code block is accepted by the parser, so that no text shows an option that is gone."""
     text = (ROOT / file).read_text(encoding="utf-8")

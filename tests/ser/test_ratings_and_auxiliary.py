@@ -5,18 +5,18 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import rated
 import soundfile
-from rated import PAPER
 
 from common.errors import CorpusAbsent, UserError
 from common.metrics import ccc, ccc_batches
-from common.report import build, html, markdown
-from common.reported import COLUMNS
-from common.trials import read_run
-from papers import cli, predicting, runner
-from papers.options import Options
-from papers.progress import Progress
+from ser import cli, models, registry, session
+from ser.options import Options
+from ser.progress import Progress
+from ser.results.reading import read_run
+from ser.results.report import build, html, markdown
+from ser.results.reported import COLUMNS
+from tests.helpers import rated
+from tests.helpers.rated import PAPER
 
 RATINGS, HALVES = (experiment.id for experiment in PAPER.experiments)
 
@@ -45,14 +45,14 @@ def _here(tmp_path, monkeypatch):
 def perform(name, tmp_path, **options):
     options = Options(results=tmp_path / "results", cache=tmp_path / "cache", jobs=1, **options)
     with Progress() as observer:
-        folders, _ = runner.perform_all(runner.Session(options, observer), [(PAPER, [PAPER.experiment(name)])])
+        folders, _ = session.Session(options, observer).run_all([(PAPER, [PAPER.experiment(name)])])
     return read_run(folders[name])
 
 
 def pretrain(tmp_path, **options):
     options = Options(results=tmp_path / "results", cache=tmp_path / "cache", jobs=1, partial=True, **options)
     with Progress() as observer:
-        return runner.Session(options, observer).pretrain(PAPER, PAPER.pretraining("mean"))
+        return session.Session(options, observer).pretrain(PAPER, PAPER.pretraining("mean"))
 
 
 def small_emodb(root):
@@ -80,13 +80,13 @@ def test_ratings_from_the_corpus_to_the_report(tmp_path):
     assert list(shown) == ["V", "V, whole", "A", "A, whole"]
     assert shown["A, whole"] == pytest.approx(arousal, abs=1e-9)
     assert shown["A"] == pytest.approx(ccc_batches(table["arousal"], table["predicted_arousal"]), abs=1e-9)
-    yardsticks = [one for one in section.references if one.column == "A, whole"]
+    yardsticks = [one for one in section.yardsticks if one.column == "A, whole"]
     assert len(yardsticks) == 2 and all(one.measured.value > 0.3 for one in yardsticks)
     assert section.conditions[0].startswith("CCC as the paper computed it")
     for text in (markdown.render(report), html.render(report)):
         assert f"{shown['A, whole']:.3f}" in text and f"{100 * shown['A']:.2f}" not in text
 
-    (drawing,) = report.drawings
+    (drawing,) = report.figures
     assert (drawing.file_name, drawing.png[:4]) == ("rated-fig4.png", b"\x89PNG")
     assert run.activations(0)["loudness"].shape == (48, 2)
     cli.write_pages(report, tmp_path / "r.html", tmp_path / "r.md")
@@ -104,7 +104,7 @@ def test_classes_made_of_ratings_are_learnt_from_the_training_part(tmp_path):
     assert (table["label"] == np.where(table["arousal"] > median, "high", "low")).all()
     assert run.run["classes"] == ["low", "high"] and run.activations(0) == {}
     report = build.from_results([PAPER], tmp_path / "results")
-    assert report.drawings == ()
+    assert report.figures == ()
     right = (table["p_high"] > table["p_low"]) == (table["label"] == "high")
     recalls = [right[table["label"] == name].mean() for name in ("low", "high")]
     assert report.sections[0].comparisons[0].measured.value == pytest.approx(100 * np.mean(recalls))
@@ -115,7 +115,8 @@ def test_absent_auxiliary_data_are_said_and_the_rest_runs(tmp_path):
     assert rated.LAST["auxiliary"] is None
     assert run.run["changes"] == ["without auxiliary data: emodb is not here"]
     assert "without auxiliary data: emodb is not here" in run.trials[0]["flags"]
-    (comparison,) = build.from_results([PAPER], tmp_path / "results").sections[0].comparisons
+    comparison, *f1 = build.from_results([PAPER], tmp_path / "results").sections[0].comparisons
+    assert [one.cell.column for one in f1] == ["macro F1", "weighted F1"]
     assert comparison.verdict == "scaled run"
     # Leaving them out on purpose gives the same numbers, so it is the same run.
     assert perform(HALVES, tmp_path, auxiliary="none").folders == run.folders
@@ -138,7 +139,7 @@ def test_auxiliary_data_come_with_features_and_without_emotions(tmp_path):
 
 
 def test_auxiliary_data_that_cannot_be(tmp_path):
-    with pytest.raises(UserError, match="must be of another corpus than demo"):
+    with pytest.raises(UserError, match="must come from another corpus than demo"):
         perform(HALVES, tmp_path, auxiliary="demo")
     with pytest.raises(CorpusAbsent, match="emodb"):
         perform(HALVES, tmp_path, auxiliary="emodb")
@@ -148,17 +149,16 @@ def test_auxiliary_data_that_cannot_be(tmp_path):
 
 def test_a_corpus_without_ratings_is_refused(tmp_path):
     small_emodb(tmp_path / "corpora" / "emodb")
-    with pytest.raises(
-        UserError, match="learns valence, which 4 of 4 utterances of emodb/7class are not labelled with"
-    ):
+    with pytest.raises(UserError, match="predicts valence, but 4 of 4 utterances of emodb/7class have no such label"):
         perform(RATINGS, tmp_path, corpus="emodb", partial=True)
 
 
-def test_predict_prints_ratings(tmp_path, capsys):
+def test_predict_prints_ratings(tmp_path, capsys, monkeypatch):
     run = perform(RATINGS, tmp_path, keep_models=True)
     file = tmp_path / "tone.wav"
     soundfile.write(file, 0.3 * np.sin(np.arange(16000) * 0.1), 16000)
-    predicting.show(lambda name: PAPER, run.folders[0] / "model", [file])
+    monkeypatch.setattr(registry, "paper", lambda name: PAPER)
+    models.show_predictions(models.load_model(run.folders[0] / "model"), [file])
     line = capsys.readouterr().out.splitlines()[-1]
     values = json.loads("{" + line.split(": ", 1)[1].replace(" ", '":').replace(',":', ',"').join(['"', "}"]))
     assert list(values) == ["valence", "arousal", "dominance"]
@@ -166,7 +166,7 @@ def test_predict_prints_ratings(tmp_path, capsys):
 
 
 def test_a_run_names_the_pretrained_network_it_starts_from(tmp_path):
-    missing = perform(RATINGS, tmp_path, changes={"start": "newest"})
+    missing = perform(RATINGS, tmp_path, settings={"start": "newest"})
     (said,) = [flag for flag in missing.trials[0]["flags"] if "mean loudness" in flag]
     assert said == "random weights: no mean loudness is here (`ser pretrain rated mean` makes one)"
     assert missing.run["changes"] == ["start = newest instead of none", "mean loudness of random weights"]
@@ -179,10 +179,10 @@ def test_a_run_names_the_pretrained_network_it_starts_from(tmp_path):
     assert made.record["history"] == {"loss": [1.0]}
     rated.LAST.pop("pretrained_on")
     assert pretrain(tmp_path).folder == made.folder and "pretrained_on" not in rated.LAST
-    other = pretrain(tmp_path, changes={"shift": "2.0"})  # of another setting, so not what the run may start from
+    other = pretrain(tmp_path, settings={"shift": "2.0"})  # of another setting, so not what the run may start from
     assert "not as declared: shift = 2.0 instead of 0.0" in other.record["flags"]
 
-    run = perform(RATINGS, tmp_path, changes={"start": "newest"})
+    run = perform(RATINGS, tmp_path, settings={"start": "newest"})
     assert rated.LAST["config"].start == made.digest
     found = rated.LAST["context"].artefacts.find("rated/mean", made.digest)
     assert (found.folder / "mean.json").exists()
@@ -190,7 +190,9 @@ def test_a_run_names_the_pretrained_network_it_starts_from(tmp_path):
     assert run.run["changes"] == ["start = newest instead of none", "mean loudness not made as the paper's"]
     assert run.run["config"]["start"] == made.digest and run.trials[0]["run"] != missing.trials[0]["run"]
     flags = run.trials[0]["flags"]
-    assert any(flag.startswith(f"mean loudness {made.digest}, learnt on emodb/7class: partial: 4 of") for flag in flags)
+    assert any(
+        flag.startswith(f"mean loudness {made.digest}, trained on emodb/7class: partial: 4 of") for flag in flags
+    )
     with pytest.raises(UserError, match="words"):
         PAPER.pretraining("words")
 
@@ -205,7 +207,7 @@ def test_a_network_may_be_pretrained_on_another_subset_and_says_so(tmp_path):
 
 def test_hidden_labels_are_an_error_of_the_paper():
     table = pd.DataFrame({"valence": [np.nan], "arousal": [1.0], "dominance": [1.0], "emotion": [None]})
-    from common.experiments import Part
+    from common.contract import Part
 
     with pytest.raises(ValueError, match="no rating"):
         _ = Part(table, {}, (), dimensions=("valence", "arousal", "dominance")).values
@@ -216,8 +218,8 @@ def test_hidden_labels_are_an_error_of_the_paper():
 def test_progress_counts_on_from_one_paper_to_the_next(tmp_path, capsys):
     options = Options(results=tmp_path / "results", cache=tmp_path / "cache", jobs=1, yardstick=False)
     with Progress() as observer:
-        session = runner.Session(options, observer)
+        performing = session.Session(options, observer)
         for name in (RATINGS, HALVES):
-            runner.perform_all(session, [(PAPER, [PAPER.experiment(name)])])
+            performing.run_all([(PAPER, [PAPER.experiment(name)])])
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
     assert [line.split("]")[0] for line in lines] == ["[1/1", "[2/2"]

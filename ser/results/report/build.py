@@ -1,25 +1,35 @@
-"""From runs on disk to what a report shows; the renderers beside this file only draw it."""
+"""From runs on disk to what a report shows; the modules beside this one only render it."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from common import yardstick
-from common.experiments import Figure, Paper, by_name
-from common.reported import Cell, Comparison, Measurement, compare, measure, read_cells, whole_vector, worst_overlap
-from common.trials import Measured, find_runs, read_run
+from common.contract import Figure, Paper
+from common.results import Cell, Comparison, Measurement, RunResults
+from ser.results import yardstick
+from ser.results.comparing import compare, shown_cells, unreported_cells, worst_overlap
+from ser.results.measuring import measure
+from ser.results.reading import best_runs
+from ser.results.reported import read_cells
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ser.execution.executor import Failure
 
 
 @dataclass(frozen=True)
-class Reference:
+class YardstickRow:
     """A yardstick's number for one metric.
 
     Attributes:
-        title: what was fitted.
+        title: what was trained.
         column: the metric as the table prints it.
         measured: its number.
     """
@@ -34,25 +44,23 @@ class Section:
     """One table of a paper.
 
     Attributes:
-        paper: whose.
-        table: number.
+        paper: whose table.
+        table: its number.
         comparisons: its cells, in the paper's order.
-        references: yardsticks on the same folds.
-        conditions: what is true of every measured number here: corpus, protocol, changes, flags, audit.
+        yardsticks: yardsticks on the same folds.
+        conditions: what is true of the measured numbers: corpus, protocol, changes, flags, audit.
     """
 
     paper: Paper
     table: str
     comparisons: tuple[Comparison, ...]
-    references: tuple[Reference, ...]
+    yardsticks: tuple[YardstickRow, ...]
     conditions: tuple[str, ...]
 
     @property
     def heading(self) -> str:
         """Name of the table."""
-        if self.table.startswith("fig"):
-            return f"{self.paper.name}, Figure {self.table.removeprefix('fig')}"
-        return f"{self.paper.name}, {'Table ' if self.table[:1].isdigit() else ''}{self.table}"
+        return f"{self.paper.name}, {table_title(self.table)}"
 
     @property
     def qualifiers(self) -> tuple[str, ...]:
@@ -63,18 +71,18 @@ class Section:
 
     @property
     def title(self) -> str:
-        """Heading with its qualifiers."""
+        """The heading with its qualifiers."""
         return f"{self.heading} ({', '.join(self.qualifiers)})" if self.qualifiers else self.heading
 
 
 @dataclass(frozen=True)
-class Drawing:
+class DrawnFigure:
     """A figure drawn from trials.
 
     Attributes:
         paper: name of the paper.
-        figure: which.
-        png: the picture.
+        figure: which figure.
+        png: the image.
     """
 
     paper: str
@@ -88,169 +96,256 @@ class Drawing:
 
     @property
     def heading(self) -> str:
-        """What stands above it."""
+        """Its heading."""
         return f"{self.paper}, Figure {self.figure.id}: {self.figure.title}"
 
 
 @dataclass(frozen=True)
 class Report:
-    """A whole side-by-side.
+    """Reported and measured numbers side by side.
+
+    In a notebook it shows itself; `print(report.markdown())` and `report.to_frame()` give text and a data frame.
 
     Attributes:
         sections: the tables.
-        made: when, UTC, ISO 8601.
-        versions: of what measured.
-        drawings: the figures.
+        made: when it was made, UTC, ISO 8601.
+        versions: of what computed the results.
+        figures: the figures.
+        failures: trials of this command that failed; empty for a report that is read from disk.
     """
 
     sections: tuple[Section, ...]
     made: str
     versions: Mapping[str, str]
-    drawings: tuple[Drawing, ...] = ()
+    figures: tuple[DrawnFigure, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per cell: paper, table, row, column, metric, reported, measured, interval, verdict, and more."""
+        import pandas as pd
+
+        rows = []
+        for section in self.sections:
+            for one in section.comparisons:
+                measured = one.measured
+                rows.append(
+                    {
+                        "paper": section.paper.name,
+                        "table": section.table,
+                        "row": one.cell.row,
+                        "column": one.cell.column,
+                        "metric": one.cell.metric,
+                        "reported": one.cell.value,
+                        "reported_std": one.cell.std,
+                        "measured": measured.value if measured else math.nan,
+                        "std": measured.std if measured else math.nan,
+                        "low": measured.low if measured else math.nan,
+                        "high": measured.high if measured else math.nan,
+                        "verdict": one.verdict,
+                        "corpus": one.corpus,
+                        "experiment": one.cell.experiment,
+                    }
+                )
+            for one in section.yardsticks:
+                rows.append(
+                    {
+                        "paper": section.paper.name,
+                        "table": section.table,
+                        "row": one.title,
+                        "column": one.column,
+                        "measured": one.measured.value,
+                        "std": one.measured.std,
+                        "low": one.measured.low,
+                        "high": one.measured.high,
+                        "verdict": "yardstick",
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def html(self) -> str:
+        """The report as one self-contained HTML page."""
+        from ser.results.report import html
+
+        return html.render(self)
+
+    def markdown(self) -> str:
+        """The report as Markdown."""
+        from ser.results.report import markdown
+
+        return markdown.render(self)
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
+    def write(self, html_file: Path, markdown_file: Path) -> None:
+        """Writes the page, its Markdown twin, and the figures beside the latter."""
+        from common.files import write_atomic, write_text
+
+        write_text(html_file, self.html())
+        write_text(markdown_file, self.markdown())
+        for figure in self.figures:
+            write_atomic(markdown_file.with_name(figure.file_name), lambda file, png=figure.png: file.write(png))
+
+
+def table_title(table: str) -> str:
+    """A table's or figure's name as a heading: "Table 1" for "1", "Figure 4" for "fig4", other names as they are."""
+    return f"Table {table}" if table[:1].isdigit() else table.replace("fig", "Figure ", 1)
 
 
 def section(
     paper: Paper,
     table: str,
-    runs: Mapping[str, Measured],
+    runs: Mapping[str, RunResults],
     absent: Iterable[str],
     results: Path,
     *,
     only: Collection[str] | None = None,
 ) -> Section:
-    """One table's comparisons from the runs of its experiments.
+    """Builds one table from the runs of its experiments.
 
     Args:
         paper: whose table.
         table: its number; cells of other tables are left out.
         runs: run by experiment.
-        absent: experiments whose corpus is not here.
-        results: results folder, for the yardsticks.
+        absent: experiments whose corpus is not on this machine.
+        results: results folder, where the yardsticks are.
         only: show the cells of these experiments; None: all of the table.
     """
     cells = [cell for cell in read_cells(paper.reported) if cell.table == table]
     if only is not None:
         cells = [cell for cell in cells if cell.experiment in only]
+    if not table.startswith("fig"):  # a figure's cells are the points of a grid
+        cells = _grouped(cells, unreported_cells(cell for cell in cells if cell.experiment in runs))
     comparisons = compare(cells, runs, absent)
     used = [runs[experiment] for experiment in dict.fromkeys(cell.experiment for cell in cells) if experiment in runs]
     used = [run for run in used if run.trials]
     conditions = _conditions(used)
     if any(one.measured and one.cell.function == "ccc_batch32" for one in comparisons):
         conditions.insert(0, WHOLE_VECTOR)
-    return Section(paper, table, tuple(comparisons), tuple(_references(used, cells, results)), tuple(conditions))
+    return Section(paper, table, tuple(comparisons), tuple(_yardsticks(used, cells, results)), tuple(conditions))
 
 
-def _references(runs: Sequence[Measured], cells: Sequence[Cell], results: Path) -> list[Reference]:
-    references = []
+def _grouped(cells: Sequence[Cell], added: Sequence[Cell]) -> list[Cell]:
+    """Cells with others inserted behind the last one of the same experiment."""
+    result = []
+    for place, cell in enumerate(cells):
+        result.append(cell)
+        if cell.experiment not in {later.experiment for later in cells[place + 1 :]}:
+            result += [one for one in added if one.experiment == cell.experiment]
+    return result
+
+
+def _yardsticks(runs: Sequence[RunResults], cells: Sequence[Cell], results: Path) -> list[YardstickRow]:
+    rows = []
     shown = set()
     for run in runs:
-        # One cell a column: a yardstick is the same for every row on the same folds.
+        # One cell per column: a yardstick is the same for every row on the same folds.
         metrics = {cell.column: cell for cell in cells if cell.experiment == run.run["experiment"]}
         file = yardstick.file_of(results, run.run)
         folds = sorted({trial["fold"] for trial in run.trials})
-        for one in yardstick.read(file):
+        for stick in yardstick.read(file):
             synthetic = " (synthetic)" if run.run["synthetic"] else ""
-            title = f"{run.run['corpus'].upper()}{synthetic} {yardstick.KINDS[one.kind]}"
-            for cell in metrics.values():
-                for part in (cell, whole_vector(cell)) if cell.function == "ccc_batch32" else (cell,):
-                    found = one.of(part.function)
-                    if found is None or (title, file, tuple(folds), part.column, part.metric) in shown:
-                        continue
-                    shown.add((title, file, tuple(folds), part.column, part.metric))
-                    measured = measure(found.on(folds), part, len(run.run["folds"]))
-                    # Protocols that differ in what validates only have the same yardstick, but for rounding.
-                    printed = title, part.column, number(measured.value, 3), interval(measured), amount(measured)
-                    if printed not in shown:
-                        shown.add(printed)
-                        references.append(Reference(title, part.column, measured))
-    # Rows of one title stay together, in the order in which titles first came.
-    titles = list(dict.fromkeys(reference.title for reference in references))
-    return sorted(references, key=lambda reference: titles.index(reference.title))
+            title = f"{run.run['corpus'].upper()}{synthetic} {yardstick.KINDS[stick.kind]}"
+            for cell in (one for reported in metrics.values() for one in shown_cells(reported)):
+                found = stick.of(cell.function)
+                if found is None or (title, file, tuple(folds), cell.column, cell.metric) in shown:
+                    continue
+                shown.add((title, file, tuple(folds), cell.column, cell.metric))
+                measured = measure(found.on(folds), cell, len(run.run["folds"]))
+                # Protocols that differ only in what validates have the same yardstick, except for rounding.
+                printed = title, cell.column, number(measured.value, 3), interval(measured), amount(measured)
+                if printed not in shown:
+                    shown.add(printed)
+                    rows.append(YardstickRow(title, cell.column, measured))
+    # Rows of one title stay together, in the order in which the titles first appeared.
+    titles = list(dict.fromkeys(row.title for row in rows))
+    return sorted(rows, key=lambda row: titles.index(row.title))
 
 
-def _conditions(runs: Sequence[Measured]) -> list[str]:
+def _conditions(runs: Sequence[RunResults]) -> list[str]:
     """What holds for the section's runs; a line that does not hold for all of them names those it holds for."""
     lines: dict[str, list[str]] = {}
     for run in runs:
-        described = run.run
+        record = run.run
         flags = sorted({flag for trial in run.trials for flag in trial["flags"]})
-        counts = f"{described['utterances']} utterances, {described['protocol_name']}"
-        own = [f"{described['corpus']}/{described['subset']}: {counts}"]
-        if described["changes"]:
-            own.append(f"Scaled, not the paper's experiment: {'; '.join(described['changes'])}")
+        counts = f"{record['utterances']} utterances, {record['protocol_name']}"
+        own = [f"{record['corpus']}/{record['subset']}: {counts}"]
+        if record["changes"]:
+            own.append(f"Scaled, not the paper's experiment: {'; '.join(record['changes'])}")
         own += [flag[0].upper() + flag[1:] for flag in flags]
         overlap = ", ".join(f"{name} {count}" for name, count in worst_overlap(run.trials).items())
-        own.append(f"Audit, largest overlap of a test part with what is learnt from: {overlap or 'none'}")
+        own.append(f"Audit, largest overlap of a test part with training and validation: {overlap or 'none'}")
         for line in own:
-            lines.setdefault(line, []).append(described["title"])
+            lines.setdefault(line, []).append(record["title"])
     everyone = len(runs)
     return [line if len(titles) == everyone else f"{line} ({', '.join(titles)})" for line, titles in lines.items()]
 
 
-def report(sections: Sequence[Section], runs: Iterable[Measured] = (), drawings: Sequence[Drawing] = ()) -> Report:
-    """A report of sections, stamped with the time."""
+def report(
+    sections: Sequence[Section],
+    runs: Iterable[RunResults] = (),
+    figures: Sequence[DrawnFigure] = (),
+    failures: Sequence[Failure] = (),
+) -> Report:
+    """A report of sections, with the time and the versions that the runs name."""
     versions: dict[str, str] = {}
     for run in runs:
         for trial in run.trials:
             versions.update(trial["versions"])
-    return Report(tuple(sections), datetime.now(UTC).isoformat(timespec="minutes"), versions, tuple(drawings))
-
-
-def best_runs(paper: Paper, results: Path) -> dict[str, Measured]:
-    """The run of each experiment that has trials: of several the most complete, then the newest."""
-    best: dict[str, tuple[tuple, Measured]] = {}
-    for age, folder in enumerate(find_runs(results, f"{paper.name}/")):
-        measured = read_run(folder)
-        rank = (not measured.run["changes"], measured.complete, len(measured.trials) > 0, age)
-        experiment = measured.run["experiment"]
-        if measured.trials and (experiment not in best or rank > best[experiment][0]):
-            best[experiment] = rank, measured
-    return {experiment: measured for experiment, (_, measured) in best.items()}
+    made = datetime.now(UTC).isoformat(timespec="minutes")
+    return Report(tuple(sections), made, versions, tuple(figures), tuple(failures))
 
 
 def from_results(papers: Sequence[Paper], results: Path) -> Report:
-    """Everything that a results folder holds (see `best_runs`).
+    """Reports everything that a results folder holds, with the best run of each experiment (see `best_runs`).
 
     Args:
         papers: papers to look for.
         results: results folder.
     """
-    sections, drawings, used = [], [], []
+    sections, figures, used = [], [], []
     for paper in papers:
         runs = best_runs(paper, results)
         if not runs:
             continue
-        cells = read_cells(paper.reported)
         used += runs.values()
-        for table in dict.fromkeys(cell.table for cell in cells if cell.experiment in runs):
-            # A figure's cells are the points of a grid: those that were not run are not worth a line each.
+        own = []
+        for table in dict.fromkeys(cell.table for cell in read_cells(paper.reported) if cell.experiment in runs):
+            # A figure has many cells: those that were not run do not deserve a line each.
             only = runs if table.startswith("fig") else None
-            sections.append(section(paper, table, runs, (), results, only=only))
-        drawings += drawn(paper, runs, cells)
-    return report(sections, used, drawings)
+            own.append(section(paper, table, runs, (), results, only=only))
+        figures += draw_figures(paper, runs, own)
+        sections += own
+    return report(sections, used, figures)
 
 
-def drawn(paper: Paper, runs: Mapping[str, Measured], cells: Sequence[Cell]) -> list[Drawing]:
-    """The paper's figures that the runs can show."""
-    import io
+def draw_figures(paper: Paper, runs: Mapping[str, RunResults], sections: Iterable[Section]) -> list[DrawnFigure]:
+    """Draws the paper's figures that the runs are enough for.
 
-    drawings = []
+    Args:
+        paper: whose figures.
+        runs: run by experiment.
+        sections: the paper's tables, whose comparisons the figures show.
+    """
+    compared = {one.cell.cell: one for section in sections for one in section.comparisons}
+    comparisons = [compared.get(cell.cell, Comparison(cell, "not run")) for cell in read_cells(paper.reported)]
+    figures = []
     for figure in paper.figures:
-        picture = by_name(figure.draw)(runs, cells)
-        if picture is not None:
+        drawn = paper.function(figure.draw)(runs, comparisons)
+        if drawn is not None:
             content = io.BytesIO()
-            picture.savefig(content, format="png", dpi=120, bbox_inches="tight")
-            drawings.append(Drawing(paper.name, figure, content.getvalue()))
-    return drawings
+            drawn.savefig(content, format="png", dpi=120, bbox_inches="tight")
+            figures.append(DrawnFigure(paper.name, figure, content.getvalue()))
+    return figures
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number with so many digits; an en dash for none."""
+    """A number with so many digits after the point; an en dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def with_std(value: float, std: float, digits: int = 2) -> str:
-    """Mean and deviation as papers print them."""
+    """Mean and standard deviation as papers print them."""
     return number(value, digits) if math.isnan(std) else f"{value:.{digits}f} ± {std:.{digits}f}"
 
 
@@ -261,16 +356,16 @@ def interval(measured: Measurement) -> str:
 
 
 def amount(measured: Measurement) -> str:
-    """How much went in: repeats x folds."""
+    """How many trials were used: repeats x folds."""
     folds = str(measured.folds) if measured.folds == measured.of_folds else f"{measured.folds}/{measured.of_folds}"
     return f"{measured.repeats}×{folds}"
 
 
 LEGEND = (
-    "WA and UA in percent, CCC as it is. Reported: mean ± deviation as printed. Measured: mean over repeats "
-    "(± deviation over repeats) of the mean over folds. 95 % interval: speakers resampled (rough for few of them; "
-    "without the spread over seeds). n: repeats × folds. within, above, below: the interval lies around, above or "
-    "below the reported value. A scaled run, or one on another corpus, is never compared."
+    "WA, UA and F1 in percent, CCC as it is. Reported: mean ± standard deviation as printed. Measured: mean over "
+    "repeats (± standard deviation over repeats) of the mean over folds. 95 % interval: speakers resampled (rough for "
+    "few speakers; does not include the spread over seeds). n: repeats × folds. within, above, below: the interval "
+    "lies around, above or below the reported value. A scaled run, or one on another corpus, is never compared."
 )
 
 WHOLE_VECTOR = (

@@ -7,11 +7,10 @@ import math
 from html import escape
 from pathlib import Path
 
-from common.report.build import (
+from common.results import Comparison, Measurement
+from ser.results.report.build import (
     LEGEND,
-    Comparison,
-    Drawing,
-    Measurement,
+    DrawnFigure,
     Report,
     Section,
     amount,
@@ -27,7 +26,7 @@ def render(report: Report) -> str:
     """The page."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     versions = ", ".join(f"{escape(name)} {escape(value)}" for name, value in sorted(report.versions.items()))
-    parts = [_section(section) for section in report.sections] + [_figure(one) for one in report.drawings]
+    parts = [_section(section) for section in report.sections] + [_figure(one) for one in report.figures]
     body = "\n".join(parts) or "<p>Nothing has been run yet.</p>"
     return f"""<!doctype html>
 <html lang="en">
@@ -58,7 +57,7 @@ def _section(section: Section) -> str:
     for comparison in section.comparisons:
         rows.append(_row(comparison, first=comparison.cell.row != last))
         last = comparison.cell.row
-    for reference in section.references:
+    for reference in section.yardsticks:
         measured = reference.measured
         title = escape(reference.title) if reference.title != last else ""
         last = reference.title
@@ -102,7 +101,7 @@ def _row(comparison: Comparison, first: bool) -> str:
     )
 
 
-def _figure(drawing: Drawing) -> str:
+def _figure(drawing: DrawnFigure) -> str:
     content = base64.b64encode(drawing.png).decode()
     return (
         f"<section><h2>{escape(drawing.heading)}</h2>"

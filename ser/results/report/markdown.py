@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from common.report.build import LEGEND, Report, Section, amount, interval, number, with_std
+from ser.results.report.build import LEGEND, Report, Section, amount, interval, number, with_std
 
 
 def render(report: Report) -> str:
     """The whole report."""
     parts = [f"# Reported and measured\n\nMade {report.made}.\n"]
     parts += [render_section(section) for section in report.sections]
-    parts += [f"## {one.heading}\n\n![{one.heading}]({one.file_name})\n" for one in report.drawings]
+    parts += [f"## {one.heading}\n\n![{one.heading}]({one.file_name})\n" for one in report.figures]
     return "\n".join([*parts, LEGEND, ""])
 
 
@@ -30,7 +30,7 @@ def render_section(section: Section) -> str:
             f"| {interval(measured) if measured else '–'} | {amount(measured) if measured else '–'} "
             f"| {number(comparison.difference, cell.digits)} | {comparison.verdict}{remark} |"
         )
-    for reference in section.references:
+    for reference in section.yardsticks:
         measured = reference.measured
         lines.append(
             f"| {reference.title} | {reference.column} | – | {number(measured.value, measured.digits)} "

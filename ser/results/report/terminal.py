@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from common.console import console
-from common.report.build import LEGEND, Report, Section, amount, interval, number, with_std
+from ser.console import console
+from ser.results.report.build import LEGEND, Report, Section, amount, interval, number, with_std
 
 STYLES = {"within": "green", "above": "cyan", "below": "red", "scaled run": "yellow"}
 
@@ -18,7 +18,7 @@ def show(report: Report, out: Console | None = None) -> None:
 
     Args:
         report: what to print.
-        out: where; None: as `common.console` says.
+        out: where; None: as `ser.console` says.
     """
     out = out or console()
     for section in report.sections:
@@ -50,10 +50,10 @@ def table_of(section: Section) -> Table:
             f"[{style}]{comparison.verdict}[/{style}]",
         )
         last = cell.row
-    if section.references:
+    if section.yardsticks:
         table.add_section()
     last = None
-    for reference in section.references:
+    for reference in section.yardsticks:
         measured = reference.measured
         table.add_row(
             "" if reference.title == last else reference.title,

@@ -10,7 +10,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import quaternion_numbers
 from keras import ops
 
 from common.errors import UserError
@@ -23,6 +22,7 @@ from common.layers.quaternion import (
     QuaternionInitializer,
     hamilton_kernel,
 )
+from tests.helpers import quaternion_numbers
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "quaternion" / "conv_dense.npz"
 UNITS = np.eye(4)  # 1, i, j, k

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from declared import parameters
 from keras import ops
 
 from common.errors import UserError
 from common.models import rhemo
+from tests.helpers.declared import parameters
 
 SMALL = {"frames": 16, "bins": 4, "units": 8}
 

@@ -3,13 +3,13 @@
 import keras
 import numpy as np
 import pytest
-from declared import parameters
 from keras import ops
 
 from common.errors import UserError
 from common.layers.quaternion import QuaternionDense
 from common.models.checkpoint import copy_weights, load_weights
 from common.models.vgg16 import AdaptiveAverage, tap, vgg16
+from tests.helpers.declared import parameters
 
 
 def small(**keywords):

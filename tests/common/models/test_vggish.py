@@ -5,11 +5,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from hub_vggish import save_like_hub
 
 from common.errors import UserError
 from common.features import vggish as front
 from common.models import vggish as model
+from tests.helpers.hub_vggish import save_like_hub
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vggish" / "log_mel.npz"
 """Waveform, log-mel and examples of AudioSet's own `vggish_input` (float64)."""

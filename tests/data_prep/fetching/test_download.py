@@ -14,14 +14,14 @@ import time
 import zipfile
 from pathlib import Path
 
-import corpora
 import pytest
-from file_server import serving
 
 import data_prep
 from common.errors import UserError
-from data_prep import download, sources, transfer, unpack
-from papers import cli, fetching
+from data_prep.fetching import download, sources, transfer, unpack
+from ser import cli, fetching
+from tests.helpers import corpora
+from tests.helpers.file_server import serving
 
 NOISE = random.Random(7).randbytes(600_000)
 
@@ -507,7 +507,7 @@ def test_every_source_states_what_a_person_needs(name):
 
 def test_corpora_are_fetched_shipped_or_gated():
     fetched = {one.folder for one in sources.SOURCES.values() if one.corpus}
-    assert fetched | set(sources.GATED) | {"demo"} == set(data_prep.NAMES)
+    assert fetched | set(sources.gated()) | {"demo"} == set(data_prep.NAMES)
     assert set(sources.LIBRISPEECH) == {part.name for part in data_prep.corpus("librispeech").subsets} - {"all"}
 
 
@@ -525,10 +525,10 @@ def test_the_list_names_every_source(capsys):
     for one in sources.SOURCES.values():
         line = next(line for line in out.splitlines() if f" {one.name} " in line)
         assert one.licence in line
-    assert "208 MB" in out and "30.6 GB" in out and all(name in out for name in sources.GATED)
+    assert "208 MB" in out and "30.6 GB" in out and all(name in out for name in sources.gated())
 
 
-@pytest.mark.parametrize("name", sources.GATED)
+@pytest.mark.parametrize("name", sources.gated())
 def test_gated_corpora_say_where_to_ask_and_where_to_put_them(name, capsys):
     assert cli.main(["fetch", name]) == 2
     error = " ".join(capsys.readouterr().err.split())
@@ -568,7 +568,7 @@ def test_the_command_interrupted(site, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(fetching.Transfer, "advance", stop)
         assert cli.main(["fetch", "emodb"]) == 130
-    assert "What was downloaded is kept; the same command goes on" in capsys.readouterr().err
+    assert "What was downloaded is kept; the same command continues" in capsys.readouterr().err
     assert cli.main(["fetch", "emodb"]) == 0
 
 

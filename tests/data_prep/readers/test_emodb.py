@@ -1,11 +1,12 @@
 import os
 from pathlib import Path
 
-import corpora
 import pytest
 
 from common.errors import UserError
-from data_prep import emodb, load
+from data_prep import load
+from data_prep.readers import emodb
+from tests.helpers import corpora
 
 REAL = Path(os.environ.get("SER_CORPORA", "corpora")) / "emodb"
 

@@ -1,11 +1,12 @@
 import time
 
-import corpora
 import pytest
 
 from common.corpus import select
 from common.errors import UserError
-from data_prep import iemocap, load
+from data_prep import load
+from data_prep.readers import iemocap
+from tests.helpers import corpora
 
 
 @pytest.fixture

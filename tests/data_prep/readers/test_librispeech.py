@@ -3,12 +3,13 @@ import os
 import time
 from pathlib import Path
 
-import corpora
 import pytest
 import soundfile
 
 from common.errors import UserError
-from data_prep import librispeech, load
+from data_prep import load
+from data_prep.readers import librispeech
+from tests.helpers import corpora
 
 REAL = Path(os.environ.get("SER_CORPORA", "corpora")) / "librispeech"
 

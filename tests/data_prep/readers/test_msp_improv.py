@@ -1,12 +1,13 @@
 import math
 import time
 
-import corpora
 import pytest
 
 from common.corpus import select
 from common.errors import UserError
-from data_prep import load, msp_improv
+from data_prep import load
+from data_prep.readers import msp_improv
+from tests.helpers import corpora
 
 TURNS = [
     ("S01A-F01-S-FM01", "N", (3.0, 3.5, 3.0), "You are\n late. "),

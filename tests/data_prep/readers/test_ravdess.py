@@ -1,10 +1,11 @@
-import corpora
 import pytest
 
 from common.audit import audit
 from common.errors import UserError
 from common.splits import Fold
-from data_prep import load, ravdess
+from data_prep import load
+from data_prep.readers import ravdess
+from tests.helpers import corpora
 
 
 @pytest.fixture(scope="module", params=["actors", "release", "flat"])

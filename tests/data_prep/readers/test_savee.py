@@ -1,8 +1,9 @@
-import corpora
 import pytest
 
 from common.errors import UserError
-from data_prep import load, savee
+from data_prep import load
+from data_prep.readers import savee
+from tests.helpers import corpora
 
 
 @pytest.fixture(scope="module", params=["flat", "folders"])

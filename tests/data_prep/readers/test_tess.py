@@ -1,12 +1,13 @@
 import os
 from pathlib import Path
 
-import corpora
 import pytest
 import soundfile
 
 from common.errors import UserError
-from data_prep import load, tess
+from data_prep import load
+from data_prep.readers import tess
+from tests.helpers import corpora
 
 REAL = Path(os.environ.get("SER_CORPORA", "corpora")) / "tess"
 

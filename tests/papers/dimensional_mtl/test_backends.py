@@ -15,7 +15,7 @@ import json, sys
 sys.path.insert(0, "tests/helpers")
 import keras, numpy as np
 from common.training import jit_compile
-from dimensional import part, reduced
+from tests.helpers.dimensional import part, reduced
 from papers.dimensional_mtl.batches import Batches
 from papers.dimensional_mtl.data import Preparation, labels
 from papers.dimensional_mtl.experiments import PAPER

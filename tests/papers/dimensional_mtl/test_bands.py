@@ -8,9 +8,9 @@ import pytest
 
 import data_prep
 from common.errors import CorpusAbsent
-from common.report import build
-from papers import cli
 from papers.dimensional_mtl.experiments import PAPER
+from ser import cli
+from ser.results.report import build
 
 
 def section(folder, *arguments):

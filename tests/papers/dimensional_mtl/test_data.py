@@ -6,16 +6,16 @@ import gzip
 import keras
 import numpy as np
 import pytest
-from dimensional import part, reduced
 
+from common.contract import Context
 from common.errors import UserError
-from common.experiments import Context
 from papers.dimensional_mtl.batches import Batches
 from papers.dimensional_mtl.config import DimensionalConfig
 from papers.dimensional_mtl.data import Preparation, labels
 from papers.dimensional_mtl.experiments import resolve
 from papers.dimensional_mtl.train import fit
 from papers.dimensional_mtl.vectors import start_vectors
+from tests.helpers.dimensional import part, reduced
 
 HEARD = {"modality": "acoustic", "acoustic": "gemaps", "acoustic_network": "dense"}
 FRAMES = reduced(DimensionalConfig(level="lld", **HEARD))

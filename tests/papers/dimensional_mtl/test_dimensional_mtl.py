@@ -10,11 +10,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from dimensional import DIMENSIONS, part, reduced
 
 import data_prep
+from common.contract import Context, override
 from common.errors import UserError
-from common.experiments import Context, override
 from common.features.gemaps import LLD_COLUMNS, GemapsLLD
 from common.metrics import ccc
 from papers.dimensional_mtl import data, train
@@ -24,6 +23,7 @@ from papers.dimensional_mtl.data import Preparation, labels, to_label_scale
 from papers.dimensional_mtl.experiments import PAPER, resolve
 from papers.dimensional_mtl.model import build_loss, build_model
 from papers.dimensional_mtl.train import fit, load
+from tests.helpers.dimensional import DIMENSIONS, part, reduced
 
 ROOT = Path(__file__).parents[2]
 BY_ID = {experiment.id.removeprefix("dimensional_mtl/"): experiment for experiment in PAPER.experiments}
@@ -335,7 +335,7 @@ def test_features_are_asked_for_without_starting_a_backend():
     """Extraction comes first, and openSMILE must be loaded before TensorFlow is."""
     program = (
         "import sys; from papers.dimensional_mtl.experiments import PAPER, resolve\n"
-        "config, _ = resolve(PAPER.experiments[0].config); PAPER.call('features')(config)\n"
+        "config, _ = resolve(PAPER.experiments[0].config); PAPER.function(PAPER.features)(config)\n"
         "sys.exit(bool({'keras', 'tensorflow', 'gensim', 'opensmile'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=300).returncode == 0

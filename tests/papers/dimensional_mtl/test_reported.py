@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from common.metrics import ccc
-from common.reported import read_cells
-from common.trials import Measured
+from common.results import RunResults
 from papers.dimensional_mtl import figures
 from papers.dimensional_mtl.experiments import PAPER
+from ser.results.reported import read_cells
 
 CELLS = read_cells(PAPER.reported)
 DIMENSIONS = ("valence", "arousal", "dominance")
@@ -130,7 +130,7 @@ def run(experiment, shift):
     for name in DIMENSIONS:
         table[f"predicted_{name}"] = table[name] + shift
     described = {"experiment": experiment, "changes": ["width = 24 instead of 256"], "synthetic": True}
-    return Measured(described, [{"fold": "session-5", "repeat": 1}], [table])
+    return RunResults(described, [{"fold": "session-5", "repeat": 1}], [table])
 
 
 def finished(place, shift=1.0, keep=lambda row: True):
@@ -143,9 +143,7 @@ def finished(place, shift=1.0, keep=lambda row: True):
 
 @pytest.mark.parametrize("figure", PAPER.figures, ids=lambda figure: figure.id)
 def test_figures_are_drawn_from_trials_beside_the_reported_points(figure):
-    from common.experiments import by_name
-
-    draw = by_name(figure.draw)
+    draw = PAPER.function(figure.draw)
     assert draw({}, CELLS) is None
     other = "fig5" if figure.id == "4" else "fig4"
     assert draw(finished(other, keep=lambda row: row.endswith("-0.1")), CELLS) is None

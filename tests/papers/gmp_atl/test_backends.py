@@ -22,10 +22,10 @@ if backend == "tensorflow":
     import tensorflow as tf
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from common.experiments import override
+from common.contract import override
 from common.artefacts import Artefacts
 from common.corpus import COLUMNS
-from common.experiments import Context, Part
+from common.contract import Context, Part
 from common.training import answer, data_parallel
 from papers.gmp_atl import model
 from papers.gmp_atl.config import SCALED, GmpConfig

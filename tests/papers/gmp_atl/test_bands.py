@@ -18,16 +18,16 @@ import pytest
 
 import data_prep
 from common.artefacts import Artefacts
-from common.experiments import Context, Part, override
+from common.contract import Context, Part, override
 from common.features.store import FeatureStore
 from common.metrics import confusion, ua
-from common.report import build
-from papers import cli
 from papers.gmp_atl import data
 from papers.gmp_atl.config import SCALED, GmpConfig
 from papers.gmp_atl.experiments import PAPER, PAPER_PROTOCOL
 from papers.gmp_atl.pseudo_labels import read_labels
 from papers.gmp_atl.train import fit
+from ser import cli
+from ser.results.report import build
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,7 +116,7 @@ def test_pseudo_labels_tell_sounds_and_agree_with_each_other(learnt):
 
 KILLED = """
 import os, signal, sys
-from papers import cli
+from ser import cli
 from papers.gmp_atl import stages
 
 report = stages.Workshop._report

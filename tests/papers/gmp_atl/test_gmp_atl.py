@@ -9,18 +9,18 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from eagerly import eagerly
 
 import data_prep
+from common.contract import Context, Part, override
 from common.corpus import COLUMNS
 from common.errors import UserError
-from common.experiments import Context, Part, override
-from common.reported import read_cells
 from papers.gmp_atl import data, model
 from papers.gmp_atl.config import CHECKPOINT, GmpConfig
 from papers.gmp_atl.experiments import LAYERS, PAPER, ROWS, resolve
 from papers.gmp_atl.stages import SETTINGS, outputs
 from papers.gmp_atl.train import fit, load
+from ser.results.reported import read_cells
+from tests.helpers.eagerly import eagerly
 
 CELLS = read_cells(PAPER.reported)
 CLASSES = ("angry", "neutral", "sad")

@@ -23,7 +23,7 @@ if keras.backend.backend() == "tensorflow":
     tf.config.run_functions_eagerly(True)
 from common.artefacts import Artefacts
 from common.corpus import COLUMNS
-from common.experiments import Context, Part, override
+from common.contract import Context, Part, override
 from papers.gmp_atl import stages
 from papers.gmp_atl.config import SCALED, GmpConfig
 from papers.gmp_atl.train import fit
@@ -120,7 +120,7 @@ def test_labels_are_those_of_the_training_part_s_frames(whole):
 
 def test_a_stage_s_key_changes_with_all_that_could_change_it(tmp_path):
     from common.artefacts import Artefacts
-    from common.experiments import Context, Part, override
+    from common.contract import Context, Part, override
     from papers.gmp_atl.config import SCALED, GmpConfig
     from papers.gmp_atl.stages import Workshop
 
@@ -156,8 +156,8 @@ def test_a_stage_s_key_changes_with_all_that_could_change_it(tmp_path):
 def _table_part():
     import pandas as pd
 
+    from common.contract import Part
     from common.corpus import COLUMNS
-    from common.experiments import Part
 
     table = pd.DataFrame({"utterance": ["a", "b", "c"]}).reindex(columns=list(COLUMNS))
     table["emotion"], table["path"] = ["angry", "sad", "sad"], "nowhere.wav"

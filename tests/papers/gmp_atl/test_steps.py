@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from eagerly import eagerly
 
+from common.contract import Context, Part, override
 from common.corpus import COLUMNS
-from common.experiments import Context, Part, override
 from common.training import answer
 from papers.gmp_atl import data, model
 from papers.gmp_atl.config import SCALED, GmpConfig
 from papers.gmp_atl.train import fit
+from tests.helpers.eagerly import eagerly
 
 CLASSES = ("angry", "sad")
 SMALL = {"clusters": "3,5,6", "batch_size": 4, "lstm_units": 4, "projection": 6, "label_projection": 6, "epochs1": 1,

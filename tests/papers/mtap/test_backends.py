@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import json, sys
 import keras, numpy as np
-from common.experiments import override
+from common.contract import override
 from papers.mtap.experiments import PAPER
 from papers.mtap.model import build_loss, build_model
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from common.report import build
-from papers import cli
 from papers.mtap.experiments import PAPER
+from ser import cli
+from ser.results.report import build
 
 LOSSES = ("softmax", "focal", "arcface", "apfl")
 

@@ -8,19 +8,19 @@ import keras
 import numpy as np
 import pytest
 import soundfile
-from mtap_data import CLASSES, FUSED, frozen, part, reduced
 
+from common.contract import Context, override
 from common.errors import UserError
-from common.experiments import Context, override
 from common.features import bert, vggish
 from common.features.store import FeatureStore
-from common.trials import Measured
-from papers import cli
+from common.results import RunResults
 from papers.mtap import data, figures
 from papers.mtap.config import MtapConfig
 from papers.mtap.experiments import PAPER, resolve
 from papers.mtap.model import build_model, compile_model, fused_features
 from papers.mtap.train import fit
+from ser import cli
+from tests.helpers.mtap_data import CLASSES, FUSED, frozen, part, reduced
 
 TINY = Path(__file__).parents[1] / "golden" / "bert_tiny"
 
@@ -202,7 +202,7 @@ def test_frozen_features_are_never_computed_twice(tmp_path, monkeypatch):
         tone = 0.2 * np.sin(np.arange(8000) * (0.1 + 0.05 * number))
         soundfile.write(tmp_path / f"{code}.wav", tone, 16000, subtype="PCM_16")
         rows.append(code)
-    from data_prep import emodb
+    from data_prep.readers import emodb
 
     table = emodb.read(tmp_path)
     for _ in range(2):
@@ -239,7 +239,7 @@ def measured(tmp_path, names, classes=CLASSES, count=24, kept=True):
             trials.append({"fold": fold, "repeat": 1})
             tables.append(pd.DataFrame({"label": labels}))
         run = {"folds": ["one", "two"], "classes": list(classes), "corpus": "demo", "subset": "3class"}
-        runs[name] = Measured(run, trials, tables, folders)
+        runs[name] = RunResults(run, trials, tables, folders)
     return runs
 
 

@@ -8,18 +8,18 @@ from collections import Counter
 import keras
 import numpy as np
 import pytest
-from eagerly import eagerly
-from mtap_data import CLASSES, FUSED, frozen, part, reduced
 
 import data_prep
+from common.contract import Context, override
 from common.errors import UserError
-from common.experiments import Context, override
-from common.reported import read_cells
 from papers.mtap import data
 from papers.mtap.config import MtapConfig
 from papers.mtap.experiments import PAPER, resolve
 from papers.mtap.model import build_loss, build_model, compile_model
 from papers.mtap.train import fit, load
+from ser.results.reported import read_cells
+from tests.helpers.eagerly import eagerly
+from tests.helpers.mtap_data import CLASSES, FUSED, frozen, part, reduced
 
 CELLS = read_cells(PAPER.reported)
 

@@ -14,7 +14,7 @@ PROGRAM = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import aae, keras, numpy as np
-from common.experiments import Context
+from common.contract import Context
 from papers.mtl_aae.model import build_model
 from papers.mtl_aae.phases import Phases
 from papers.mtl_aae.train import fit

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from common.report import build
-from papers import cli
 from papers.mtl_aae.experiments import PAPER
+from ser import cli
+from ser.results.report import build
 
 
 def reproduced(table, corpus, folder, *more):

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 import data_prep
-from common.reported import read_cells
 from papers.mtl_aae.experiments import PAPER
+from ser.results.reported import read_cells
 
 CELLS = read_cells(PAPER.reported)
 PRINTED = [cell for cell in CELLS if not math.isnan(cell.value)]

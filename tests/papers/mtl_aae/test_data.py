@@ -3,7 +3,6 @@
 import itertools
 import math
 
-import aae
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from common.errors import UserError
 from papers.mtl_aae import data
 from papers.mtl_aae.config import AaeConfig
+from tests.helpers import aae
 
 
 def test_the_picture_is_the_papers_size():

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.reported import read_cells
-from common.trials import Measured
+from common.results import RunResults
 from papers.mtl_aae import figures
 from papers.mtl_aae.experiments import PAPER
+from ser.results.reported import read_cells
 
 CELLS = read_cells(PAPER.reported)
 CLASSES = ["angry", "happy", "neutral", "sad"]
@@ -31,7 +31,7 @@ def measured(experiment, right, corpus="emodb", **history):
         "folds": ["speaker-a", "speaker-b"], "declared_repeats": 1, "synthetic": False,
         "flags": ["without auxiliary data: librispeech is not here"],
     }  # fmt: skip
-    return Measured(run, trials, predictions)
+    return RunResults(run, trials, predictions)
 
 
 def test_figure_2_has_a_bar_for_each_network_that_was_run():
@@ -51,7 +51,7 @@ def test_figure_2_has_a_bar_for_each_network_that_was_run():
     assert "scaled" in note and "without auxiliary data" in note and "synthetic" not in note
     assert "missing" not in note
     part = runs["mtl_aae/fig2/emodb/cnn-single"]
-    part = Measured(part.run, part.trials[:1], part.predictions[:1])
+    part = RunResults(part.run, part.trials[:1], part.predictions[:1])
     only = figures.draw_tasks({"mtl_aae/fig2/emodb/cnn-single": part}, CELLS)
     assert "folds missing" in only._supxlabel.get_text()
     assert figures.draw_tasks({}, CELLS) is None
@@ -86,6 +86,4 @@ def test_a_reconstruction_is_drawn_on_its_original_scale():
 
 
 def test_the_papers_figures_name_their_functions():
-    from common.experiments import by_name
-
-    assert [by_name(figure.draw) for figure in PAPER.figures] == [figures.draw_tasks, figures.draw_speakers]
+    assert [PAPER.function(figure.draw) for figure in PAPER.figures] == [figures.draw_tasks, figures.draw_speakers]

@@ -3,16 +3,16 @@
 import dataclasses
 import math
 
-import aae
 import keras
 import numpy as np
 import pytest
 
+from common.contract import Context, override
 from common.errors import UserError
-from common.experiments import Context, override
 from papers.mtl_aae.config import FALLBACK_ALPHA, SCALED, AaeConfig
 from papers.mtl_aae.experiments import PAPER
 from papers.mtl_aae.train import fit, load, prepared
+from tests.helpers import aae
 
 
 def answers(fitted, part):

@@ -2,18 +2,18 @@
 
 import math
 
-import aae
 import keras
 import numpy as np
 import pytest
-from eagerly import eagerly
 
-from common.experiments import override
+from common.contract import override
 from papers.mtl_aae import phases
 from papers.mtl_aae.config import AaeConfig
 from papers.mtl_aae.experiments import PAPER
 from papers.mtl_aae.model import build_model
 from papers.mtl_aae.phases import Phases
+from tests.helpers import aae
+from tests.helpers.eagerly import eagerly
 
 COUNTS = {"emotion": 4, "gender": 2, "speaker": 510}
 

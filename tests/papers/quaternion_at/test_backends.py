@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import dataclasses, json, sys
 import keras, numpy as np
-from common.experiments import Context
+from common.contract import Context
 from papers.quaternion_at import model
 from papers.quaternion_at.experiments import config_of
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from common.report import build
-from papers import cli
 from papers.quaternion_at.experiments import PAPER
+from ser import cli
+from ser.results.report import build
 
 
 def measured(folder, row, *more):

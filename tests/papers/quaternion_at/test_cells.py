@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from common.reported import read_cells
 from papers.quaternion_at.experiments import METHODS, NETWORKS, PAPER, SUBSETS, row_of
+from ser.results.reported import read_cells
 
 CELLS = {cell.cell: cell for cell in read_cells(PAPER.reported)}
 

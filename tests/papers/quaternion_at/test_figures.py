@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from common.trials import Measured
+from common.results import RunResults
 from papers.quaternion_at import figures
 
 
@@ -16,7 +16,7 @@ def run(right, of=4, fit_s=6.0, memory=500):
         "seconds": {"fit": fit_s}, "history": {"loss": [1.0, 0.5, 0.2], "validation": [1, 2, 3]},
         "peak_memory_mib": memory,
     }  # fmt: skip
-    return Measured({"classes": ["angry", "sad"]}, [trial], [table])
+    return RunResults({"classes": ["angry", "sad"]}, [trial], [table])
 
 
 def test_gains_are_means_over_corpora_of_accuracy_with_less_without():

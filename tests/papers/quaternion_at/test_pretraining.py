@@ -11,13 +11,13 @@ import pytest
 import soundfile
 
 from common.artefacts import Artefacts
+from common.contract import Context, Part
 from common.corpus import COLUMNS
 from common.errors import UserError
-from common.experiments import Context, Part, by_name
-from papers import cli
 from papers.quaternion_at import model, pretraining, rhemo
 from papers.quaternion_at.data import Scale
 from papers.quaternion_at.experiments import PAPER, config_of
+from ser import cli
 
 SMALL = {
     "width": 0.001, "shrink": 4, "initializer": "he", "task_epochs": 6, "task_batch_size": 8, "rhemo_units": 8,
@@ -59,7 +59,7 @@ def read(tmp_path):
 def part(table):
     from common import audio
 
-    (extractor,) = by_name(PAPER.features)(small()).values()
+    (extractor,) = PAPER.function(PAPER.features)(small()).values()
     stft = {row.utterance: extractor(audio.read(row.path, 16000)) for row in table.itertuples()}
     return Part(table, {"stft": stft}, ())
 

@@ -8,19 +8,19 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from declared import parameters
-from eagerly import eagerly
 
 import data_prep
 from common.artefacts import Artefacts
+from common.contract import Context, Part, override
 from common.corpus import COLUMNS, build_table
 from common.errors import UserError
-from common.experiments import Context, Part, override
 from common.models.vgg16 import vgg16
 from papers.quaternion_at import data, model, train
 from papers.quaternion_at.config import QuaternionAtConfig
 from papers.quaternion_at.experiments import PAPER, config_of, resolve
 from papers.quaternion_at.train import fit, load
+from tests.helpers.declared import parameters
+from tests.helpers.eagerly import eagerly
 
 CLASSES = ("angry", "neutral", "sad")
 SMALL = {

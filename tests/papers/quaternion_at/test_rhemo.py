@@ -8,18 +8,18 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from eagerly import eagerly
 
 from common.artefacts import Artefacts
+from common.contract import Context, Part
 from common.corpus import COLUMNS
 from common.errors import UserError
-from common.experiments import Context, Part
-from papers import cli
 from papers.quaternion_at import model, rhemo
 from papers.quaternion_at.config import QuaternionAtConfig
 from papers.quaternion_at.data import chunks, cut_part, fitted_scale
 from papers.quaternion_at.experiments import PAPER, config_of
 from papers.quaternion_at.train import fit, load
+from ser import cli
+from tests.helpers.eagerly import eagerly
 
 CLASSES = ("angry", "neutral", "sad")
 

@@ -1,14 +1,14 @@
 """A real Ray cluster of two nodes on this machine: nodes, drivers and trials that die."""
 
 import json
-import os
 import signal
 
 import pytest
-import toy
 
 from common.errors import UserError
-from common.resources import Request
+from ser.execution.cluster import RayCluster
+from ser.execution.resources import Request
+from tests.helpers import toy
 
 pytest.importorskip("ray")
 
@@ -18,11 +18,10 @@ def cluster():
     """Two nodes of one core each; a test may remove the second one and add it again."""
     from ray.cluster_utils import Cluster
 
-    paths = os.pathsep.join((str(toy.HELPERS.parents[1]), str(toy.HELPERS)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_worker_niceness", "0")  # tests beside these would leave them no time
-        patch.setenv("PYTHONPATH", paths)  # as on a cluster where the suite is installed
+        patch.setenv("PYTHONPATH", str(toy.ROOT))  # as on a cluster where the suite is installed
         patch.setenv("TOY_LIGHT", "1")
         small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
         made = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
@@ -118,22 +117,20 @@ def test_what_no_node_has_is_named(tmp_path, cluster):
 
 
 def test_an_address_where_nothing_listens_is_named_at_once(tmp_path):
-    from common.pools.cluster import Cluster
 
     with pytest.raises(UserError, match=r"There is no Ray cluster at 127\.0\.0\.1:1 "):
-        Cluster(Request(), 1, tmp_path, "127.0.0.1:1").__enter__()
+        RayCluster(Request(), 1, tmp_path, "127.0.0.1:1").__enter__()
 
 
 def test_ray_that_is_not_installed_is_named(monkeypatch, tmp_path):
-    from common.pools.cluster import Cluster
 
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(UserError, match="--executor ray needs Ray: pip install"), Cluster(Request(), 1, tmp_path):
+    with pytest.raises(UserError, match="--executor ray needs Ray: pip install"), RayCluster(Request(), 1, tmp_path):
         pass
 
 
 def test_a_node_that_does_not_see_the_results_says_so(tmp_path):
-    from common.pools.cluster import Actor
+    from ser.execution.cluster import Actor
 
     kind, (message, _), _ = Actor({}, str(tmp_path / "elsewhere" / ".cluster-1")).do("key", None, None, False)
     assert kind == "failed" and "does not see" in message and "a file system that all nodes mount" in message

@@ -8,9 +8,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import crash
 import pytest
-import toy
+
+from tests.helpers import crash, toy
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +108,10 @@ def children(process: int) -> list[int]:
 @pytest.mark.slow
 def test_real_training_killed_in_its_worker_and_its_driver_ends_in_the_same_bytes(undisturbed, tmp_path):
     folder = undisturbed[0]
-    command = [sys.executable, "-m", "papers.cli", "run", "mtap/table1/emodb/softmax", "--root", str(folder / "emodb")]
+    command = [sys.executable, "-m", "ser.cli", "run", "mtap/table1/emodb/softmax", "--root", str(folder / "emodb")]
     command += ["--partial", "--scaled", "--set", "epochs=40", "--set", "frames=40", "--set", "bins=40", "--jobs", "1"]
     command += ["--no-yardstick", "--deterministic", "--workers", "2", "--executor", "local"]
-    environment = {**os.environ, "PYTHONPATH": str(toy.HELPERS.parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(toy.ROOT)}
 
     def start(name):
         more = ["--results", str(tmp_path / name), "--cache", str(tmp_path / f"{name} cache")]

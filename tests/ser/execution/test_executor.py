@@ -8,13 +8,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-import toy
 
-from common import resources
 from common.errors import UserError
-from common.executor import Event, execute
-from common.pools.local import Local
-from common.resources import Plan, Request, plan
+from ser.execution import resources
+from ser.execution.executor import Event, execute
+from ser.execution.local import LocalProcesses
+from ser.execution.resources import Plan, Request, plan
+from tests.helpers import toy
 
 
 def processes(log: Path) -> list[int]:
@@ -120,10 +120,12 @@ def test_two_drivers_with_two_workers_each_share_the_trials(tmp_path, undisturbe
 
 
 def test_a_worker_that_keeps_too_much_memory_is_replaced(tmp_path, monkeypatch, undisturbed):
-    monkeypatch.setattr("common.pools.local.LEFTOVER_SHARE", -1.0)
+    monkeypatch.setattr("ser.execution.local.LEFTOVER_SHARE", -1.0)
     monkeypatch.setenv("SER_TOY_LOG", str(tmp_path / "log"))
     monkeypatch.setenv("TOY_LIGHT", "1")
-    outcome, _ = toy.execute([toy.run(repeats=1, folds=2)], tmp_path / "r", lambda trials: Local(Request(1), trials))
+    outcome, _ = toy.execute(
+        [toy.run(repeats=1, folds=2)], tmp_path / "r", lambda trials: LocalProcesses(Request(1), trials)
+    )
     assert outcome.done == 2 and len(set(processes(tmp_path / "log"))) == 2
     assert toy.contents(tmp_path / "r").items() <= undisturbed.items()
 
@@ -154,7 +156,7 @@ class Simulated:
 def test_the_driver_needs_no_more_memory_for_the_last_of_ten_thousand_trials(tmp_path):
     from rich.console import Console
 
-    from papers.progress import Progress
+    from ser.progress import Progress
 
     pool = Simulated()
     with open(os.devnull, "w") as nowhere, Progress(Console(file=nowhere)) as observer:

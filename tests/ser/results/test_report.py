@@ -3,12 +3,14 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-import toy
 from rich.console import Console
 
-from common import yardstick
-from common.report import build, html, markdown, terminal
-from common.reported import COLUMNS
+from common.metrics import METRICS, Metric, wa
+from ser.results import yardstick
+from ser.results.reading import read_run
+from ser.results.report import build, html, markdown, terminal
+from ser.results.reported import COLUMNS
+from tests.helpers import toy
 
 
 @pytest.fixture(autouse=True)
@@ -48,16 +50,17 @@ def make(results, **keywords):
 
 def section(paper, results, run):
     absent = {"toy/table1/toy/absent": "not here"}
-    return build.section(paper, "1", {run.experiment.id: build.read_run(run.folder(results))}, absent, results)
+    return build.section(paper, "1", {run.experiment.id: read_run(run.folder(results))}, absent, results)
 
 
 def test_every_outcome_has_its_verdict(paper, results):
     shown = section(paper, results, make(results))
-    assert [one.verdict for one in shown.comparisons] == ["within", "below", "above", "not run", "corpus absent"]
+    reported = [one for one in shown.comparisons if "F1" not in one.cell.column]
+    assert [one.verdict for one in reported] == ["within", "below", "above", "not run", "corpus absent"]
     assert shown.title == "toy, Table 1"
     # 5 of 6 utterances of each speaker are right: 3 of 3 angry, 2 of 3 sad.
-    assert [round(one.measured.value, 2) for one in shown.comparisons[:3]] == [83.33, 83.33, 83.33]
-    assert shown.comparisons[0].difference == pytest.approx(0.0, abs=0.01)
+    assert [round(one.measured.value, 2) for one in reported[:3]] == [83.33, 83.33, 83.33]
+    assert reported[0].difference == pytest.approx(0.0, abs=0.01)
 
 
 def test_a_scaled_run_says_so_everywhere(paper, results):
@@ -88,7 +91,7 @@ def test_terminal_shows_numbers_and_n(paper, results):
 def test_markdown_has_a_row_a_cell(paper, results):
     text = markdown.render(build.report([section(paper, results, make(results))]))
     rows = [line for line in text.splitlines() if line.startswith("| ") and "Reported" not in line]
-    assert len(rows) == 5
+    assert len(rows) == 5 + 2
     assert rows[0].endswith("| within (slip & co) |")
     assert {line.count("|") for line in rows} == {9}
 
@@ -119,21 +122,44 @@ def test_the_page_is_whole_escaped_and_needs_nothing_from_elsewhere(paper, resul
     assert "script" not in page.tags and "link" not in page.tags
     assert "Row &lt;b&gt;" in text and "slip &amp; co" in text and "<b>" not in text
     assert not re.search(r"url\(|@import|https?://", text)
-    assert text.count('class="reported"') == 5 and text.count('class="measured"') == 3
+    assert text.count('class="reported"') == 5 and text.count('class="measured"') == 3 + 2
 
 
 def test_yardsticks_stand_below_and_follow_the_folds_that_were_run(paper, results):
     run = make(results, repeats=1, folds=2)
-    file = yardstick.file_of(results, build.read_run(run.folder(results)).run)
+    file = yardstick.file_of(results, read_run(run.folder(results)).run)
     numbers = {row.utterance: [float(row.emotion == "angry")] for row in run.table.itertuples()}
     yardstick.write(file, run.table, numbers, run.folds, run.subset.classes)
     shown = section(paper, results, run)
-    assert [(one.column, round(one.measured.value), one.measured.folds) for one in shown.references] == [
-        ("WA", 100, 2),
-        ("UA", 100, 2),
+    columns = ("WA", "UA", "macro F1", "weighted F1")
+    assert [(one.column, round(one.measured.value), one.measured.folds) for one in shown.yardsticks] == [
+        (column, 100, 2) for column in columns
     ] * 2
-    assert shown.references[0].title == "TOY (synthetic) eGeMAPS + SVM"
-    assert "sees the test speaker's unlabelled data" in shown.references[2].title
+    assert shown.yardsticks[0].title == "TOY (synthetic) eGeMAPS + SVM"
+    assert "sees the test speaker's unlabelled data" in shown.yardsticks[4].title
+
+
+def test_a_metric_is_added_by_one_entry_and_appears_everywhere(paper, results, monkeypatch):
+    monkeypatch.setitem(METRICS, "errors", Metric("Errors", "confusions", lambda counts: 1 - wa(counts), always=True))
+    run = make(results)
+    file = yardstick.file_of(results, read_run(run.folder(results)).run)
+    numbers = {row.utterance: [float(row.emotion == "angry")] for row in run.table.itertuples()}
+    yardstick.write(file, run.table, numbers, run.folds, run.subset.classes)
+    report = build.report([section(paper, results, run)])
+    frame = report.to_frame()
+    frame = frame[frame["column"] == "Errors"]
+    assert frame["verdict"].tolist() == ["not reported", "yardstick", "yardstick"]
+    assert frame["measured"].round(2).tolist() == [16.67, 0.0, 0.0]
+    stream = io.StringIO()
+    terminal.show(report, Console(file=stream, width=120))
+    for text in (stream.getvalue(), report.markdown(), report.html()):
+        assert text.count("Errors") == 3 and "16.67" in text
+    # A paper that reports it needs no more than a cell.
+    with paper.reported.open("a") as reported:
+        reported.write("t1/row/errors,1,Row <b>,Err.,errors/2class/folds,16.67,,toy/table1/toy/row,\n")
+    shown = section(paper, results, run)
+    (compared,) = [one for one in shown.comparisons if one.cell.function == "errors"]
+    assert compared.verdict == "within" and compared.cell.column == "Err."
 
 
 def test_a_report_of_a_folder_prefers_the_declared_run(paper, results):
@@ -154,8 +180,8 @@ def test_an_empty_folder_makes_an_empty_report(paper, results):
 
 
 def test_conditions_name_the_rows_they_hold_for(paper, results):
-    first = build.read_run(make(results).folder(results))
-    second = build.read_run(make(results, config=toy.ToyConfig(shift=0.1), flags=["random weights"]).folder(results))
+    first = read_run(make(results).folder(results))
+    second = read_run(make(results, config=toy.ToyConfig(shift=0.1), flags=["random weights"]).folder(results))
     second.run["title"] = "Other row"
     lines = build._conditions([first, second])
     assert "toy/2class: 24 utterances, leave one speaker out" in lines

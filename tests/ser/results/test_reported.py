@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 
 from common.errors import UserError
-from common.metrics import ccc, ccc_batches
-from common.reported import COLUMNS, Cell, audit_in_words, compare, measure, read_cells, statistics, verdict
-from common.trials import Measured
+from common.metrics import METRICS, ccc, ccc_batches
+from common.results import Cell, RunResults
+from ser.results.comparing import audit_in_words, compare, verdict
+from ser.results.measuring import measure, statistics_of_run
+from ser.results.reported import COLUMNS, read_cells
 
 HEAD = ",".join(COLUMNS)
 
@@ -39,7 +41,7 @@ def measured(trials, changes=(), declared_repeats=1, folds=("f1", "f2"), flags=(
         "changes": list(changes),
         "corpus": "toy",
     }
-    return Measured(run, records, tables)
+    return RunResults(run, records, tables)
 
 
 # Fold 1: 3 of 4 right (recalls 1/1 and 2/3); fold 2: 1 of 2 right (recalls 1/1 and 0/1).
@@ -60,7 +62,9 @@ TRIALS = {
 )
 def test_metrics_by_hand(function, aggregation, expected):
     result = measure(
-        statistics(measured(TRIALS), function), cell(metric=f"{function}/2class/{aggregation}"), of_folds=2
+        statistics_of_run(measured(TRIALS), METRICS[function].statistic),
+        cell(metric=f"{function}/2class/{aggregation}"),
+        of_folds=2,
     )
     assert result.value == pytest.approx(expected)
     assert math.isnan(result.std)
@@ -69,14 +73,14 @@ def test_metrics_by_hand(function, aggregation, expected):
 
 def test_mean_and_std_are_over_repeats_of_the_mean_over_folds():
     trials = {**TRIALS, ("f1", 2): ([0, 1, 1, 1], [0, 1, 1, 1], list("aabb")), ("f2", 2): ([0, 1], [0, 1], list("cc"))}
-    result = measure(statistics(measured(trials), "wa"), cell(), of_folds=2)
+    result = measure(statistics_of_run(measured(trials), "confusions"), cell(), of_folds=2)
     assert result.value == pytest.approx((62.5 + 100) / 2)
     assert result.std == pytest.approx(np.std([62.5, 100], ddof=1))
 
 
 def test_a_half_finished_repeat_does_not_enter():
     trials = {**TRIALS, ("f1", 2): ([0, 1, 1, 1], [1, 0, 0, 0], list("aabb"))}
-    assert measure(statistics(measured(trials), "wa"), cell(), of_folds=2).value == pytest.approx(62.5)
+    assert measure(statistics_of_run(measured(trials), "confusions"), cell(), of_folds=2).value == pytest.approx(62.5)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +175,7 @@ def rated(trials, **keywords):
         columns |= {f"predicted_{name}": prediction[:, k] for k, name in enumerate(dimensions)}
         tables.append(pd.DataFrame({"speaker": speaker, **columns}))
     described = {**run.run, "classes": [], "dimensions": dimensions, "folds": ["s5"], **keywords}
-    return Measured(described, records, tables)
+    return RunResults(described, records, tables)
 
 
 def regression(seed=0, n=80):
@@ -235,7 +239,7 @@ def test_chunks_count_one_by_one():
         }
     )
     trial = {"fold": "f1", "repeat": 1, "flags": [], "audit": {}}
-    run = Measured({**run.run, "folds": ["f1"]}, [trial], [table])
+    run = RunResults({**run.run, "folds": ["f1"]}, [trial], [table])
     cells = [cell(50, "wa_chunks/2class/folds"), cell(37.5, "ua_chunks/2class/pooled")]
     first, second = compare(cells, {cell().experiment: run})
     assert first.measured.value == pytest.approx(50.0) and first.measured.utterances == 6

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import toy
 
-from common import executor
 from common.errors import UserError
 from common.files import find
-from common.trials import find_runs, lock, read_run, write_run
+from ser.execution import executor
+from ser.results.reading import find_runs, read_run
+from ser.results.trials import lock, write_run
+from tests.helpers import toy
 
 
 @pytest.fixture(autouse=True)

@@ -3,11 +3,12 @@ import os
 
 import numpy as np
 import pytest
-import toy
 
-from common import yardstick
-from common.reported import Cell, measure
+from common.results import Cell
 from common.targets import Dimensions
+from ser.results import yardstick
+from ser.results.measuring import measure
+from tests.helpers import toy
 
 CLASSES = toy.CLASSES
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from common.executor import Event, Task
-from common.worker import Worker
+from ser.execution.executor import Event, Task
+from ser.execution.worker import Worker
 
 
-class Here:
+class InProcess:
     """A context manager; does a task when it is waited for."""
 
     def __init__(self):
         self._task: Task | None = None
         self._loaded: str | None = None
 
-    def __enter__(self) -> Here:
+    def __enter__(self) -> InProcess:
         self._worker = Worker(lambda kind, content: self._take(Event(self._task, kind, content)))
         return self
 

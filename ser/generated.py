@@ -1,8 +1,9 @@
-"""The generated parts of papers' cards: `python -m papers.cards [--results FOLDER]` writes them anew.
+"""The generated parts of the documentation: `python -m ser.generated` rewrites them, a test compares them.
 
-A card (`papers/NAME/README.md`) holds blocks between ``<!-- NAME: generated -->`` and ``<!-- NAME: end -->``.
-"settings" comes from the config's fields, "reported" from `reported.csv`, "measured" from a results folder; a test
-holds the first two against their sources, so no number is typed twice.
+A generated block stands between ``<!-- NAME: generated -->`` and ``<!-- NAME: end -->``. In a paper's card
+(`papers/NAME/README.md`), "settings" comes from the fields of the config, "reported" from `reported.csv`, and
+"measured" from a results folder. README.md has a table of papers and one of corpora, docs/scale.md the costs. So no
+number is typed twice.
 """
 
 from __future__ import annotations
@@ -11,17 +12,25 @@ import argparse
 import dataclasses
 import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import data_prep
+from common.contract import Paper
 from common.errors import UserError
-from common.experiments import Paper
 from common.files import write_text
-from common.reported import Cell, read_cells
+from common.results import Cell
+from ser import registry
+from ser.results.report.build import table_title
+from ser.results.reported import read_cells
 
 if TYPE_CHECKING:
-    from common.report.build import Section
-    from common.reported import Comparison
+    from common.results import Comparison
+    from ser.results.report.build import Section
+
+
+ROOT = Path(__file__).parents[1]
 
 
 def settings(paper: Paper) -> str:
@@ -51,7 +60,7 @@ def reported(paper: Paper) -> str:
             where = f"`{first.experiment}`" if first.experiment else first.note or "not rebuilt yet"
             values = " | ".join(_value(by_column[column]) if column in by_column else "–" for column in columns)
             lines.append(f"| {row} | {values} | {where} |")
-        title = f"Table {table}" if table[:1].isdigit() else table.replace("fig", "Figure ", 1)
+        title = table_title(table)
         parts.append(_folded(title, lines) if len(rows) > FOLDED else "\n".join([f"**{title}**", "", *lines]))
     return "\n\n".join(parts)
 
@@ -66,7 +75,7 @@ def _folded(title: str, lines: list[str]) -> str:
 
 
 def _value(cell: Cell) -> str:
-    from common.report.build import with_std
+    from ser.results.report.build import with_std
 
     return with_std(cell.value, cell.std, cell.places)
 
@@ -77,12 +86,12 @@ def measured(paper: Paper, results: Path) -> str:
     Raises:
         UserError: the folder holds no finished trial of the paper.
     """
-    from common.report import build
+    from ser.results.report import build
 
     sections = build.from_results([paper], results).sections
     if not sections:
         raise UserError(f"{results} holds no finished trial of {paper.name}.")
-    return "\n".join(shown(section) for section in sections) + build.LEGEND
+    return "\n".join([*map(shown, sections), build.LEGEND])
 
 
 NOTES = 12
@@ -91,7 +100,7 @@ NOTES = 12
 
 def shown(section: Section) -> str:
     """A table of the side-by-side on a card: rows that were run, and where they were run if not on their own corpus."""
-    from common.report import markdown
+    from ser.results.report import markdown
 
     def named(one: Comparison) -> Comparison:
         if section.paper.experiment(one.cell.experiment).corpus == one.corpus:
@@ -109,10 +118,17 @@ def shown(section: Section) -> str:
     return "\n".join([table.replace("## ", "### ", 1).rstrip(), "", *notes, ""])
 
 
-def corpora() -> str:
-    """The supported corpora, for the README."""
-    import data_prep
+def papers() -> str:
+    """The table of papers for the README."""
+    lines = ["| Package | Paper | Rebuilt |", "|---|---|---|"]
+    for one in registry.all_papers():
+        tables = [table_title(table) for table in dict.fromkeys(experiment.table for experiment in one.experiments)]
+        lines.append(f"| [papers/{one.name}](papers/{one.name}/README.md) | {one.reference} | {', '.join(tables)} |")
+    return "\n".join(lines)
 
+
+def corpora() -> str:
+    """The table of supported corpora for the README."""
     lines = ["| Name | Corpus | Utterances | Speakers | Language | Licence |", "|---|---|--:|--:|---|---|"]
     for name in data_prep.NAMES:
         one = data_prep.corpus(name)
@@ -132,6 +148,11 @@ def with_block(text: str, name: str, content: str) -> str:
     return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2].lstrip(chr(10))}", text)
 
 
+def update_readme(text: str) -> str:
+    """README.md with its generated blocks."""
+    return with_block(with_block(text, "papers", papers()), "corpora", corpora())
+
+
 def update(paper: Paper, text: str, results: Path | None = None) -> str:
     """A card with its generated blocks written anew.
 
@@ -145,27 +166,48 @@ def update(paper: Paper, text: str, results: Path | None = None) -> str:
     return text if results is None else with_block(text, "measured", measured(paper, results))
 
 
-def main() -> int:
-    """Writes all cards anew."""
-    from papers.cli import PAPERS, paper
-    from papers.costs import markdown
+def write(names: Sequence[str], results: Path | None = None) -> list[Path]:
+    """Rewrites generated blocks.
 
-    parser = argparse.ArgumentParser(prog="python -m papers.cards", description="Write the papers' cards anew.")
-    parser.add_argument("paper", nargs="?", help="only this paper")
-    parser.add_argument("--results", type=Path, help="also write the measured side-by-side from this folder")
+    Args:
+        names: papers whose cards are rewritten; empty: all cards, README.md and docs/scale.md.
+        results: results folder for the cards' block "measured"; None leaves that block as it is.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UserError: There is no such paper, or the results folder holds nothing of it.
+    """
+    from ser.costs import markdown
+
+    written = []
+
+    def rewrite(file: Path, change: Callable[[str], str]) -> None:
+        write_text(file, change(file.read_text(encoding="utf-8")))
+        written.append(file)
+
+    for one in [registry.paper(name) for name in names] or registry.all_papers():
+        rewrite(one.folder / "README.md", lambda text, one=one: update(one, text, results))
+    if not names:
+        rewrite(ROOT / "README.md", update_readme)
+        costs = markdown(registry.all_papers())
+        rewrite(ROOT / "docs" / "scale.md", lambda text: with_block(text, "costs", costs))
+    return written
+
+
+def main() -> int:
+    """The command `python -m ser.generated`."""
+    parser = argparse.ArgumentParser(prog="python -m ser.generated", description="Rewrite generated documentation.")
+    parser.add_argument("paper", nargs="*", help="only the cards of these papers")
+    parser.add_argument("--results", type=Path, help="also rewrite the cards' measured results from this folder")
     arguments = parser.parse_args()
-    for name in (arguments.paper,) if arguments.paper else PAPERS:
-        card = paper(name).folder / "README.md"
-        write_text(card, update(paper(name), card.read_text(encoding="utf-8"), arguments.results))
-        print(f"Written: {card}")
-    readme = Path(__file__).parents[1] / "README.md"
-    write_text(readme, with_block(readme.read_text(encoding="utf-8"), "corpora", corpora()))
-    scale = readme.with_name("docs") / "scale.md"
-    write_text(scale, with_block(scale.read_text(encoding="utf-8"), "costs", markdown(map(paper, PAPERS))))
+    for file in write(arguments.paper, arguments.results):
+        print(f"Written: {file.relative_to(ROOT)}")
     return 0
 
 
 if __name__ == "__main__":
-    from papers.runner import guarded
+    from ser.cli import guarded
 
     sys.exit(guarded(main))

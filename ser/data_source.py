@@ -1,4 +1,4 @@
-"""What trials run on: utterances with their features, from the cache or extracted now, in whatever process asks."""
+"""Where trials get their data from: utterances with features from the cache, extracted where the cache lacks them."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.contract import Part
 from common.errors import UserError
-from common.experiments import Part
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from common.executor import Observer
-    from common.trials import Run
+    from common.features.store import Features
+    from ser.execution.executor import Observer
+    from ser.results.runs import Run
 
 
 @dataclass(frozen=True)
-class Material:
-    """The source of a run's data (see `common.executor.Source`).
+class CachedFeatures:
+    """The data source of a run (see `ser.execution.executor.DataSource`).
 
     Attributes:
-        cache: the feature cache.
-        jobs: processes for extraction; None: one a core.
-        skip_bad_audio: go on without audio that cannot be used.
-        others: utterances of another corpus to learn from besides.
+        cache: folder of the feature cache.
+        jobs: processes for extraction; None: one per core.
+        skip_bad_audio: continue without audio that cannot be used.
+        others: utterances of the auxiliary corpus; None: there is none.
     """
 
     cache: Path
@@ -34,21 +35,22 @@ class Material:
     others: pd.DataFrame | None = None
 
     def part(self, run: Run, observer: Observer) -> Part:
-        """All utterances of a run, with features and labels; then starts the backend."""
+        """All utterances of a run with features and labels. Then starts the backend, which extraction must precede."""
         from common.backend import start_backend
 
-        extractors = run.paper.call("features")(run.config)
-        part = self.extracted(extractors, run.table, observer, run.classes, run.target.dimensions)
+        extractors = run.paper.function(run.paper.features)(run.config)
+        part = self.extract(extractors, run.table, observer, run.classes, run.target.dimensions)
         start_backend()
         return part
 
     def auxiliary(self, run: Run, observer: Observer) -> Part | None:
-        """The utterances to learn from besides, without their labels."""
+        """The utterances of the auxiliary corpus, without their labels."""
         if self.others is None:
             return None
-        return self.extracted(run.paper.call("features")(run.config), self.others, observer).without_labels()
+        extractors = run.paper.function(run.paper.features)(run.config)
+        return self.extract(extractors, self.others, observer).without_labels()
 
-    def extracted(
+    def extract(
         self,
         extractors: Mapping[str, Any],
         table: pd.DataFrame,
@@ -58,8 +60,15 @@ class Material:
     ) -> Part:
         """Utterances with their features.
 
+        Args:
+            extractors: by the name that features get in the part.
+            table: utterance table.
+            observer: is told of progress.
+            classes: of the part (see `Part`).
+            dimensions: of the part.
+
         Raises:
-            UserError: audio that cannot be used, or none that can.
+            UserError: Some audio cannot be used, or none can.
         """
         features = {name: self.features(table, extractor, observer) for name, extractor in extractors.items()}
         bad = sorted({utterance for found in features.values() for utterance in found.skipped})
@@ -71,8 +80,12 @@ class Material:
             observer.note(flag)
         return Part(kept, features, classes, flags, dimensions)
 
-    def features(self, table: pd.DataFrame, extractor: Any, observer: Observer):
-        """One kind of features."""
+    def features(self, table: pd.DataFrame, extractor: Any, observer: Observer) -> Features:
+        """One kind of features of every utterance of a table.
+
+        Raises:
+            UserError: Some audio cannot be used.
+        """
         from common.features.store import FeatureStore
 
         return FeatureStore(self.cache, self.jobs).get(

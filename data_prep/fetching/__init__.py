@@ -1,0 +1,1 @@
+"""Downloading public corpora and pretrained networks: sources, transfer, verification, unpacking."""

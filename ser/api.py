@@ -1,0 +1,185 @@
+"""What `import ser` offers; the command line calls the same functions.
+
+Options are keyword arguments with the names and defaults of `ser.options.Options`: `corpus`, `scaled`, `settings`,
+`folds`, `repeats`, `partial`, `results`, `cache`, `executor`, `workers` and others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.contract import Paper
+from common.errors import UserError
+from ser import registry
+from ser.options import Options, options_from_keywords
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ser.models import Model
+    from ser.results.report.build import Report
+
+
+def experiments(paper: str | None = None, tables: Sequence[str] = ()) -> pd.DataFrame:
+    """Lists what can be run.
+
+    Args:
+        paper: only this paper; None: all.
+        tables: only these tables and figures of the paper, for example ["3", "fig2"].
+
+    Returns:
+        One row per experiment, indexed by its id: paper, table, title, corpus (with subset), protocol, number of
+        trials, and how many reported cells it measures.
+
+    Raises:
+        UserError: There is no such paper or table.
+
+    Example:
+        >>> list(experiments("gmp_atl", ["2"])["corpus"])
+        ['iemocap/4class-excited']
+    """
+    import pandas as pd
+
+    from ser.lists import described
+
+    papers = registry.all_papers() if paper is None else [registry.paper(paper)]
+    rows = [row for one in papers for row in described(one, registry.experiments_of(one, tables))]
+    return pd.DataFrame(rows).set_index("experiment")
+
+
+def run(experiment: str, **options: Any) -> Report:
+    """Runs one experiment and compares it with the reported numbers; finished trials are not done again.
+
+    Args:
+        experiment: its id, as `experiments` lists it.
+        **options: see `ser.options.Options`.
+
+    Returns:
+        The report of this experiment alone. In a notebook it shows itself as tables.
+
+    Raises:
+        UserError: Anything that the user can fix: an unknown name, an absent corpus, a full disk.
+
+    Example:
+        >>> report = run("mtap/table3/iemocap/softmax", corpus="demo", scaled=True, folds=1)  # doctest: +SKIP
+        >>> report.to_frame()[["row", "column", "reported", "measured"]]  # doctest: +SKIP
+    """
+    from ser.progress import Progress
+    from ser.results.reading import read_run
+    from ser.results.report import build
+    from ser.session import Session
+
+    paper = registry.paper_of(experiment)
+    wanted = paper.experiment(experiment)
+    chosen = options_from_keywords(options)
+    with Progress() as observer:
+        session = Session(chosen, observer)
+        folders, _ = session.run_all([(paper, [wanted])])
+    runs = {name: read_run(folder) for name, folder in folders.items()}
+    shown = build.section(paper, wanted.table, runs, (), chosen.results, only={wanted.id})
+    return build.report([shown], runs.values(), failures=session.failures)
+
+
+def reproduce(paper: str, tables: Sequence[str] = (), *, demo: bool = False, **options: Any) -> Report:
+    """Runs all experiments of a paper, or of some of its tables, and compares them with the reported numbers.
+
+    Args:
+        paper: name of the paper, or "all".
+        tables: only these tables and figures; empty: all, or with `demo` those that the paper chose for it.
+        demo: run scaled, on the embedded synthetic corpus.
+        **options: see `ser.options.Options`.
+
+    Returns:
+        The report, with figures.
+
+    Raises:
+        UserError: Anything that the user can fix.
+
+    Example:
+        >>> report = reproduce("mtap", ["3"], corpus="demo", scaled=True)  # doctest: +SKIP
+    """
+    from ser.progress import Progress
+    from ser.results.reading import read_run
+    from ser.results.report import build
+    from ser.session import Session
+
+    chosen = _with_experiments(paper, tables, demo, wanted := _demo(options_from_keywords(options), demo))
+    with Progress() as observer:
+        session = Session(wanted, observer)
+        folders, absent = session.run_all(chosen)
+    sections, measured, figures = [], [], []
+    for one, some in chosen:
+        only = {experiment.id for experiment in some} if wanted.corpus else None
+        runs = {experiment.id: read_run(folders[experiment.id]) for experiment in some if experiment.id in folders}
+        shown = [
+            build.section(one, table, runs, absent, wanted.results, only=only)
+            for table in dict.fromkeys(experiment.table for experiment in some)
+        ]
+        sections += shown
+        measured += runs.values()
+        figures += build.draw_figures(one, runs, shown)
+    return build.report(sections, measured, figures, session.failures)
+
+
+def _demo(options: Options, demo: bool) -> Options:
+    if not demo:
+        return options
+    return dataclasses.replace(options, corpus="demo", scaled=True, keep_models=True, auxiliary="none")
+
+
+def _with_experiments(name: str, tables: Sequence[str], demo: bool, options: Options):
+    """Papers with the experiments to run."""
+    if name == "all" and tables and not demo:
+        raise UserError("--table needs one paper: tables of different papers share nothing but their numbers.")
+    papers: list[Paper] = registry.all_papers() if name == "all" else [registry.paper(name)]
+    chosen = []
+    for one in papers:
+        some = tuple(tables)
+        if demo:
+            one = dataclasses.replace(one, scaled={**one.scaled, **one.demo_changes})
+            some = some or one.demo
+        chosen.append((one, registry.experiments_on(one, some, options.corpus)))
+    return chosen
+
+
+def report(results: str | Path | None = None) -> Report:
+    """Compares everything in a results folder with the reported numbers.
+
+    Args:
+        results: the folder; None: SER_RESULTS, or "results" in the working folder.
+
+    Raises:
+        UserError: There is no such folder, or it holds no finished trial.
+    """
+    from ser.results.report import build
+
+    folder = Options().results if results is None else Path(results)
+    if not folder.is_dir():
+        raise UserError(f"There is no results folder {folder}. `ser reproduce` makes one.")
+    whole = build.from_results(registry.all_papers(), folder)
+    if not whole.sections:
+        raise UserError(f"{folder} holds no finished trial. `ser reproduce` makes some.")
+    return whole
+
+
+def load_model(folder: str | Path | None = None, *, results: str | Path | None = None) -> Model:
+    """Loads a model that was kept by a run with `keep_models=True`.
+
+    Args:
+        folder: a trial's `model` folder; None: the one in `results` that was written last.
+        results: results folder; None: SER_RESULTS, or "results" in the working folder.
+
+    Returns:
+        The model; ``model.predict("a.wav")`` gives a data frame.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    from ser import models
+
+    if folder is None:
+        folder = models.newest_model(Options().results if results is None else Path(results))
+    return models.load_model(Path(folder))

@@ -1,0 +1,1 @@
+"""Trials on disk, reported numbers, yardsticks, and the reports that compare them."""

@@ -1,0 +1,155 @@
+"""Reported cells compared with measured runs, and the verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+
+from common.metrics import METRICS
+from common.results import Cell, Comparison, RunResults
+from ser.results.measuring import FoldStatistics, measure, statistics_of_run
+
+VERDICTS = ("within", "above", "below", "not run", "corpus absent", "scaled run", "not reported")
+"""within, above, below: the measured 95 % interval lies around, above or below the reported value. Only a run of the
+experiment as the paper declares it, with all folds and repeats, gets one of these; all other runs are "scaled run".
+"not reported": the metric was measured, and the paper prints no such number."""
+
+
+def whole_vector(cell: Cell) -> Cell:
+    """The cell of the same quantity over the whole vector of predictions, on which no order has an influence."""
+    return dataclasses.replace(
+        cell,
+        cell=f"{cell.cell}/whole",
+        column=f"{cell.column}, whole",
+        metric=f"ccc/{cell.labels}/pooled",
+        value=math.nan,
+        std=math.nan,
+        note="",
+    )
+
+
+def shown_cells(cell: Cell) -> tuple[Cell, ...]:
+    """A cell with what is shown beside it: a CCC averaged over batches is followed by that of the whole vector."""
+    return (cell, whole_vector(cell)) if cell.function == "ccc_batch32" else (cell,)
+
+
+def unreported_cells(cells: Iterable[Cell]) -> list[Cell]:
+    """For each experiment, cells of the metrics that are always shown (`Metric.always`) and that the paper lacks.
+
+    Args:
+        cells: reported cells of one table.
+    """
+    by_experiment: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.experiment:
+            by_experiment.setdefault(cell.experiment, []).append(cell)
+    added = []
+    for own in by_experiment.values():
+        first = own[0]
+        for name, metric in METRICS.items():
+            if metric.always and metric.task == first.registered.task and name not in {cell.function for cell in own}:
+                aggregation = first.aggregation if first.aggregation in ("folds", "pooled") else "folds"
+                added.append(
+                    dataclasses.replace(
+                        first,
+                        cell=f"{first.cell}/{name}",
+                        column=metric.title,
+                        metric=f"{name}/{first.labels}/{aggregation}",
+                        value=math.nan,
+                        std=math.nan,
+                        note="",
+                    )
+                )
+    return added
+
+
+def compare(cells: Iterable[Cell], runs: Mapping[str, RunResults], absent: Iterable[str] = ()) -> list[Comparison]:
+    """Compares cells with runs.
+
+    Args:
+        cells: reported cells.
+        runs: the run of each experiment, by the experiment's id.
+        absent: experiments whose corpus is not on this machine.
+
+    Returns:
+        One comparison per cell (two where `shown_cells` adds one), in the same order.
+    """
+    absent = set(absent)
+    known: dict[tuple[str, str], FoldStatistics] = {}
+    result = []
+    for cell in cells:
+        run = runs.get(cell.experiment)
+        if run is None or not run.trials:
+            result.append(Comparison(cell, "corpus absent" if cell.experiment in absent else "not run"))
+            continue
+        for one in shown_cells(cell):
+            key = one.experiment, one.registered.statistic
+            if key not in known:
+                known[key] = statistics_of_run(run, one.registered.statistic)
+            result.append(_compared(one, run, known[key]))
+    return result
+
+
+def _compared(cell: Cell, run: RunResults, found: FoldStatistics) -> Comparison:
+    measured = measure(found, cell, len(run.run["folds"]))
+    changes = [*run.run["changes"], *_incomplete(run)]
+    flags = sorted({flag for trial in run.trials for flag in trial["flags"]})
+    comparable = not changes and not any(flag.startswith(("partial", "bad audio")) for flag in flags)
+    if not comparable:
+        said = "scaled run"
+    elif math.isnan(cell.value):
+        said = "not reported"
+    else:
+        said = verdict(measured.value, measured.low, measured.high, cell.value, cell.places)
+    difference = measured.value - cell.value if comparable else math.nan
+    return Comparison(
+        cell,
+        said,
+        measured,
+        run.run["corpus"],
+        difference,
+        tuple(changes),
+        tuple(flags),
+        audit_in_words(run.trials),
+    )
+
+
+def verdict(value: float, low: float, high: float, reported: float, places: int = 2) -> str:
+    """Says where a measured interval lies relative to a reported value; without an interval, where the value lies.
+
+    Args:
+        value: measured mean.
+        low: lower end of its interval, or NaN.
+        high: upper end, or NaN.
+        reported: the paper's number.
+        places: digits that the paper prints: 83.33 is not below 83.3333.
+    """
+    low, high = (value, value) if math.isnan(low) or math.isnan(high) else (low, high)
+    low, high = round(low, places), round(high, places)
+    if low > reported:
+        return "above"
+    return "below" if high < reported else "within"
+
+
+def _incomplete(run: RunResults) -> list[str]:
+    """What a run lacks, in words; empty if it is complete."""
+    if run.complete:
+        return []
+    folds = len({trial["fold"] for trial in run.trials})
+    repeats = len({trial["repeat"] for trial in run.trials})
+    return [f"{folds} of {len(run.run['folds'])} folds", f"{repeats} of {run.run['declared_repeats']} repeats"]
+
+
+def worst_overlap(trials: Iterable[dict]) -> dict[str, int]:
+    """For each kind of overlap between test and training parts, the largest count in any trial."""
+    worst: dict[str, int] = {}
+    for trial in trials:
+        for name, count in trial["audit"].items():
+            worst[name] = max(worst.get(name, 0), count)
+    return worst
+
+
+def audit_in_words(trials: Iterable[dict]) -> tuple[str, ...]:
+    """`worst_overlap` as phrases."""
+    return tuple(f"{name} shared: {count}" for name, count in worst_overlap(trials).items())

@@ -1,0 +1,66 @@
+"""Runs and their trials, read back from a results folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from common.contract import Paper
+from common.errors import UserError
+from common.files import checksum, find
+from common.results import RunResults
+from ser.results.runs import FORMAT
+
+
+def read_run(folder: Path) -> RunResults:
+    """Reads a run's finished trials; damaged ones are left out.
+
+    Raises:
+        UserError: the folder holds no run, or one of another format.
+    """
+    import pandas as pd
+
+    try:
+        run = json.loads((folder / "run.json").read_bytes())
+    except (OSError, ValueError):
+        raise UserError(f"{folder} holds no run (no readable run.json).") from None
+    if run.get("format") != FORMAT:
+        raise UserError(
+            f"{folder} was written in format {run.get('format')}; this version reads {FORMAT}. Run it again."
+        )
+    trials, predictions, folders = [], [], []
+    for file in find(folder, "trial.json"):
+        try:
+            trial = json.loads(file.read_bytes())
+            table = file.with_name("predictions.parquet")
+            if trial["predictions"] == checksum(table):
+                predictions.append(pd.read_parquet(table))
+                trials.append(trial)
+                folders.append(file.parent)
+        except (OSError, ValueError, KeyError):
+            continue
+    return RunResults(run, trials, predictions, folders)
+
+
+def find_runs(results: Path, prefix: str = "") -> list[Path]:
+    """Folders of all runs below a results folder whose experiment id starts with `prefix`, newest last."""
+    folders = [file.parent for file in find(results, "run.json")]
+    folders = [folder for folder in folders if folder.relative_to(results).as_posix().startswith(prefix)]
+    return sorted(folders, key=lambda folder: (folder / "run.json").stat().st_mtime)
+
+
+def best_runs(paper: Paper, results: Path) -> dict[str, RunResults]:
+    """For each experiment with trials, its best run: as declared before changed, then complete, then newest.
+
+    Args:
+        paper: the paper.
+        results: results folder.
+    """
+    best: dict[str, tuple[tuple, RunResults]] = {}
+    for age, folder in enumerate(find_runs(results, f"{paper.name}/")):
+        found = read_run(folder)
+        rank = (not found.run["changes"], found.complete, len(found.trials) > 0, age)
+        experiment = found.run["experiment"]
+        if found.trials and (experiment not in best or rank > best[experiment][0]):
+            best[experiment] = rank, found
+    return {experiment: found for experiment, (_, found) in best.items()}

@@ -1,0 +1,96 @@
+"""The corpora of one command: which subset an experiment runs on, and each subset read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import data_prep
+from common.contract import Experiment
+from common.corpus import Corpus, fingerprint
+from common.errors import UserError
+from ser.options import Options
+
+
+@dataclass(frozen=True)
+class LoadedSubset:
+    """A subset that was read and checked, with a hash of what was found."""
+
+    loaded: data_prep.Loaded
+    fingerprint: str
+
+    @property
+    def record(self) -> dict[str, str]:
+        """Which data these are, as `run.json` and artefacts keep it."""
+        corpus, subset = self.loaded.corpus.name, self.loaded.subset.name
+        return {"corpus": corpus, "subset": subset, "fingerprint": self.fingerprint}
+
+
+class Subsets:
+    """Reads each subset once per command.
+
+    Args:
+        options: the user's choices.
+        note: is told what is being read.
+    """
+
+    def __init__(self, options: Options, note: Callable[[str], None]):
+        self.options = options
+        self.note = note
+        self._loaded: dict[tuple[str, str], LoadedSubset] = {}
+
+    def load(self, corpus: str, subset: str, *, own_root: bool = True) -> LoadedSubset:
+        """Reads a subset, or gives the one that was read before.
+
+        Args:
+            corpus: name of the corpus.
+            subset: name of its subset.
+            own_root: `--root` names this corpus's folder.
+
+        Raises:
+            CorpusAbsent: The corpus is not on this machine.
+            UserError: It cannot be read, or its counts differ and `--partial` was not given.
+        """
+        key = (corpus, subset)
+        if key not in self._loaded:
+            self.note(f"Reading {corpus}/{subset}")
+            root = self.options.root if own_root else None
+            loaded = data_prep.load(corpus, subset, root, partial=self.options.partial)
+            self._loaded[key] = LoadedSubset(loaded, fingerprint(loaded.table))
+        return self._loaded[key]
+
+
+def corpus_and_subset(experiment: Experiment, corpus: str | None) -> tuple[Corpus, str]:
+    """The corpus and the subset that an experiment runs on.
+
+    On another corpus than its own, it is the subset of the same name, or that corpus's default subset.
+
+    Args:
+        experiment: the experiment.
+        corpus: the corpus chosen by the user; None: the experiment's own.
+
+    Raises:
+        UserError: There is no such corpus, or it has no emotion labels and the experiment needs them.
+    """
+    spec = data_prep.corpus(corpus or experiment.corpus)
+    names = [subset.name for subset in spec.subsets]
+    subset = experiment.subset if experiment.subset in names else spec.default_subset
+    own = data_prep.corpus(experiment.corpus).subset(experiment.subset)
+    if not experiment.target.dimensions and own.classes and not spec.subset(subset).classes:
+        raise UserError(f"{experiment.id} predicts emotions, and {spec.name}/{subset} has no emotion labels.")
+    return spec, subset
+
+
+def check_labels(experiment: Experiment, loaded: data_prep.Loaded) -> None:
+    """Refuses a corpus without the labels that the experiment predicts.
+
+    Raises:
+        UserError: An utterance lacks such a label.
+    """
+    for column in experiment.target.needs:
+        missing = int(loaded.table[column].isna().sum())
+        if missing:
+            raise UserError(
+                f"{experiment.id} predicts {column}, but {missing} of {len(loaded.table)} utterances of "
+                f"{loaded.corpus.name}/{loaded.subset.name} have no such label. Choose another --corpus."
+            )
