@@ -291,6 +291,11 @@ class Part:
             raise ValueError("Some utterances have no rating; a part to be predicted has none at all.")
         return values
 
+    def each(self, feature: str) -> Iterator[np.ndarray]:
+        """One kind of features of every utterance, in order; read from the cache one by one."""
+        source = self.features[feature]
+        return (source[utterance] for utterance in self.table["utterance"])
+
     @property
     def fingerprint(self) -> str:
         """A short hash of the utterances, their labels and their order (see `common.corpus.fingerprint`)."""
@@ -333,6 +338,17 @@ class Context:
     flags: list[str] = field(default_factory=list)
     auxiliary: Part | None = None
     artefacts: Artefacts | None = None
+
+    def for_training(self, number: int, count: int) -> Context:
+        """The context of one of several trainings of a fit: same seed, timings and progress, own history and flags.
+
+        Args:
+            number: of the training, from 0.
+            count: how many trainings there are; progress counts the epochs of all of them.
+        """
+        report = self.on_epoch
+        shifted = report and (lambda epoch, epochs, logs: report(number * epochs + epoch, count * epochs, logs))
+        return dataclasses.replace(self, on_epoch=shifted, history={}, flags=[])
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from common.errors import CorpusAbsent, UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 COLUMNS: dict[str, str] = {
@@ -189,6 +190,26 @@ def _durations(table: pd.DataFrame) -> list[float]:
         whole = list(pool.map(duration, table["path"]))
     spans = (table["end"] - table["start"]).tolist()
     return [span if span == span else seconds for span, seconds in zip(spans, whole, strict=True)]
+
+
+def gender_numbers(table: pd.DataFrame, remedy: str) -> np.ndarray:
+    """Number of each utterance's speaker's gender, its place in `GENDERS`, int64, shape (utterances,).
+
+    Args:
+        table: utterance table.
+        remedy: what to do if a gender is missing, one sentence for the error message.
+
+    Raises:
+        UserError: A speaker's gender is not known.
+    """
+    numbers = table["gender"].map({gender: number for number, gender in enumerate(GENDERS)})
+    missing = table.loc[numbers.isna(), "utterance"]
+    if len(missing):
+        raise UserError(
+            f"The speaker's gender is not known for {len(missing)} of {len(table)} utterances, the first "
+            f"{missing.iloc[0]}, and this model is trained on it. {remedy}"
+        )
+    return numbers.to_numpy("int64")
 
 
 def count_difference(table: pd.DataFrame, subset: Subset) -> str:

@@ -13,6 +13,7 @@ from common.features.functionals import functionals
 from common.features.gemaps import GemapsLLD
 from common.features.paa import PaaShortTerm
 from common.features.words import Vocabulary
+from common.normalisation import Normalisation
 from papers.dimensional_mtl.config import DIMENSIONS, DimensionalConfig
 
 LLDS = {"paa": 34, "gemaps": 23}
@@ -57,37 +58,36 @@ class Preparation:
 
     Attributes:
         config: settings.
-        mean: of each acoustic feature over the training part, shape (features,); empty for text.
-        deviation: likewise, positive.
+        normalisation: of each acoustic feature over the training part; of no feature for text alone.
         vocabulary: words of the training part; None for acoustics.
     """
 
     config: DimensionalConfig
-    mean: np.ndarray
-    deviation: np.ndarray
+    normalisation: Normalisation
     vocabulary: Vocabulary | None
 
     @classmethod
     def fitted(cls, config: DimensionalConfig, train: Part) -> Preparation:
         """Statistics and vocabulary of the training part."""
-        mean, deviation = _statistics(config, train) if config.uses_audio else (np.zeros(0), np.ones(0))
+        normalisation = _fitted_normalisation(config, train) if config.uses_audio else Normalisation.identity(0)
         vocabulary = Vocabulary.fit(texts(train)) if config.uses_words else None
-        return cls(config, mean.astype(np.float32), deviation.astype(np.float32), vocabulary)
+        return cls(config, normalisation, vocabulary)
 
     @property
     def acoustic_shape(self) -> tuple[int, int]:
         """(steps, features) of the acoustic input: functionals are one step, and a CNN reads them as a sequence."""
+        width = len(self.normalisation.mean)
         if self.config.level == "lld":
-            return self.config.frames, len(self.mean)
-        return (len(self.mean), 1) if self.config.acoustic_network == "cnn" else (1, len(self.mean))
+            return self.config.frames, width
+        return (width, 1) if self.config.acoustic_network == "cnn" else (1, width)
 
     def frames(self, features: np.ndarray) -> np.ndarray:
         """Low-level descriptors of one utterance, standardised; (frames, features) of the last `frames` frames."""
-        return (features[-self.config.frames :] - self.mean) / self.deviation
+        return self.normalisation(features[-self.config.frames :])
 
     def functionals(self, part: Part) -> np.ndarray:
         """Standardised mean and deviation of every descriptor, (utterances, *acoustic_shape)."""
-        values = (_functionals(self.config, part) - self.mean) / self.deviation
+        values = self.normalisation(_functionals(self.config, part))
         return values.reshape(len(part), *self.acoustic_shape)
 
     def words(self, part: Part) -> np.ndarray:
@@ -112,34 +112,18 @@ def texts(part: Part) -> list[str]:
 
 def _functionals(config: DimensionalConfig, part: Part) -> np.ndarray:
     """Mean and deviation of every descriptor, (utterances, 2 * features); zeros for audio without a whole frame."""
-    source = part.features["acoustic"]
     values = np.zeros((len(part), 2 * LLDS[config.acoustic]), np.float32)
-    for row, utterance in zip(values, part.table["utterance"], strict=True):
-        frames = source[utterance]
+    for row, frames in zip(values, part.each("acoustic"), strict=True):
         if len(frames):
             row[:] = functionals(frames, drop_zeros=config.functionals == "nonzero")
     return values
 
 
-def _statistics(config: DimensionalConfig, train: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each acoustic feature over the training part, in one pass; (0, 1) if not wanted."""
-    size = LLDS[config.acoustic] * (2 if config.level == "hsf" else 1)
+def _fitted_normalisation(config: DimensionalConfig, train: Part) -> Normalisation:
+    """Mean and deviation of each acoustic feature over the training part, if they are wanted."""
     if config.standardisation == "none":
-        return np.zeros(size), np.ones(size)
-    count, total, squares = 0, np.zeros(size), np.zeros(size)
-    source = train.features["acoustic"]
-    whole = (
-        [_functionals(config, train)] if config.level == "hsf" else map(source.__getitem__, train.table["utterance"])
-    )
-    for values in whole:
-        values = np.asarray(values, np.float64)
-        count += len(values)
-        total += values.sum(axis=0)
-        squares += np.square(values).sum(axis=0)
-    if not count:
-        raise UserError("No training utterance is as long as one frame; there is nothing to learn from.")
-    mean = total / count
-    variance = squares / count - np.square(mean)
-    # What never changes carries nothing; it is left at 0 instead of being blown up by rounding.
-    changes = variance > 1e-10 * np.maximum(np.square(mean), 1e-2)
-    return mean, np.where(changes, np.sqrt(np.maximum(variance, 0)), 1.0)
+        return Normalisation.identity(LLDS[config.acoustic] * (2 if config.level == "hsf" else 1))
+    try:
+        return Normalisation.fitted([_functionals(config, train)] if config.level == "hsf" else train.each("acoustic"))
+    except ValueError:
+        raise UserError("No training utterance is as long as one frame; there is nothing to learn from.") from None

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from common.contract import Context, Part, override
+from common.contract import Context, Part
 from common.errors import UserError
 from common.features.words import Vocabulary, tokenise
-from common.files import write_json
 from common.losses import concordance
+from common.normalisation import Normalisation
+from common.saving import Saved, load_fitted, save_fitted
 from common.training import BestEpoch, jit_compile
 from papers.dimensional_mtl.batches import Batches
 from papers.dimensional_mtl.config import DIMENSIONS, DimensionalConfig
@@ -63,26 +63,24 @@ class FittedDimensional:
         return {f"predicted_{dimension}": values[:, number] for number, dimension in enumerate(DIMENSIONS)}
 
     def save(self, folder: Path) -> None:
-        """Writes `model.keras`, `preparation.npz`, `config.json` and, if the network reads, `vocabulary.json`."""
-        self.model.save(folder / "model.keras")
-        np.savez(folder / "preparation.npz", mean=self.preparation.mean, deviation=self.preparation.deviation)
+        """Writes everything that `load` needs."""
+        save_fitted(folder, self.config, {"model": self.model}, self.preparation.normalisation.arrays())
         if self.preparation.vocabulary is not None:
-            self.preparation.vocabulary.save(folder / "vocabulary.json")
-        write_json(folder / "config.json", {"config": dataclasses.asdict(self.config)})
+            self.preparation.vocabulary.save(folder / VOCABULARY)
+
+
+VOCABULARY = "vocabulary.json"
 
 
 def load(folder: Path) -> FittedDimensional:
-    """Reads what `FittedDimensional.save` wrote; nothing is unpickled."""
-    try:
-        described = json.loads((folder / "config.json").read_bytes())
-        config = override(DimensionalConfig(), described["config"])
-        vocabulary = Vocabulary.load(folder / "vocabulary.json") if config.uses_words else None
-        with np.load(folder / "preparation.npz", allow_pickle=False) as stored:
-            preparation = Preparation(config, stored["mean"], stored["deviation"], vocabulary)
-        model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{folder} is not a kept dimensional_mtl model: {str(error).splitlines()[0]}") from error
-    return FittedDimensional(config, model, preparation)
+    """Reads what `FittedDimensional.save` wrote."""
+
+    def build(saved: Saved) -> FittedDimensional:
+        vocabulary = Vocabulary.load(folder / VOCABULARY) if saved.config.uses_words else None
+        preparation = Preparation(saved.config, Normalisation.from_arrays(saved.arrays), vocabulary)
+        return FittedDimensional(saved.config, saved.networks["model"], preparation)
+
+    return load_fitted(folder, DimensionalConfig, build)
 
 
 def fit(config: DimensionalConfig, train: Part, validation: Part, context: Context) -> FittedDimensional:
@@ -160,7 +158,7 @@ def _chosen(
     best, best_ccc, history = None, -np.inf, None
     tried: dict[str, list[float]] = {f"choice_{name}": [] for name in choices[0]} | {"choice_validation_ccc": []}
     for number, choice in enumerate(choices):
-        own = Context(seed=context.seed, on_epoch=_later(context, number, len(choices)), seconds=context.seconds)
+        own = context.for_training(number, len(choices))
         keras.utils.set_random_seed(context.seed)
         changed = dataclasses.replace(preparation, config=dataclasses.replace(config, **choice))
         fitted = _train(changed, train, validation, vectors, own)
@@ -174,13 +172,6 @@ def _chosen(
     context.history.update(tried)
     best.context = context
     return best
-
-
-def _later(context: Context, number: int, choices: int):
-    """Progress of one of several trainings as a part of the whole."""
-    if context.on_epoch is None:
-        return None
-    return lambda epoch, epochs, logs: context.on_epoch(number * epochs + epoch, choices * epochs, logs)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ import numpy as np
 
 from common.batches import by_length, by_rung, rung, stack
 from common.contract import Part
-from common.corpus import GENDERS
-from common.errors import UserError
 from common.features.waveform import Waveform
 from common.models.hubert import HubertConfig
 from common.models.masking import mask_indices
@@ -37,21 +35,6 @@ def waveform(part: Part, row: int) -> np.ndarray:
 def samples(part: Part) -> np.ndarray:
     """Samples of each utterance, shape (utterances,)."""
     return np.array([len(waveform(part, row)) for row in range(len(part))], np.int64)
-
-
-def genders(part: Part) -> np.ndarray:
-    """Number of each speaker's gender (0 female, 1 male), int64, shape (utterances,).
-
-    Raises:
-        UserError: the corpus does not tell them.
-    """
-    numbers = part.table["gender"].map({gender: number for number, gender in enumerate(GENDERS)})
-    if numbers.isna().any():
-        raise UserError(
-            f"{int(numbers.isna().sum())} of {len(numbers)} utterances have no speaker's gender, which stage 1 learns. "
-            "Go on without it: --set emotion_weight=1."
-        )
-    return numbers.to_numpy("int64")
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,14 @@ import numpy as np
 
 from common.artefacts import Artefact, Artefacts
 from common.contract import Context, Part
+from common.corpus import gender_numbers
 from common.errors import UserError
 from common.metrics import confusion, ua
 from common.models.hubert import up_to
 from common.training import BestEpoch, answer, fit_epochs, jit_compile, seed_everything
 from papers.gmp_atl import model as networks
 from papers.gmp_atl.config import GmpConfig
-from papers.gmp_atl.data import Batches, Lesson, frame_count, genders, heard, samples
+from papers.gmp_atl.data import Batches, Lesson, frame_count, heard, samples
 from papers.gmp_atl.pseudo_labels import assign, fit_codebook, read_labels, save_labels, write_frames
 
 _HUBERT = ("hubert", "normalise", "narrowband", "padding_is", "precision")
@@ -99,7 +100,7 @@ class Workshop:
             model = networks.build_stage1(self.config, encoder, len(self.train.classes))
             labels = {"emotion": self.train.labels}
             if "gender" in model.output:
-                labels["gender"] = genders(self.train)
+                labels["gender"] = gender_numbers(self.train.table, "Continue without it: --set emotion_weight=1.")
             record = self._learn(model, Lesson(labels), self.config.epochs1, score=True)
             save_weights(folder / "hubert.npz", encoder)
             return record
@@ -161,7 +162,7 @@ class Workshop:
             model = build()
             labels = {"emotion": self.train.labels}
             if "gender" in model.output:
-                labels["gender"] = genders(self.train)
+                labels["gender"] = gender_numbers(self.train.table, "Continue without it: --set emotion_weight=1.")
             record = self._learn(model, Lesson(labels), self.config.epochs3, score=True)
             save_weights(folder / "network.npz", model)
             return record

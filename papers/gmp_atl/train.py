@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -12,10 +11,9 @@ import keras
 import numpy as np
 
 from common.artefacts import Artefacts
-from common.contract import Context, Part, override
-from common.errors import UserError
-from common.files import write_json
+from common.contract import Context, Part
 from common.metrics import softmax
+from common.saving import load_fitted, save_fitted
 from common.training import data_parallel
 from papers.gmp_atl.config import GmpConfig
 from papers.gmp_atl.model import emotion_loss
@@ -48,20 +46,13 @@ class FittedGmp:
         return {f"p_{emotion}": probabilities[:, number] for number, emotion in enumerate(self.classes)}
 
     def save(self, folder: Path) -> None:
-        """Writes `model.keras` and `config.json`."""
-        self.model.save(folder / "model.keras")
-        write_json(folder / "config.json", {"config": dataclasses.asdict(self.config), "classes": self.classes})
+        """Writes everything that `load` needs."""
+        save_fitted(folder, self.config, {"model": self.model}, classes=self.classes)
 
 
 def load(folder: Path) -> FittedGmp:
-    """Reads what `FittedGmp.save` wrote; nothing is unpickled."""
-    try:
-        described = json.loads((folder / "config.json").read_bytes())
-        config = override(GmpConfig(), described["config"])
-        model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{folder} is not a kept gmp_atl model: {str(error).splitlines()[0]}") from error
-    return FittedGmp(config, tuple(described["classes"]), model)
+    """Reads what `FittedGmp.save` wrote."""
+    return load_fitted(folder, GmpConfig, lambda saved: FittedGmp(saved.config, saved.classes, saved.networks["model"]))
 
 
 def fit(config: GmpConfig, train: Part, validation: Part, context: Context) -> FittedGmp:

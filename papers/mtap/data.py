@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from common.contract import Part
-from common.corpus import GENDERS
 from common.errors import UserError
 from common.features.bert import Bert
 from common.features.spectrogram import Spectrogram, fix_length
 from common.features.vggish import Vggish
+from common.normalisation import Normalisation
 from papers.mtap.config import MtapConfig
 
 FETCHED = {"google/vggish": "vggish", "bert-base-uncased": "bert-base-uncased"}
@@ -61,91 +62,9 @@ def _vggish(config: MtapConfig) -> Vggish:
     )
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and deviation of spectrogram bins; padding is added after it, so padding reads as the mean.
-
-    Attributes:
-        mean: shape (bins,).
-        deviation: shape (bins,), positive.
-    """
-
-    mean: np.ndarray
-    deviation: np.ndarray
-
-    @classmethod
-    def fitted(cls, spectrograms: list[np.ndarray], kind: str) -> Normalisation:
-        """Statistics over all frames of the training part.
-
-        Args:
-            spectrograms: training utterances, each (frames, bins).
-            kind: "bin", "corpus" or "none" (see `MtapConfig.normalisation`).
-        """
-        bins = spectrograms[0].shape[1]
-        if kind == "none":
-            return cls(np.zeros(bins, np.float32), np.ones(bins, np.float32))
-        frames = sum(len(s) for s in spectrograms)
-        mean = sum(s.sum(0, dtype=np.float64) for s in spectrograms) / frames
-        if kind == "corpus":
-            mean = np.full(bins, mean.mean())
-        variance = sum(np.square(s - mean.astype(np.float32)).sum(0, dtype=np.float64) for s in spectrograms) / frames
-        if kind == "corpus":
-            variance = np.full(bins, variance.mean())
-        # A bin that never changes carries nothing; it is left at 0 instead of being blown up.
-        deviation = np.where(variance > 1e-12, np.sqrt(variance), 1.0)
-        return cls(mean.astype(np.float32), deviation.astype(np.float32))
-
-    def images(self, spectrograms: list[np.ndarray], frames: int) -> np.ndarray:
-        """Normalised spectrograms of equal length, shape (utterances, frames, bins, 1), float32."""
-        images = np.zeros((len(spectrograms), frames, len(self.mean), 1), np.float32)
-        for image, spectrogram in zip(images, spectrograms, strict=True):
-            image[..., 0] = fix_length((spectrogram[:] - self.mean) / self.deviation, frames)
-        return images
-
-
-def spectrograms(part: Part) -> list[np.ndarray]:
-    """The part's spectrograms, in its order, each (frames, bins)."""
-    source = part.features["spectrogram"]
-    return [source[utterance] for utterance in part.table["utterance"]]
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """How a frozen network's features are scaled (see `MtapConfig.frozen_scaling`).
-
-    Attributes:
-        mean: shape (features,).
-        deviation: shape (features,), positive; empty: each vector is brought to length 1.
-    """
-
-    mean: np.ndarray
-    deviation: np.ndarray
-
-    @classmethod
-    def fitted(cls, vectors: np.ndarray, kind: str) -> Scaling:
-        """Statistics over the training utterances, of vectors of shape (utterances, features)."""
-        width = vectors.shape[1]
-        if kind == "unit":
-            return cls(np.zeros(width, np.float32), np.zeros(0, np.float32))
-        if kind == "none":
-            return cls(np.zeros(width, np.float32), np.ones(width, np.float32))
-        deviation = vectors.std(axis=0, dtype=np.float64)
-        mean = vectors.mean(axis=0, dtype=np.float64)
-        # A feature that rounding alone moves (every utterance has the same transcript) carries nothing.
-        still = deviation <= 1e-6 * np.maximum(1.0, np.abs(mean))
-        return cls(mean.astype(np.float32), np.where(still, 1.0, deviation).astype(np.float32))
-
-    def __call__(self, vectors: np.ndarray) -> np.ndarray:
-        """Scaled vectors, shape (utterances, features), float32."""
-        if not len(self.deviation):
-            return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return (vectors - self.mean) / self.deviation
-
-
 def vectors(part: Part, modality: str) -> np.ndarray:
     """The part's "text" or "audio" features, in its order, shape (utterances, features)."""
-    source = part.features[modality]
-    return np.stack([source[utterance] for utterance in part.table["utterance"]]).astype(np.float32)
+    return np.stack(list(part.each(modality))).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -154,66 +73,76 @@ class Inputs:
 
     Attributes:
         config: names the modalities.
-        normalisation: of spectrograms; None without the modality image.
-        scalings: of the frozen features, by modality.
+        normalisations: of the spectrogram ("image") and of the frozen networks' features ("text", "audio").
     """
 
     config: MtapConfig
-    normalisation: Normalisation | None
-    scalings: dict[str, Scaling]
+    normalisations: dict[str, Normalisation]
 
     @classmethod
     def fitted(cls, config: MtapConfig, train: Part) -> tuple[Inputs, np.ndarray | dict[str, np.ndarray]]:
-        """Statistics of the training part, and that part as the network takes it (so it is read once)."""
-        images = spectrograms(train) if config.image else []
-        normalisation = Normalisation.fitted(images, config.normalisation) if config.image else None
-        frozen = [name for name in config.modalities if name != "image"]
-        scalings = {name: Scaling.fitted(vectors(train, name), config.frozen_scaling) for name in frozen}
-        inputs = cls(config, normalisation, scalings)
-        return inputs, inputs._scaled(train, images)
+        """Statistics of the training part, and that part as the network takes it, so that it is read only once."""
+        arrays = _arrays(config, train)
+        normalisations = {}
+        for name, found in arrays.items():
+            kind = config.normalisation if name == "image" else config.frozen_scaling
+            if kind in ("none", "unit"):
+                normalisations[name] = Normalisation.identity(found[0].shape[-1])
+            else:
+                normalisations[name] = Normalisation.fitted(
+                    found if name == "image" else [found], pooled=kind == "corpus"
+                )
+        inputs = cls(config, normalisations)
+        return inputs, inputs._normalised(arrays)
 
     @property
     def widths(self) -> dict[str, int]:
-        """Length of each frozen feature vector, by modality."""
-        return {name: len(scaling.mean) for name, scaling in self.scalings.items()}
+        """Length of each frozen network's feature vector, by modality."""
+        return {name: len(one.mean) for name, one in self.normalisations.items() if name != "image"}
 
     def __call__(self, part: Part) -> np.ndarray | dict[str, np.ndarray]:
         """The network's input: spectrograms alone, or a dictionary if there are text or audio features."""
-        return self._scaled(part, spectrograms(part) if self.config.image else [])
+        return self._normalised(_arrays(self.config, part))
 
-    def _scaled(self, part: Part, images: list[np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
-        inputs = {name: scaling(vectors(part, name)) for name, scaling in self.scalings.items()}
-        if self.normalisation is not None:
-            inputs["spectrogram"] = self.normalisation.images(images, self.config.frames)
-        return inputs if self.scalings else inputs["spectrogram"]
+    def _normalised(self, arrays: dict[str, list[np.ndarray] | np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
+        inputs = {}
+        for name, normalisation in self.normalisations.items():
+            found = arrays.pop(name)  # frees the raw spectrograms, which are as large as the images
+            if name == "image":
+                inputs["spectrogram"] = images(found, normalisation, self.config.frames)
+            elif self.config.frozen_scaling == "unit":
+                inputs[name] = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+            else:
+                inputs[name] = normalisation(found)
+        return inputs["spectrogram"] if list(inputs) == ["spectrogram"] else inputs
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What `from_arrays` needs."""
-        stored = {f"{name}_{field}": getattr(one, field) for name, one in self.scalings.items() for field in FIELDS}
-        if self.normalisation is not None:
-            stored |= {field: getattr(self.normalisation, field) for field in FIELDS}
+        stored = {}
+        for name, normalisation in self.normalisations.items():
+            stored |= normalisation.arrays(_prefix(name))
         return stored
 
     @classmethod
-    def from_arrays(cls, config: MtapConfig, stored) -> Inputs:
+    def from_arrays(cls, config: MtapConfig, stored: Mapping[str, np.ndarray]) -> Inputs:
         """The inverse of `arrays`."""
-        normalisation = Normalisation(*(stored[field] for field in FIELDS)) if config.image else None
-        frozen = [name for name in config.modalities if name != "image"]
-        scalings = {name: Scaling(*(stored[f"{name}_{field}"] for field in FIELDS)) for name in frozen}
-        return cls(config, normalisation, scalings)
+        return cls(config, {name: Normalisation.from_arrays(stored, _prefix(name)) for name in config.modalities})
 
 
-FIELDS = ("mean", "deviation")
+def _prefix(modality: str) -> str:
+    return "" if modality == "image" else f"{modality}_"
 
 
-def genders(part: Part) -> np.ndarray:
-    """Number of each speaker's gender in `common.corpus.GENDERS`, the order of the gender head's outputs, int64.
+def _arrays(config: MtapConfig, part: Part) -> dict[str, list[np.ndarray] | np.ndarray]:
+    """Raw features by modality: spectrograms as a list of (frames, bins), vectors as (utterances, features)."""
+    return {
+        name: list(part.each("spectrogram")) if name == "image" else vectors(part, name) for name in config.modalities
+    }
 
-    Raises:
-        UserError: a speaker's gender is not known.
-    """
-    numbers = part.table["gender"].map({name: number for number, name in enumerate(GENDERS)})
-    if numbers.isna().any():
-        name = part.table.loc[numbers.isna(), "utterance"].iloc[0]
-        raise UserError(f"{name}: the speaker's gender is not known, and gender_head learns it. Use gender_head=none.")
-    return numbers.to_numpy("int64")
+
+def images(spectrograms: list[np.ndarray], normalisation: Normalisation, frames: int) -> np.ndarray:
+    """Normalised spectrograms of equal length, padded with zeros, float32, shape (utterances, frames, bins, 1)."""
+    result = np.zeros((len(spectrograms), frames, len(normalisation.mean), 1), np.float32)
+    for image, spectrogram in zip(result, spectrograms, strict=True):
+        image[..., 0] = fix_length(normalisation(spectrogram[:]), frames)
+    return result

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from common.contract import Context, Part, override
-from common.corpus import GENDERS
+from common.contract import Context, Part
+from common.corpus import GENDERS, gender_numbers
 from common.errors import UserError
 from common.features.store import transcripts
-from common.files import write_json
 from common.metrics import confusion, softmax, ua
+from common.saving import load_fitted, save_fitted
 from common.training import BestEpoch
 from papers.mtap.config import MtapConfig
-from papers.mtap.data import Inputs, genders
+from papers.mtap.data import Inputs
 from papers.mtap.model import build_loss, build_model, compile_model, fused_features
 
 
@@ -55,23 +54,19 @@ class FittedMtap:
         return {"features": network.predict(self.inputs(part), batch_size=self.config.batch_size, verbose=0)}
 
     def save(self, folder: Path) -> None:
-        """Writes `model.keras`, `normalisation.npz` and `config.json`."""
-        self.model.save(folder / "model.keras")
-        np.savez(folder / "normalisation.npz", **self.inputs.arrays())
-        write_json(folder / "config.json", {"config": dataclasses.asdict(self.config), "classes": self.classes})
+        """Writes everything that `load` needs."""
+        save_fitted(folder, self.config, {"model": self.model}, self.inputs.arrays(), classes=self.classes)
 
 
 def load(folder: Path) -> FittedMtap:
-    """Reads what `FittedMtap.save` wrote; nothing is unpickled."""
-    try:
-        described = json.loads((folder / "config.json").read_bytes())
-        config = override(MtapConfig(), described["config"])
-        with np.load(folder / "normalisation.npz", allow_pickle=False) as stored:
-            inputs = Inputs.from_arrays(config, stored)
-        model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{folder} is not a kept mtap model: {str(error).splitlines()[0]}") from error
-    return FittedMtap(config, tuple(described["classes"]), model, inputs)
+    """Reads what `FittedMtap.save` wrote."""
+    return load_fitted(
+        folder,
+        MtapConfig,
+        lambda saved: FittedMtap(
+            saved.config, saved.classes, saved.networks["model"], Inputs.from_arrays(saved.config, saved.arrays)
+        ),
+    )
 
 
 def emotion_outputs(model: keras.Model, inputs, batch_size: int) -> np.ndarray:
@@ -121,12 +116,15 @@ def fit(config: MtapConfig, train: Part, validation: Part, context: Context) -> 
     return FittedMtap(config, train.classes, model, inputs, context)
 
 
+REMEDY = "Use gender_head=none."
+
+
 def _genders(train: Part, validation: Part, context: Context) -> np.ndarray:
     """The training utterances' genders; a fold that lacks one is told, a corpus that lacks one is an error."""
-    known = genders(train)
+    known = gender_numbers(train.table, REMEDY)
     if len(np.unique(known)) < 2:
         own = GENDERS[known[0]]
-        if not len(validation) or len(np.unique([*known, *genders(validation)])) < 2:
+        if not len(validation) or len(np.unique([*known, *gender_numbers(validation.table, REMEDY)])) < 2:
             raise UserError(f"gender_head learns gender, and all speakers here are {own}. Use gender_head=none.")
         context.flags.append(f"gender head: all training speakers of a fold are {own}")
     return known

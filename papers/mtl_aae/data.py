@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ import pandas as pd
 from common.contract import Part
 from common.errors import UserError
 from common.features.bands import BandSpectrogram
+from common.normalisation import Normalisation
 from papers.mtl_aae.config import AaeConfig
 
 HELD_BYTES = 2 << 30
@@ -57,40 +57,17 @@ def without_silence(spectrogram: np.ndarray, below_db: float, *, log: bool) -> n
     return spectrogram[loud[0] : loud[-1] + 1]
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and deviation of a spectrogram's rows; padding is added after it, so padding reads as the mean.
+def fitted_normalisation(spectrograms: Iterable[np.ndarray], kind: str, rows: int) -> Normalisation:
+    """Statistics over all frames of some utterances.
 
-    Attributes:
-        mean: shape (rows,), float32.
-        deviation: shape (rows,), float32, positive.
+    Args:
+        spectrograms: shape (frames, rows) each.
+        kind: "row", "corpus" or "none" (see `AaeConfig.normalisation`).
+        rows: of a spectrogram.
     """
-
-    mean: np.ndarray
-    deviation: np.ndarray
-
-    @classmethod
-    def fitted(cls, spectrograms: Iterable[np.ndarray], kind: str) -> Normalisation:
-        """Statistics over all frames of some utterances.
-
-        Args:
-            spectrograms: each (frames, rows); at least one.
-            kind: "row", "corpus" or "none" (see `AaeConfig.normalisation`).
-        """
-        frames, total, squares = 0, 0.0, 0.0
-        for spectrogram in spectrograms:
-            values = spectrogram.astype(np.float64)
-            frames, total, squares = frames + len(values), total + values.sum(0), squares + np.square(values).sum(0)
-        rows = len(total)
-        if kind == "none":
-            return cls(np.zeros(rows, np.float32), np.ones(rows, np.float32))
-        mean, power = total / frames, squares / frames
-        if kind == "corpus":
-            mean, power = np.full(rows, mean.mean()), np.full(rows, power.mean())
-        variance = power - np.square(mean)
-        # A row that never changes carries nothing; it is left at 0 instead of being blown up.
-        deviation = np.where(variance > 1e-9, np.sqrt(np.maximum(variance, 1e-9)), 1.0)
-        return cls(mean.astype(np.float32), deviation.astype(np.float32))
+    return (
+        Normalisation.identity(rows) if kind == "none" else Normalisation.fitted(spectrograms, pooled=kind == "corpus")
+    )
 
 
 class Pictures:
@@ -121,7 +98,7 @@ class Pictures:
         self._bytes = 0
         if normalisation is None:
             counted = np.unique(np.linspace(0, len(self) - 1, min(len(self), COUNTED)).astype(int))
-            normalisation = Normalisation.fitted((self._read(number) for number in counted), kind)
+            normalisation = fitted_normalisation((self._read(number) for number in counted), kind, config.rows)
         self.normalisation = normalisation
 
     def __len__(self) -> int:
@@ -135,7 +112,7 @@ class Pictures:
         """Normalised, shape (rows, frames)."""
         if number in self._held:
             return self._held[number]
-        values = (self._read(number) - self.normalisation.mean) / self.normalisation.deviation
+        values = self.normalisation(self._read(number))
         values = np.ascontiguousarray(values.T, dtype=np.float32)
         if self._bytes + values.nbytes <= HELD_BYTES:
             self._held[number] = values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import sys
 from pathlib import Path
@@ -12,13 +11,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from common.contract import Context, Part, override
+from common.contract import Context, Part
 from common.errors import UserError
-from common.files import write_json
 from common.metrics import confusion, softmax, ua
+from common.normalisation import Normalisation
+from common.saving import load_fitted, save_fitted
 from common.training import BestEpoch
 from papers.mtl_aae.config import FALLBACK_ALPHA, AaeConfig
-from papers.mtl_aae.data import Normalisation, Pictures, ahead, auxiliary_rows, batches, numbered, some_speakers
+from papers.mtl_aae.data import Pictures, ahead, auxiliary_rows, batches, numbered, some_speakers
 from papers.mtl_aae.model import build_model
 from papers.mtl_aae.phases import UNLABELLED, Phases
 
@@ -91,23 +91,19 @@ class FittedAae:
         return pictures[..., 0] * deviation + mean, rebuilt[..., 0] * deviation + mean
 
     def save(self, folder: Path) -> None:
-        """Writes `model.keras`, `normalisation.npz` and `config.json`."""
-        self.model.save(folder / "model.keras")
-        np.savez(folder / "normalisation.npz", mean=self.normalisation.mean, deviation=self.normalisation.deviation)
-        write_json(folder / "config.json", {"config": dataclasses.asdict(self.config), "classes": self.classes})
+        """Writes everything that `load` needs."""
+        save_fitted(folder, self.config, {"model": self.model}, self.normalisation.arrays(), classes=self.classes)
 
 
 def load(folder: Path) -> FittedAae:
-    """Reads what `FittedAae.save` wrote; nothing is unpickled."""
-    try:
-        described = json.loads((folder / "config.json").read_bytes())
-        config = override(AaeConfig(), described["config"])
-        with np.load(folder / "normalisation.npz", allow_pickle=False) as stored:
-            normalisation = Normalisation(stored["mean"], stored["deviation"])
-        model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{folder} is not a kept mtl_aae model: {str(error).splitlines()[0]}") from error
-    return FittedAae(config, tuple(described["classes"]), model, normalisation)
+    """Reads what `FittedAae.save` wrote."""
+    return load_fitted(
+        folder,
+        AaeConfig,
+        lambda saved: FittedAae(
+            saved.config, saved.classes, saved.networks["model"], Normalisation.from_arrays(saved.arrays)
+        ),
+    )
 
 
 def classifiers(model: keras.Model, tasks: tuple[str, ...]) -> keras.Model:
@@ -130,7 +126,7 @@ def fit(config: AaeConfig, train: Part, validation: Part, context: Context) -> F
     alphas = grid(config, len(validation) > 0, context)
     best, scores = None, []
     for number, alpha in enumerate(alphas):
-        own = Context(context.seed, _shifted(context, number, len(alphas)))
+        own = context.for_training(number, len(alphas))
         keras.utils.set_random_seed(context.seed)  # every alpha starts from the same weights and sees the same batches
         with context.timed("fit"):
             chosen = dataclasses.replace(config, alpha=alpha)
@@ -158,13 +154,6 @@ def grid(config: AaeConfig, can_choose: bool, context: Context) -> tuple[float, 
         return config.alphas
     context.flags.append(f"alpha {FALLBACK_ALPHA}: no development fold to choose it on")
     return (FALLBACK_ALPHA,)
-
-
-def _shifted(context: Context, number: int, count: int):
-    """Progress of one of several trainings as part of them all."""
-    if context.on_epoch is None:
-        return None
-    return lambda epoch, epochs, logs: context.on_epoch(number * epochs + epoch, count * epochs, logs)
 
 
 def prepared(config: AaeConfig, train: Part, validation: Part, context: Context) -> Material:

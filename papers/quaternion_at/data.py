@@ -136,7 +136,7 @@ class Chunks:
 
 def cut_part(part: Part, config: QuaternionAtConfig) -> list[list[np.ndarray]]:
     """The raw chunks of each utterance of a part."""
-    return [cut(part.features["stft"][utterance], config.chunks) for utterance in part.table["utterance"]]
+    return [cut(magnitudes, config.chunks) for magnitudes in part.each("stft")]
 
 
 def fitted_scale(pieces: list[list[np.ndarray]], config: QuaternionAtConfig, kind: str | None = None) -> Scale:

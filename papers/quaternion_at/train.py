@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,13 +12,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from common.contract import Context, Part, override
+from common.contract import Context, Part
 from common.errors import UserError
-from common.files import write_json
 from common.metrics import softmax
 from common.models.anti_transfer import WithTargets
 from common.models.checkpoint import copy_weights
 from common.models.target_cache import cached_targets
+from common.saving import Saved, load_fitted, save_fitted
 from common.training import BestEpoch, jit_compile
 from papers.quaternion_at.config import QuaternionAtConfig
 from papers.quaternion_at.data import Chunks, Scale, chunks, cut_part, fitted_scale
@@ -71,27 +70,20 @@ class FittedQuaternionAt:
         return columns | {f"chunks_{emotion}": votes[:, number] for number, emotion in enumerate(self.classes)}
 
     def save(self, folder: Path) -> None:
-        """Writes `network.keras`, `encoder.keras` if there is one, and `config.json`."""
-        self.vgg.save(folder / "network.keras")
-        if self.encoder is not None:
-            self.encoder.save(folder / "encoder.keras")
-        described = {"config": dataclasses.asdict(self.config), "classes": self.classes}
-        write_json(folder / "config.json", {**described, "scale": dataclasses.asdict(self.scale)})
+        """Writes everything that `load` needs."""
+        networks = {"network": self.vgg} | ({} if self.encoder is None else {"encoder": self.encoder})
+        save_fitted(folder, self.config, networks, classes=self.classes, scale=dataclasses.asdict(self.scale))
 
 
 def load(folder: Path) -> FittedQuaternionAt:
-    """Reads what `FittedQuaternionAt.save` wrote; nothing is unpickled."""
-    try:
-        described = json.loads((folder / "config.json").read_bytes())
-        config = override(QuaternionAtConfig(), described["config"])
-        vgg = keras.saving.load_model(folder / "network.keras", compile=False, safe_mode=True)
-        encoder = None
-        if config.rhemo != "none":
-            encoder = keras.saving.load_model(folder / "encoder.keras", compile=False, safe_mode=True)
-        scale = Scale(**described["scale"])
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{folder} is not a kept quaternion_at model: {str(error).splitlines()[0]}") from error
-    return FittedQuaternionAt(config, tuple(described["classes"]), vgg, encoder, scale)
+    """Reads what `FittedQuaternionAt.save` wrote."""
+
+    def build(saved: Saved) -> FittedQuaternionAt:
+        encoder = saved.networks["encoder"] if saved.config.rhemo != "none" else None
+        scale = Scale(**saved.values["scale"])
+        return FittedQuaternionAt(saved.config, saved.classes, saved.networks["network"], encoder, scale)
+
+    return load_fitted(folder, QuaternionAtConfig, build)
 
 
 def probabilities(model: keras.Model, inputs: np.ndarray, config: QuaternionAtConfig) -> np.ndarray:

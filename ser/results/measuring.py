@@ -56,7 +56,7 @@ def statistics_of_run(results: RunResults, statistic: str) -> FoldStatistics:
         for trial, table in zip(results.trials, results.predictions, strict=True)
         if folds_of[trial["repeat"]] == fullest
     ]
-    classes, dimensions = results.run["classes"], results.run.get("dimensions", [])
+    classes, dimensions = results.run.get("classes", []), results.run.get("dimensions", [])
     number = {name: index for index, name in enumerate(classes)}
     columns = [f"{STATISTICS[statistic].columns}{name}" for name in classes or dimensions]
     truth = [

@@ -13,8 +13,7 @@ from keras import ops
 
 from common.errors import UserError
 from common.steps import Steps
-
-ROOT = Path(__file__).parents[2]
+from tests.helpers import ROOT
 
 
 def described():

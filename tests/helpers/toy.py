@@ -22,6 +22,7 @@ from common.files import find
 from common.splits import LeaveOneSpeakerOut
 from ser.results import trials
 from ser.results.runs import Run
+from tests.helpers import ROOT
 
 if os.environ.get("TOY_LIGHT"):
     # No toy needs Keras, which takes every process of a test seconds to import.
@@ -30,7 +31,6 @@ if os.environ.get("TOY_LIGHT"):
     sys.modules["common.training"] = light
     trials.versions = lambda: {"python": "3", "keras": "none", "numpy": "none", "backend": "none"}
 
-ROOT = Path(__file__).parents[2]
 CLASSES = ("angry", "sad")
 SUBSET = Subset("2class", {"angry": 12, "sad": 12})
 CORPUS = Corpus(

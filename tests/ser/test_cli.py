@@ -15,8 +15,8 @@ import data_prep
 from papers.mtap.experiments import PAPER
 from ser import cli, registry
 from ser.session import Session
+from tests.helpers import ROOT
 
-ROOT = Path(cli.__file__).parents[1]
 QUICK = ["--scaled", "--set", "epochs=1", "--set", "frames=40", "--set", "bins=40", "--jobs", "1", "--no-yardstick"]
 
 

@@ -1,14 +1,12 @@
 """What holds for the whole house: cards are generated, papers are complete, the README's commands exist."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from common.errors import UserError
 from ser import cli, costs, generated, registry
-
-ROOT = Path(registry.__file__).parents[1]
+from tests.helpers import ROOT
 
 
 @pytest.mark.parametrize("name", registry.PAPERS)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,9 @@ import pytest
 from common.errors import UserError
 from common.features.bert import Bert, TranscriptTooLong, token_ids
 from common.models import bert as model
+from tests.helpers import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "bert_tiny"
+EXPECTED = GOLDEN / "bert_tiny"
 """A random three-layer BERT in Hugging Face's format, with what the PyTorch model gives for two padded sentences."""
 
 TEXTS = ["That's out of control.", "I am so happy"]
@@ -19,13 +19,13 @@ TEXTS = ["That's out of control.", "I am so happy"]
 
 @pytest.fixture(scope="module")
 def golden():
-    with np.load(GOLDEN / "expected.npz", allow_pickle=False) as stored:
+    with np.load(EXPECTED / "expected.npz", allow_pickle=False) as stored:
         return dict(stored)
 
 
 @pytest.fixture(scope="module")
 def loaded():
-    return model.bert(str(GOLDEN))
+    return model.bert(str(EXPECTED))
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def copy(tmp_path):
     folder = tmp_path / "bert"
     folder.mkdir()
     for name in model.FILES:
-        shutil.copy(GOLDEN / name, folder)
+        shutil.copy(EXPECTED / name, folder)
     return folder
 
 
@@ -53,7 +53,7 @@ def test_texts_become_the_checkpoints_word_pieces(golden, loaded):
 
 @pytest.mark.parametrize("pooling", ["pooled", "cls", "mean"])
 def test_an_utterances_vector(golden, pooling):
-    extractor = Bert(str(GOLDEN), model.digest(str(GOLDEN)), pooling)
+    extractor = Bert(str(EXPECTED), model.digest(str(EXPECTED)), pooling)
     found = extractor.batch(TEXTS)
     for number, vector in enumerate(found):
         kept = golden["sequence_output"][number][golden["padding_mask"][number] == 1]
@@ -64,7 +64,7 @@ def test_an_utterances_vector(golden, pooling):
 
 
 def test_a_transcript_may_fill_the_network_and_no_more():
-    extractor = Bert(str(GOLDEN), model.digest(str(GOLDEN)))
+    extractor = Bert(str(EXPECTED), model.digest(str(EXPECTED)))
     assert extractor("so " * 62).shape == (32,)  # 62 words and two marks: the golden network reads 64
     with pytest.raises(TranscriptTooLong, match=r"'so so .* has 65 tokens; BERT reads at most 64"):
         extractor("so " * 63)
@@ -82,7 +82,7 @@ def test_random_networks_are_the_same_every_time_and_hear_the_text():
 
 def test_the_digest_follows_the_content(copy):
     first = model.digest(str(copy))
-    assert first == model.digest(str(GOLDEN))
+    assert first == model.digest(str(EXPECTED))
     words = (copy / "vocab.txt").read_text()
     (copy / "vocab.txt").write_text(words.replace("happy", "merry"))
     assert model.digest(str(copy)) != first
@@ -174,7 +174,7 @@ def configured(folder, **changes):
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "not a whole safetensors file"),
         (
             lambda folder: (folder / "model.safetensors").write_bytes(
-                (GOLDEN / "model.safetensors").read_bytes()[:-100]
+                (EXPECTED / "model.safetensors").read_bytes()[:-100]
             ),
             "it is not as long as its header says",
         ),

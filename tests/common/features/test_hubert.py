@@ -1,7 +1,5 @@
 """HuBERT's extractor, its batches and its masks."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import soundfile
@@ -13,8 +11,9 @@ from common.features.hubert import HubertFrames, high_share
 from common.models.hubert import normalise
 from common.models.hubert_weights import digest, load
 from common.models.masking import mask_indices
+from tests.helpers import GOLDEN, ROOT
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "hubert_tiny"
+EXPECTED = GOLDEN / "hubert_tiny"
 
 
 def noise(samples, seed=0):
@@ -22,11 +21,11 @@ def noise(samples, seed=0):
 
 
 def test_frames_of_a_layer_whatever_the_batch():
-    extractor = HubertFrames(str(GOLDEN), digest(GOLDEN), layer=-3)
+    extractor = HubertFrames(str(EXPECTED), digest(EXPECTED), layer=-3)
     signals = [noise(samples, samples) for samples in (400, 8000, 16000, 12345)]
     together = extractor.batch(signals)
     assert [len(rows) for rows in together] == [1, 24, 49, 38]
-    network = load(GOLDEN)
+    network = load(EXPECTED)
     for signal, rows in zip(signals, together, strict=True):
         alone = np.asarray(network({"waveform": normalise(signal)[None]})["hidden_states"][2])[0]
         np.testing.assert_allclose(rows, alone, atol=2e-5)
@@ -35,11 +34,11 @@ def test_frames_of_a_layer_whatever_the_batch():
 
 
 def test_scale_hardly_matters_and_the_switch_does_what_it_says():
-    loud = HubertFrames(str(GOLDEN), digest(GOLDEN), layer=1)
-    raw = HubertFrames(str(GOLDEN), digest(GOLDEN), layer=1, normalise=False)
+    loud = HubertFrames(str(EXPECTED), digest(EXPECTED), layer=1)
+    raw = HubertFrames(str(EXPECTED), digest(EXPECTED), layer=1, normalise=False)
     signal = noise(4000)
     np.testing.assert_allclose(loud(signal), loud(signal * 0.25 + 0.1), atol=1e-4)
-    network = load(GOLDEN)
+    network = load(EXPECTED)
     np.testing.assert_allclose(
         raw(signal), np.asarray(network({"waveform": signal[None]})["hidden_states"][1])[0], atol=2e-5
     )
@@ -48,20 +47,20 @@ def test_scale_hardly_matters_and_the_switch_does_what_it_says():
 
 
 def test_audio_it_cannot_use(tmp_path):
-    extractor = HubertFrames(str(GOLDEN), digest(GOLDEN))
+    extractor = HubertFrames(str(EXPECTED), digest(EXPECTED))
     with pytest.raises(AudioError, match="399 samples at 16 kHz; HuBERT needs 400"):
         extractor(noise(399))
     soundfile.write(tmp_path / "telephone.wav", noise(8000), 8000, subtype="PCM_16")
     signal = audio.read(tmp_path / "telephone.wav", 16000)
     with pytest.raises(AudioError, match="nothing above 4 kHz, as if recorded at 8 kHz"):
         extractor(signal)
-    assert HubertFrames(str(GOLDEN), digest(GOLDEN), narrowband=True)(signal).shape == (49, 32)
+    assert HubertFrames(str(EXPECTED), digest(EXPECTED), narrowband=True)(signal).shape == (49, 32)
     # Half of white noise's energy above 0 Hz lies above 4 kHz, less the 200 Hz that are left out.
     assert high_share(noise(16000)) == pytest.approx(3800 / 8000, abs=0.02)
 
 
 def test_demo_corpus_has_the_whole_band():
-    files = sorted((Path(__file__).parents[2] / "data_prep/demo/corpus").rglob("*.flac"))[::24]
+    files = sorted((ROOT / "data_prep/demo/corpus").rglob("*.flac"))[::24]
     assert len(files) == 10
     assert min(high_share(audio.read(file, 16000)) for file in files) > 1e-4
 

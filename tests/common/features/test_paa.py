@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -7,8 +5,9 @@ import data_prep
 from common import audio
 from common.errors import AudioError
 from common.features.paa import COLUMNS, PaaShortTerm
+from tests.helpers import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "paa" / "short_term.npz"
+EXPECTED = GOLDEN / "paa" / "short_term.npz"
 
 
 def package(signal, rate=16000, frame=400, hop=160):
@@ -29,7 +28,7 @@ def noise(samples, seed=0):
 
 
 def test_against_the_golden_features():
-    golden = np.load(GOLDEN)
+    golden = np.load(EXPECTED)
     assert tuple(golden["names"]) == COLUMNS
     signal = (golden["waveform_int16"] / 2.0**15).astype(np.float32)
     found = PaaShortTerm()(signal)

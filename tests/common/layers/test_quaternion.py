@@ -22,9 +22,9 @@ from common.layers.quaternion import (
     QuaternionInitializer,
     hamilton_kernel,
 )
-from tests.helpers import quaternion_numbers
+from tests.helpers import GOLDEN, ROOT, quaternion_numbers
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "quaternion" / "conv_dense.npz"
+EXPECTED = GOLDEN / "quaternion" / "conv_dense.npz"
 UNITS = np.eye(4)  # 1, i, j, k
 # Row times column, as Hamilton carved it: i^2 = j^2 = k^2 = ijk = -1.
 TABLE = {"ii": "-1", "jj": "-1", "kk": "-1", "ij": "k", "ji": "-k", "jk": "i", "kj": "-i", "ki": "j", "ik": "-j"}
@@ -32,7 +32,7 @@ TABLE = {"ii": "-1", "jj": "-1", "kk": "-1", "ij": "k", "ji": "-k", "jk": "i", "
 
 @pytest.fixture(scope="module")
 def golden():
-    with np.load(GOLDEN, allow_pickle=False) as file:
+    with np.load(EXPECTED, allow_pickle=False) as file:
         return dict(file)
 
 
@@ -427,7 +427,7 @@ def test_dense_and_normalisation_of_no_quaternions():
 
 def test_jax_computes_the_same_without_tensorflow():
     script = Path(quaternion_numbers.__file__)
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(script.parents[2])}
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     found = json.loads(run.stdout.splitlines()[-1])

@@ -18,20 +18,21 @@ from common.errors import UserError
 from common.layers.waveform import NormalizedWaveConvolution, StridedConvolution
 from common.models.hubert import HubertConfig, freeze_front_end, hubert, up_to
 from common.models.hubert_weights import digest, load, read_config, save, tensors_of
+from tests.helpers import GOLDEN, ROOT
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "hubert_tiny"
-LARGE = GOLDEN.with_name("hubert_large_tiny")
+EXPECTED = GOLDEN / "hubert_tiny"
+LARGE = EXPECTED.with_name("hubert_large_tiny")
 
 
 @pytest.fixture(scope="module")
 def expected():
-    with np.load(GOLDEN / "expected.npz") as file:
+    with np.load(EXPECTED / "expected.npz") as file:
         return dict(file)
 
 
 @pytest.fixture(scope="module")
 def plain():
-    return load(GOLDEN)
+    return load(EXPECTED)
 
 
 def run(model, **inputs):
@@ -49,13 +50,13 @@ def test_every_hidden_state_is_the_pytorch_models(plain, expected):
 
 def test_attention_mask_is_the_pytorch_models(expected):
     lengths = expected["attention_mask"].sum(axis=1).astype(np.int32)
-    found = run(load(GOLDEN, padding="attention"), waveform=expected["waveform"], lengths=lengths)
+    found = run(load(EXPECTED, padding="attention"), waveform=expected["waveform"], lengths=lengths)
     np.testing.assert_allclose(found["hidden_states"][-1], expected["last_hidden_state_with_attention_mask"], atol=2e-5)
     assert np.abs(found["hidden_states"][-1] - expected["last_hidden_state"]).max() > 0.01
 
 
 def test_masked_frames_are_the_pytorch_models(expected):
-    found = run(load(GOLDEN, masking=True), waveform=expected["waveform"], masked=expected["mask_time_indices"])
+    found = run(load(EXPECTED, masking=True), waveform=expected["waveform"], masked=expected["mask_time_indices"])
     theirs = expected["last_hidden_state_with_mask_time_indices"]
     np.testing.assert_allclose(found["hidden_states"][-1], theirs, atol=2e-5)
     assert expected["mask_time_indices"].any()
@@ -72,7 +73,7 @@ def test_large_variety_is_the_pytorch_models():
     np.testing.assert_allclose(states[-1], theirs["last_hidden_state_with_attention_mask"], atol=5e-5)
 
 
-@pytest.mark.parametrize("folder", [GOLDEN, LARGE])
+@pytest.mark.parametrize("folder", [EXPECTED, LARGE])
 def test_exact_padding_gives_what_an_utterance_gives_alone(folder):
     generator = np.random.default_rng(0)
     lengths = np.array([5000, 3210, 400], np.int32)
@@ -93,7 +94,7 @@ def test_bfloat16_stays_within_its_precision(expected):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = load(GOLDEN)
+        model = load(EXPECTED)
     finally:
         keras.config.set_dtype_policy(before)
     states = [
@@ -130,9 +131,8 @@ for _ in range(6):  # a step may drop a layer, none is dropped each time
 moved = sum(not np.array_equal(x, y) for x, y in zip(before, step.get_weights(), strict=True))
 print(json.dumps({**found, "loss": float(loss), "still": len(before) - moved, "backend": keras.backend.backend()}))
 """
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", script], cwd=root, env=environment, capture_output=True, text=True)
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["backend"] == "jax"
@@ -164,7 +164,7 @@ def test_what_a_hidden_state_does_not_need_is_not_in_its_model(plain, expected):
 
 
 def test_weights_go_from_one_arrangement_to_another(plain, expected):
-    other = hubert(read_config(GOLDEN), padding="exact", masking=True)
+    other = hubert(read_config(EXPECTED), padding="exact", masking=True)
     other.set_weights(plain.get_weights())
     inputs = {"lengths": np.full(2, 16000, np.int32), "masked": np.zeros((2, 49), bool)}
     found = run(other, waveform=expected["waveform"], **inputs)["hidden_states"][-1]
@@ -172,7 +172,7 @@ def test_weights_go_from_one_arrangement_to_another(plain, expected):
 
 
 def test_saved_as_keras_and_loaded(tmp_path, expected):
-    model = load(GOLDEN, padding="attention", masking=True)
+    model = load(EXPECTED, padding="attention", masking=True)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     inputs = {
@@ -184,7 +184,7 @@ def test_saved_as_keras_and_loaded(tmp_path, expected):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("folder", [GOLDEN, LARGE])
+@pytest.mark.parametrize("folder", [EXPECTED, LARGE])
 def test_written_back_bit_for_bit(folder, tmp_path):
     model = load(folder)
     save(model, read_config(folder), tmp_path)
@@ -208,9 +208,9 @@ def test_written_back_bit_for_bit(folder, tmp_path):
 def checkpoint(folder: Path, change=None, **config) -> Path:
     """The tiny checkpoint with changed tensors or configuration."""
     folder.mkdir(exist_ok=True)
-    described = {**json.loads((GOLDEN / "config.json").read_text()), **config}
+    described = {**json.loads((EXPECTED / "config.json").read_text()), **config}
     (folder / "config.json").write_text(json.dumps(described))
-    tensors = dict(safetensors.read(GOLDEN / "model.safetensors"))
+    tensors = dict(safetensors.read(EXPECTED / "model.safetensors"))
     safetensors.write(folder / "model.safetensors", change(tensors) if change else tensors)
     return folder
 
@@ -231,8 +231,8 @@ def test_old_names_and_a_task_head(tmp_path, plain, expected):
 
 def test_pytorch_bin(tmp_path, plain):
     torch = pytest.importorskip("torch")
-    shutil.copy(GOLDEN / "config.json", tmp_path)
-    tensors = safetensors.read(GOLDEN / "model.safetensors")
+    shutil.copy(EXPECTED / "config.json", tmp_path)
+    tensors = safetensors.read(EXPECTED / "model.safetensors")
     torch.save({name: torch.tensor(values) for name, values in tensors.items()}, tmp_path / "pytorch_model.bin")
     for one, other in zip(plain.get_weights(), load(tmp_path).get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -243,7 +243,7 @@ def test_pytorch_bin(tmp_path, plain):
 
 def test_pytorch_bin_without_torch(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    shutil.copy(GOLDEN / "config.json", tmp_path)
+    shutil.copy(EXPECTED / "config.json", tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"any")
     with pytest.raises(UserError, match=r"needs PyTorch to be read: install torch, or put a model\.safetensors"):
         load(tmp_path)
@@ -289,10 +289,10 @@ def test_broken_folders(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
         load(tmp_path)
-    shutil.copy(GOLDEN / "config.json", tmp_path / "config.json")
+    shutil.copy(EXPECTED / "config.json", tmp_path / "config.json")
     with pytest.raises(UserError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
         load(tmp_path)
-    whole = (GOLDEN / "model.safetensors").read_bytes()
+    whole = (EXPECTED / "model.safetensors").read_bytes()
     for content in (b"", b"\x08", whole[:-5], whole[:5000], b"\xff" * 100):
         (tmp_path / "model.safetensors").write_bytes(content)
         with pytest.raises(UserError, match="not a whole safetensors file"):
@@ -300,10 +300,10 @@ def test_broken_folders(tmp_path):
 
 
 def test_digest_follows_content_and_not_the_folder(tmp_path):
-    copy = shutil.copytree(GOLDEN, tmp_path / "copy")
-    assert digest(copy) == digest(GOLDEN)
+    copy = shutil.copytree(EXPECTED, tmp_path / "copy")
+    assert digest(copy) == digest(EXPECTED)
     other = checkpoint(tmp_path / "other", lambda t: {**t, "masked_spec_embed": t["masked_spec_embed"] + 1})
-    assert digest(other) != digest(GOLDEN)
+    assert digest(other) != digest(EXPECTED)
 
 
 def test_bfloat16_and_float16_tensors(tmp_path):
@@ -319,7 +319,7 @@ def test_bfloat16_and_float16_tensors(tmp_path):
 
 
 def test_a_training_step_moves_every_weight_but_what_is_frozen(expected):
-    model = load(GOLDEN, masking=True, layerdrop=0.0)
+    model = load(EXPECTED, masking=True, layerdrop=0.0)
     freeze_front_end(model)
     step = keras.Model(model.input, model.output["hidden_states"][-1])
     step.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
@@ -332,7 +332,7 @@ def test_a_training_step_moves_every_weight_but_what_is_frozen(expected):
 
 
 def test_layerdrop_passes_over_layers(expected):
-    model = hubert(dataclasses.replace(read_config(GOLDEN), layerdrop=1.0, hidden_dropout=0.0))
+    model = hubert(dataclasses.replace(read_config(EXPECTED), layerdrop=1.0, hidden_dropout=0.0))
     states = model({"waveform": expected["waveform"][:1, :2000]}, training=True)["hidden_states"]
     np.testing.assert_array_equal(states[0], states[-1])
     states = model({"waveform": expected["waveform"][:1, :2000]}, training=False)["hidden_states"]
@@ -387,7 +387,7 @@ def test_strided_convolution_as_products(size, stride, frames):
     assert found.shape == theirs.shape == layer.compute_output_shape(x.shape)
 
 
-@pytest.mark.parametrize("folder", [GOLDEN, LARGE])
+@pytest.mark.parametrize("folder", [EXPECTED, LARGE])
 def test_hugging_face_reads_what_is_written_back(folder, tmp_path):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")

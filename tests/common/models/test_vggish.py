@@ -1,7 +1,5 @@
 """VGGish against Google's front end, against a SavedModel of TF-Hub's signature, and against hand-made checkpoints."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -9,15 +7,16 @@ import pytest
 from common.errors import UserError
 from common.features import vggish as front
 from common.models import vggish as model
+from tests.helpers import GOLDEN
 from tests.helpers.hub_vggish import save_like_hub
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "vggish" / "log_mel.npz"
+EXPECTED = GOLDEN / "vggish" / "log_mel.npz"
 """Waveform, log-mel and examples of AudioSet's own `vggish_input` (float64)."""
 
 
 @pytest.fixture(scope="module")
 def golden():
-    with np.load(GOLDEN, allow_pickle=False) as stored:
+    with np.load(EXPECTED, allow_pickle=False) as stored:
         return dict(stored)
 
 

@@ -4,15 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers import ROOT
+
 PROGRAM = """
 import json, sys
-sys.path.insert(0, "tests/helpers")
 import keras, numpy as np
 from common.training import jit_compile
 from tests.helpers.dimensional import part, reduced

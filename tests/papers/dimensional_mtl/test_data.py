@@ -29,8 +29,8 @@ def test_frames_are_padded_in_front_cut_in_front_and_standardised_by_the_trainin
     descriptors = learnt.features["acoustic"]
     stacked = np.concatenate([descriptors[u] for u in learnt.table["utterance"]]).astype(np.float64)
     preparation = Preparation.fitted(FRAMES, learnt)
-    np.testing.assert_allclose(preparation.mean, stacked.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(preparation.deviation, stacked.std(0), rtol=1e-5)
+    np.testing.assert_allclose(preparation.normalisation.mean, stacked.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(preparation.normalisation.deviation, stacked.std(0), rtol=1e-5)
     batches = Batches(preparation, learnt, 4)
     assert [batch[0]["acoustic"].shape for batch in batches] == [(4, 24, 23), (2, 24, 23)]
     found = np.concatenate([batch[0]["acoustic"] for batch in batches])
@@ -77,10 +77,10 @@ def test_statistics_and_vocabulary_are_the_training_parts_alone():
     config = dataclasses.replace(FRAMES, modality="both")
     preparation = Preparation.fitted(config, learnt)
     assert "unheard" not in preparation.vocabulary.words
-    assert abs(preparation.mean).max() < 5
+    assert abs(preparation.normalisation.mean).max() < 5
     keras.utils.set_random_seed(0)
     alone = fit(dataclasses.replace(config, text_network="dense"), learnt, other, Context(seed=1))
-    np.testing.assert_array_equal(alone.preparation.mean, preparation.mean)
+    np.testing.assert_array_equal(alone.preparation.normalisation.mean, preparation.normalisation.mean)
 
 
 def test_a_feature_that_never_changes_is_left_at_zero():

@@ -5,7 +5,6 @@ import importlib
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -23,9 +22,9 @@ from papers.dimensional_mtl.data import Preparation, labels, to_label_scale
 from papers.dimensional_mtl.experiments import PAPER, resolve
 from papers.dimensional_mtl.model import build_loss, build_model
 from papers.dimensional_mtl.train import fit, load
+from tests.helpers import ROOT
 from tests.helpers.dimensional import DIMENSIONS, part, reduced
 
-ROOT = Path(__file__).parents[2]
 BY_ID = {experiment.id.removeprefix("dimensional_mtl/"): experiment for experiment in PAPER.experiments}
 
 

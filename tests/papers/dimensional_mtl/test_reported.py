@@ -9,12 +9,19 @@ import pandas as pd
 import pytest
 
 from common.metrics import ccc
-from common.results import RunResults
+from common.results import Comparison, RunResults
 from papers.dimensional_mtl import figures
 from papers.dimensional_mtl.experiments import PAPER
 from ser.results.reported import read_cells
 
 CELLS = read_cells(PAPER.reported)
+
+
+def drawing(runs):
+    """What figures are drawn from: runs, and the comparisons of all cells, which hold the reported points."""
+    return runs, [Comparison(cell, "not run") for cell in CELLS]
+
+
 DIMENSIONS = ("valence", "arousal", "dominance")
 VALUE = {cell.cell: cell.value for cell in CELLS}
 PRINTED = [cell for cell in CELLS if not math.isnan(cell.value)]
@@ -144,11 +151,11 @@ def finished(place, shift=1.0, keep=lambda row: True):
 @pytest.mark.parametrize("figure", PAPER.figures, ids=lambda figure: figure.id)
 def test_figures_are_drawn_from_trials_beside_the_reported_points(figure):
     draw = PAPER.function(figure.draw)
-    assert draw({}, CELLS) is None
+    assert draw(*drawing({})) is None
     other = "fig5" if figure.id == "4" else "fig4"
-    assert draw(finished(other, keep=lambda row: row.endswith("-0.1")), CELLS) is None
+    assert draw(*drawing(finished(other, keep=lambda row: row.endswith("-0.1")))) is None
     runs = finished(f"fig{figure.id}")
-    picture = draw(runs, CELLS)
+    picture = draw(*drawing(runs))
     table = next(iter(runs.values())).predictions[0]
     expected = ccc(table["valence"], table["predicted_valence"])
     titles = [axes.get_title(loc) for axes in picture.axes for loc in ("left", "center")]
@@ -173,7 +180,7 @@ def test_figures_are_drawn_from_trials_beside_the_reported_points(figure):
 
 
 def test_a_figure_of_a_few_trials_shows_those():
-    picture = figures.draw_weights(finished("fig4", keep=lambda row: row.endswith("-beta-0.2")), CELLS)
+    picture = figures.draw_weights(*drawing(finished("fig4", keep=lambda row: row.endswith("-beta-0.2"))))
     reported, measured = picture.axes
     assert "scaled" in measured.get_title() and "scaled" not in reported.get_title()
     assert len(measured.collections[0].get_offsets()) == 11

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 import data_prep
+from common.artefacts import Artefacts
 from common.contract import Context, Part, override
-from common.corpus import COLUMNS
+from common.corpus import COLUMNS, gender_numbers
 from common.errors import UserError
 from papers.gmp_atl import data, model
 from papers.gmp_atl.config import CHECKPOINT, GmpConfig
@@ -225,11 +226,11 @@ def test_batches_for_several_devices_are_multiples_of_them():
     assert set(np.concatenate(batches.plan)) == set(range(7))
 
 
-def test_without_genders_stage_1_says_what_to_do():
+def test_without_genders_stage_1_says_what_to_do(tmp_path):
     nobody = part(3)
     nobody.table["gender"] = None
     with pytest.raises(UserError, match="--set emotion_weight=1"):
-        data.genders(nobody)
+        fit(reduced(), nobody, nobody.take(()), Context(artefacts=Artefacts(tmp_path)))
 
 
 # --- networks
@@ -258,7 +259,7 @@ def test_a_step_moves_every_weight_of_every_network(changes, stage, eager):
     else:
         build = model.build_stage1 if stage == "stage1" else model.build_stage3
         network = build(config, encoder, 3)
-        labels = {"emotion": learnt.labels, "gender": data.genders(learnt)}
+        labels = {"emotion": learnt.labels, "gender": gender_numbers(learnt.table, "")}
         lesson = data.Lesson({name: labels[name] for name in network.output})
     frozen = [w for layer in encoder.layers if layer.name.startswith("convolution_") for w in layer.weights]
     assert all(w.trainable is not config.freeze_encoder for w in frozen) and frozen
@@ -277,7 +278,7 @@ def test_the_loss_of_stage_1_is_equation_1_and_that_of_stage_3_equation_2(eager)
     learnt = part(4)
     for build, config in ((model.build_stage1, reduced()), (model.build_stage3, reduced())):
         network = build(config, model.build_hubert(config), 3)
-        labels = {"emotion": learnt.labels, "gender": data.genders(learnt)}
+        labels = {"emotion": learnt.labels, "gender": gender_numbers(learnt.table, "")}
         batches = data.Batches(
             config, learnt, data.samples(learnt), data.Lesson({name: labels[name] for name in network.output}), 1, 0
         )

@@ -2,14 +2,15 @@
 
 import dataclasses
 import math
-from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
-from common.contract import Context, override
+from common.contract import Context, Part, override
+from common.corpus import gender_numbers
 from common.errors import UserError
 from common.features import bert, vggish
 from common.features.store import FeatureStore
@@ -20,9 +21,10 @@ from papers.mtap.experiments import PAPER, resolve
 from papers.mtap.model import build_model, compile_model, fused_features
 from papers.mtap.train import fit
 from ser import cli
+from tests.helpers import GOLDEN
 from tests.helpers.mtap_data import CLASSES, FUSED, frozen, part, reduced
 
-TINY = Path(__file__).parents[1] / "golden" / "bert_tiny"
+TINY = GOLDEN / "bert_tiny"
 
 
 # --- network and loss ------------------------------------------------------------------------------------------------
@@ -62,10 +64,10 @@ def test_the_loss_is_apfl_plus_lambda_times_cross_entropy(weight):
     compile_model(model, config)
     learnt = part(4)
     _, arrays = data.Inputs.fitted(config, learnt)
-    loss = model.test_on_batch(arrays, [learnt.labels, data.genders(learnt)], return_dict=True)["loss"]
+    loss = model.test_on_batch(arrays, [learnt.labels, gender_numbers(learnt.table, "")], return_dict=True)["loss"]
     cosines, gender = model.predict(arrays, verbose=0)
     expected = 0.0
-    for k, (label, who) in enumerate(zip(learnt.labels, data.genders(learnt), strict=True)):
+    for k, (label, who) in enumerate(zip(learnt.labels, gender_numbers(learnt.table, ""), strict=True)):
         row, spoken = cosines[k].astype(float), gender[k].astype(float)
         logits = 10 * row
         logits[label] = 10 * math.cos(math.acos(row[label]) + 0.3)  # Eq. 2
@@ -98,7 +100,7 @@ def test_gender_is_learnt_beside_emotion():
     context = Context()
     fitted = fit(config, learnt, part(9, seed=1), context)
     gender = fitted.model.predict(fitted.inputs(part(12, seed=2)), verbose=0)[1].argmax(axis=1)
-    assert (gender == data.genders(part(12, seed=2))).mean() > 0.7  # chance is 0.5
+    assert (gender == gender_numbers(part(12, seed=2).table, "")).mean() > 0.7  # chance is 0.5
     assert context.history["gender_loss"][-1] < context.history["gender_loss"][0]
 
 
@@ -119,7 +121,7 @@ def test_one_gender_is_an_error_of_the_corpus_but_not_of_a_fold():
     assert set(fitted.predict(with_gender(part(4), "female").without_labels())) == {f"p_{name}" for name in CLASSES}
     unknown = part(6)
     unknown.table.loc[2, "gender"] = None
-    with pytest.raises(UserError, match="u2: the speaker's gender is not known"):
+    with pytest.raises(UserError, match=r"the first u2, .* Use gender_head=none"):
         fit(config, unknown, part(0), Context())
 
 
@@ -134,14 +136,23 @@ def test_a_corpus_without_transcripts_says_so():
 # --- scaling ---------------------------------------------------------------------------------------------------------
 
 
+def fused_inputs(scaling):
+    """The text features that the network gets of a training part with known vectors, and of a part with other ones."""
+    vectors = {"u0": [1, 5, 0.3], "u1": [3, 5, 0.3], "v0": [5, 6, 0.3], "v1": [0, 0, 0]}
+    source = {"text": {name: np.array(vector, np.float32) for name, vector in vectors.items()}}
+    parts = [Part(pd.DataFrame({"utterance": names}), source, CLASSES) for names in (["u0", "u1"], ["v0", "v1"])]
+    inputs, learnt = data.Inputs.fitted(MtapConfig(text=True, image=False, frozen_scaling=scaling), parts[0])
+    return learnt["text"], inputs(parts[1])["text"]
+
+
 def test_frozen_features_are_scaled_with_training_statistics():
-    vectors = np.array([[1, 5, 0.3], [3, 5, 0.3]], np.float32)
-    scaling = data.Scaling.fitted(vectors, "standard")
-    np.testing.assert_allclose(scaling(vectors), [[-1, 0, 0], [1, 0, 0]], atol=1e-6)
-    np.testing.assert_allclose(scaling(np.array([[5, 6, 0.3]], np.float32)), [[3, 1, 0]], atol=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(data.Scaling.fitted(vectors, "unit")(vectors), axis=1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(data.Scaling.fitted(vectors, "none")(vectors), vectors)
-    assert np.isfinite(data.Scaling.fitted(vectors, "unit")(np.zeros((1, 3), np.float32))).all()
+    learnt, other = fused_inputs("standard")
+    np.testing.assert_allclose(learnt, [[-1, 0, 0], [1, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(other[0], [3, 1, 0], atol=1e-6)
+    learnt, other = fused_inputs("unit")
+    np.testing.assert_allclose(np.linalg.norm(learnt, axis=1), 1, rtol=1e-6)
+    assert np.isfinite(other).all()
+    np.testing.assert_array_equal(fused_inputs("none")[0], np.array([[1, 5, 0.3], [3, 5, 0.3]], np.float32))
 
 
 # --- checkpoints and the cache ---------------------------------------------------------------------------------------

@@ -7,11 +7,14 @@ from collections import Counter
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 import data_prep
-from common.contract import Context, override
+from common.contract import Context, Part, override
+from common.corpus import gender_numbers
 from common.errors import UserError
+from common.normalisation import Normalisation
 from papers.mtap import data
 from papers.mtap.config import MtapConfig
 from papers.mtap.experiments import PAPER, resolve
@@ -121,7 +124,7 @@ def moved_by_a_step(config):
     before = [weight.numpy().copy() for weight in model.trainable_weights]
     compile_model(model, dataclasses.replace(config, optimiser="sgd", learning_rate=0.1))
     learnt = part(4, bins=config.bins)
-    targets = [learnt.labels, data.genders(learnt)] if config.gender_head != "none" else learnt.labels
+    targets = [learnt.labels, gender_numbers(learnt.table, "")] if config.gender_head != "none" else learnt.labels
     loss = model.train_on_batch(data.Inputs.fitted(config, learnt)[1], targets, return_dict=True)["loss"]
     still = [w.path for w, old in zip(model.trainable_weights, before, strict=True) if np.array_equal(w.numpy(), old)]
     return still, float(loss)
@@ -174,20 +177,20 @@ def test_a_kept_model_predicts_the_same(tmp_path, config):
         load(tmp_path)
 
 
-def test_normalisation_sees_frames_not_padding():
+def test_images_are_normalised_before_they_are_padded():
     spectrograms = [np.full((4, 2), 1.0, np.float32), np.full((2, 2), 4.0, np.float32)]
-    spectrograms[0][:, 1] = 7
-    spectrograms[1][:, 1] = 7
-    # Bin 0: four frames of 1 and two of 4: mean 2, variance (4 * 1 + 2 * 4) / 6 = 2. Bin 1 never changes.
-    fitted = data.Normalisation.fitted(spectrograms, "bin")
-    np.testing.assert_allclose(fitted.mean, [2, 7])
-    np.testing.assert_allclose(fitted.deviation, [math.sqrt(2), 1])
-    images = fitted.images(spectrograms, 5)
+    normalisation = Normalisation(np.array([2, 1], np.float32), np.array([math.sqrt(2), 1], np.float32))
+    images = data.images(spectrograms, normalisation, 5)
     assert images.shape == (2, 5, 2, 1)
     np.testing.assert_allclose(images[1, :, 0, 0], [math.sqrt(2), math.sqrt(2), 0, 0, 0])
-    # One mean for all bins: (1 * 4 + 4 * 2 + 7 * 6) / 12 = 4.5.
-    np.testing.assert_allclose(data.Normalisation.fitted(spectrograms, "corpus").mean, [4.5, 4.5])
-    np.testing.assert_allclose(data.Normalisation.fitted(spectrograms, "none").images(spectrograms, 4)[0, :, 0, 0], 1)
+
+
+@pytest.mark.parametrize(("kind", "mean"), [("bin", [2, 7]), ("corpus", [4.5, 4.5]), ("none", [0, 0])])
+def test_the_setting_says_what_a_mean_is_of(kind, mean):
+    frames = {"u0": np.tile([1.0, 7.0], (4, 1)), "u1": np.tile([4.0, 7.0], (2, 1))}
+    part = Part(pd.DataFrame({"utterance": list(frames)}), {"spectrogram": frames}, ())
+    inputs, _ = data.Inputs.fitted(MtapConfig(normalisation=kind, frames=5), part)
+    np.testing.assert_allclose(inputs.normalisations["image"].mean, mean)
 
 
 def test_spectrogram_is_the_papers_size():

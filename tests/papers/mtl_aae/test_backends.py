@@ -4,16 +4,16 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers import ROOT
+
 PROGRAM = """
 import json, sys
-sys.path.insert(0, sys.argv[1])
-import aae, keras, numpy as np
+import keras, numpy as np
+from tests.helpers import aae
 from common.contract import Context
 from papers.mtl_aae.model import build_model
 from papers.mtl_aae.phases import Phases
@@ -50,7 +50,7 @@ print(json.dumps({"results": results, "total": total, "tensorflow imported": imp
 
 def run(backend):
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    command = [sys.executable, "-c", PROGRAM, str(ROOT / "tests" / "helpers")]
+    command = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])

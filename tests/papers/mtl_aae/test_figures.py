@@ -9,9 +9,17 @@ import pytest
 from common.results import RunResults
 from papers.mtl_aae import figures
 from papers.mtl_aae.experiments import PAPER
+from ser.results.comparing import compare
 from ser.results.reported import read_cells
 
 CELLS = read_cells(PAPER.reported)
+
+
+def drawing(runs):
+    """What figures are drawn from: runs, and the comparisons of all cells."""
+    return runs, compare(CELLS, runs)
+
+
 CLASSES = ["angry", "happy", "neutral", "sad"]
 
 
@@ -40,7 +48,7 @@ def test_figure_2_has_a_bar_for_each_network_that_was_run():
         "mtl_aae/fig2/emodb/cnn-multi": measured("mtl_aae/fig2/emodb/cnn-multi", 8),
         "mtl_aae/fig2/emodb/aae-multi": measured("mtl_aae/fig2/emodb/aae-multi", 6),
     }
-    figure = figures.draw_tasks(runs, CELLS)
+    figure = figures.draw_tasks(*drawing(runs))
     (axis,) = figure.axes
     # 4, 8 and 6 of 8 right, evenly over the classes but for the last two: UA 50, 100 and 75.
     bars = {round(bar.get_x() + bar.get_width() / 2, 2): bar.get_height() for bar in axis.patches}
@@ -52,12 +60,12 @@ def test_figure_2_has_a_bar_for_each_network_that_was_run():
     assert "missing" not in note
     part = runs["mtl_aae/fig2/emodb/cnn-single"]
     part = RunResults(part.run, part.trials[:1], part.predictions[:1])
-    only = figures.draw_tasks({"mtl_aae/fig2/emodb/cnn-single": part}, CELLS)
+    only = figures.draw_tasks(*drawing({"mtl_aae/fig2/emodb/cnn-single": part}))
     assert "folds missing" in only._supxlabel.get_text()
-    assert figures.draw_tasks({}, CELLS) is None
+    assert figures.draw_tasks(*drawing({})) is None
     other = measured("mtl_aae/table2/iemocap/aae", 8, corpus="demo")
     other = dataclasses.replace(other, run={**other.run, "synthetic": True})
-    stand_in = figures.draw_tasks({"mtl_aae/table2/iemocap/aae": other}, CELLS)
+    stand_in = figures.draw_tasks(*drawing({"mtl_aae/table2/iemocap/aae": other}))
     assert stand_in.axes[0].get_title() == "demo, as iemocap/emotion"
     assert "synthetic corpus" in stand_in._supxlabel.get_text()
 
@@ -69,11 +77,11 @@ def test_figure_3_has_points_at_the_speakers_that_were_there():
         )
         for count, right, there, share in ((0, 4, 0, 0.5), (96, 8, 90, 0.75))
     }
-    gender, speaker, emotion = figures.draw_speakers(runs, CELLS).axes
+    gender, speaker, emotion = figures.draw_speakers(*drawing(runs)).axes
     np.testing.assert_allclose(gender.lines[0].get_xydata(), [[0, 50], [90, 75]])
     assert not speaker.lines  # held-out speakers have no speaker class
     np.testing.assert_allclose(emotion.lines[0].get_xydata(), [[0, 50], [90, 100]])
-    assert figures.draw_speakers({}, CELLS) is None
+    assert figures.draw_speakers(*drawing({})) is None
 
 
 def test_a_reconstruction_is_drawn_on_its_original_scale():

@@ -31,21 +31,21 @@ def test_gains_are_means_over_corpora_of_accuracy_with_less_without():
     found = figures.gains(runs, "real", "S", "rnd")
     assert found[2] == 25.0 and found[12] == -25.0  # (50 + 0) / 2, and 25 - 50
     assert np.isnan(np.delete(found, [2, 12])).all()
-    left, right = figures.draw_layers(runs, ()).axes
+    left, right = figures.draw_layers(runs, []).axes
     (line,) = [line for line in left.lines if line.get_label() == "Single S, random split"]
     assert line.get_ydata()[2] == 25.0
     (mean,) = [line for line in left.lines if line.get_label() == "mean"]
     np.testing.assert_array_equal(mean.get_ydata(), found)
-    assert right.get_title() == "Quat" and figures.draw_layers({}, ()) is None
+    assert right.get_title() == "Quat" and figures.draw_layers({}, []) is None
 
 
 def test_resources_are_seconds_an_epoch_and_memory():
     runs = {"quaternion_at/resources/iemocap/real": run(1), "quaternion_at/resources/iemocap/quat-s": run(1, fit_s=3)}
-    seconds, memory = figures.draw_resources(runs, ()).axes
+    seconds, memory = figures.draw_resources(runs, []).axes
     assert [bar.get_width() for bar in seconds.patches] == [2.0, 1.0]  # 6 s and 3 s in three epochs
     assert [bar.get_width() for bar in memory.patches] == [500, 500]
     assert [text.get_text() for text in seconds.get_yticklabels()] == ["Real", "Quat-AT Single S"]
-    assert figures.draw_resources({}, ()) is None
+    assert figures.draw_resources({}, []) is None
 
 
 def test_seconds_an_epoch_count_both_trainings_of_dual_anti_transfer():

@@ -186,7 +186,7 @@ def test_from_the_command_to_a_run_that_names_its_network(tmp_path):
     assert cli.main(["run", row, *folders, *tiny, "--no-yardstick"]) == 0
     (trial,) = (json.loads(file.read_bytes()) for file in (tmp_path / "r").rglob("trial.json"))
     assert trial["config"]["speakers"] == made.name
-    named = f"network that tells speakers {made.name}, learnt on demo/4class-improvised: synthetic corpus"
+    named = f"network that tells speakers {made.name}, trained on demo/4class-improvised: synthetic corpus"
     assert [flag for flag in trial["flags"] if flag.startswith(named)]
     assert not [flag for flag in trial["flags"] if flag.startswith("random weights")]
     assert Artefacts(tmp_path / "c" / "artefacts").newest("quaternion_at/speakers", {"network": "quaternion"}) is None
