@@ -8,21 +8,23 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def by_length(lengths: np.ndarray, size: int, *, padding: float = 0.1, seed: int | None = None) -> list[np.ndarray]:
-    """Cuts utterances into batches whose shortest is never much shorter than their longest.
+def batches_by_length(
+    lengths: np.ndarray, size: int, *, padding: float = 0.1, seed: int | None = None
+) -> list[np.ndarray]:
+    """Cuts utterances into batches whose shortest utterance is never much shorter than the longest one.
 
     Args:
         lengths: samples or frames of each utterance, shape (utterances,).
-        size: utterances in a batch at most.
-        padding: share of a batch's longest utterance that any other may lack; no utterance is padded by more.
-        seed: shuffles equal lengths among each other and the order of batches; None: longest first, which finds out at
-            once whether memory suffices.
+        size: utterances per batch at most.
+        padding: share of the longest utterance of a batch that any other may lack; no utterance is padded by more.
+        seed: shuffles utterances of equal length, and the order of the batches; None: longest first, which shows at
+            once whether the memory is sufficient.
 
     Returns:
-        Positions of the utterances, a batch an array; every utterance is in exactly one.
+        One array of positions per batch; every utterance is in exactly one.
 
     Raises:
-        ValueError: a size below 1 or a padding outside 0 to 1.
+        ValueError: `size` is below 1, or `padding` outside 0 to 1.
     """
     if size < 1 or not 0 <= padding <= 1:
         raise ValueError(f"size {size} must be at least 1, padding {padding} within 0 and 1.")
@@ -34,7 +36,7 @@ def by_length(lengths: np.ndarray, size: int, *, padding: float = 0.1, seed: int
     first = 0
     while first < len(order):
         within = lengths[order[first : first + size]] >= (1 - padding) * lengths[order[first]]
-        count = int(within.sum())  # sorted, so those within come first
+        count = int(within.sum())  # sorted, so those within the limit come first
         batches.append(order[first : first + count])
         first += count
     if generator is not None:
@@ -42,50 +44,51 @@ def by_length(lengths: np.ndarray, size: int, *, padding: float = 0.1, seed: int
     return batches
 
 
-def stack(arrays: list[np.ndarray], length: int | None = None) -> np.ndarray:
-    """Arrays of several lengths in one, zeros behind the short ones.
+def pad(arrays: list[np.ndarray], length: int | None = None) -> np.ndarray:
+    """Stacks arrays of different lengths, with zeros behind the short ones.
 
     Args:
-        arrays: each of shape (length, ...).
-        length: to pad to; None: the longest.
+        arrays: shape (length, ...) each.
+        length: length to pad to; None: that of the longest array.
 
     Returns:
-        shape (arrays, length, ...), in the first one's type.
+        Shape (arrays, length, ...), with the type of the first array.
     """
     length = length or max(map(len, arrays))
-    stacked = np.zeros((len(arrays), length, *arrays[0].shape[1:]), arrays[0].dtype)
-    for row, array in zip(stacked, arrays, strict=True):
+    padded = np.zeros((len(arrays), length, *arrays[0].shape[1:]), arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
         row[: len(array)] = array
-    return stacked
+    return padded
 
 
-def rung(length: int, growth: float = 1.05, shortest: int = 400) -> int:
-    """The length that a sequence is padded to: the next of a ladder of lengths, each `growth` times the one before.
+def padded_length(length: int, growth: float = 1.05, shortest: int = 400) -> int:
+    """The length that a sequence is padded to: the next one of a geometric series of lengths.
 
-    A ladder keeps shapes few (XLA compiles each anew), and the padding that it costs below 1 - 1 / growth.
+    Padding to a few fixed lengths keeps the number of shapes small (XLA compiles each anew), and costs less than
+    1 - 1 / growth of the computation.
 
     Args:
         length: of the sequence, at least 1.
-        growth: ratio of the ladder, above 1.
-        shortest: its lowest rung.
+        growth: ratio of consecutive lengths, above 1.
+        shortest: the first length of the series.
     """
     if length <= shortest:
         return shortest
     step = math.ceil(math.log(length / shortest) / math.log(growth))
-    # Rungs are whole numbers, so the one below may reach, and the logarithm may be off by a unit in the last place.
-    return next(height for k in (step - 1, step, step + 1) if (height := math.ceil(shortest * growth**k)) >= length)
+    # Lengths are whole numbers, so the one below may be enough, and the logarithm may be off by a rounding error.
+    return next(found for k in (step - 1, step, step + 1) if (found := math.ceil(shortest * growth**k)) >= length)
 
 
-def by_rung(rungs: Sequence[int], size: int) -> list[np.ndarray]:
-    """Batches of sequences on the same rung only, so that no result depends on who shares a batch.
+def batches_by_padded_length(lengths: Sequence[int], size: int) -> list[np.ndarray]:
+    """Batches of sequences with equal padded lengths only, so that no result depends on the others in a batch.
 
     Args:
-        rungs: `rung` of each sequence.
-        size: most sequences in a batch.
+        lengths: `padded_length` of each sequence.
+        size: sequences per batch at most.
     """
-    rungs = np.asarray(rungs)
+    lengths = np.asarray(lengths)
     batches = []
-    for height in np.unique(rungs):
-        members = np.flatnonzero(rungs == height)
+    for length in np.unique(lengths):
+        members = np.flatnonzero(lengths == length)
         batches += [members[start : start + size] for start in range(0, len(members), size)]
     return batches

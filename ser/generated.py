@@ -22,12 +22,12 @@ from common.errors import UserError
 from common.files import write_text
 from common.results import Cell
 from ser import registry
-from ser.results.report.build import table_title
+from ser.results.report import build, markdown
+from ser.results.report.content import LEGEND, Section, table_title, with_std
 from ser.results.reported import read_cells
 
 if TYPE_CHECKING:
     from common.results import Comparison
-    from ser.results.report.build import Section
 
 
 ROOT = Path(__file__).parents[1]
@@ -75,8 +75,6 @@ def _folded(title: str, lines: list[str]) -> str:
 
 
 def _value(cell: Cell) -> str:
-    from ser.results.report.build import with_std
-
     return with_std(cell.value, cell.std, cell.places)
 
 
@@ -86,12 +84,10 @@ def measured(paper: Paper, results: Path) -> str:
     Raises:
         UserError: the folder holds no finished trial of the paper.
     """
-    from ser.results.report import build
-
     sections = build.from_results([paper], results).sections
     if not sections:
         raise UserError(f"{results} holds no finished trial of {paper.name}.")
-    return "\n".join([*map(shown, sections), build.LEGEND])
+    return "\n".join([*map(shown, sections), LEGEND])
 
 
 NOTES = 12
@@ -100,7 +96,6 @@ NOTES = 12
 
 def shown(section: Section) -> str:
     """A table of the side-by-side on a card: rows that were run, and where they were run if not on their own corpus."""
-    from ser.results.report import markdown
 
     def named(one: Comparison) -> Comparison:
         if section.paper.experiment(one.cell.experiment).corpus == one.corpus:

@@ -16,7 +16,7 @@ from common.errors import CorpusAbsent
 from data_prep.check import count_subsets
 from ser.console import console
 from ser.registry import experiments_of
-from ser.results.report.build import table_title
+from ser.results.report.content import table_title
 from ser.results.reported import read_cells
 from ser.subsets import corpus_and_subset
 

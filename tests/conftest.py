@@ -3,19 +3,28 @@
 import os
 import socket
 import subprocess
+import tempfile
 
 import pytest
 
+from tests.helpers import REAL_CORPORA
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("SER_EXECUTOR", "here")  # a test that does not look at executors need not wait for processes
+for name in [name for name in os.environ if name.startswith("SER_") and not name.startswith("SER_TESTS_")]:
+    del os.environ[name]
+NOWHERE = tempfile.mkdtemp(prefix="ser-tests-")
+os.environ.update(SER_CORPORA=NOWHERE, SER_MODELS=NOWHERE, KERAS_HOME=NOWHERE)
+os.environ["SER_EXECUTOR"] = "here"  # a test that does not look at executors need not wait for processes
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path, monkeypatch):
-    """No test reads a person's corpora, results, cache or downloaded weights unless it is in the corpus tier."""
-    for variable in ("SER_RESULTS", "SER_CACHE"):
-        monkeypatch.delenv(variable, raising=False)
+def _own_folders(request, tmp_path, monkeypatch):
+    """No test reads this machine's corpora, results, cache or models, but for the corpora in their tier."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    if request.node.get_closest_marker("corpus"):
+        if not REAL_CORPORA.is_dir():
+            pytest.skip("set SER_CORPORA to the folder that holds real corpora")
+        monkeypatch.setenv("SER_CORPORA", str(REAL_CORPORA))
 
 
 @pytest.fixture(autouse=True)

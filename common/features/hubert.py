@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from common.batches import by_length, stack
+from common.batches import batches_by_length, pad
 from common.errors import AudioError
 
 NARROW = 1e-6
@@ -73,8 +73,8 @@ class HubertFrames:
             signals = [normalise(signal) for signal in signals]
         lengths = np.array([len(signal) for signal in signals], np.int32)
         found: list[np.ndarray] = [None] * len(signals)  # type: ignore[list-item]
-        for batch in _bounded(by_length(lengths, len(signals)), lengths):
-            padded = stack([signals[one] for one in batch], math.ceil(lengths[batch].max() / STEP) * STEP)
+        for batch in _bounded(batches_by_length(lengths, len(signals)), lengths):
+            padded = pad([signals[one] for one in batch], math.ceil(lengths[batch].max() / STEP) * STEP)
             states = network.predict_on_batch({"waveform": padded, "lengths": lengths[batch]})
             for one, rows in zip(batch, states, strict=True):
                 found[one] = np.asarray(rows[: config.frames(int(lengths[one]))], np.float32)

@@ -1,68 +1,16 @@
 """Image networks that turn a spectrogram into one feature vector.
 
-DenseNet169 and ResNet50 are those of `keras.applications`, with ImageNet weights where they can be had. `small_cnn` is
-the suite's own, for a laptop's CPU; it appears in no paper.
+DenseNet169 and ResNet50 are those of `keras.applications`, with or without ImageNet weights. `small_cnn` is the suite's
+own, for a laptop's CPU; it appears in no paper.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from common.errors import UserError, unknown
+from common.errors import unknown
 
-WEIGHTS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
-IMAGENET = {
-    "densenet169": (
-        "densenet/densenet169_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "md5:b8c4d4c20dd625c148057b9ff1c1176b",
-    ),
-    "resnet50": (
-        "resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "md5:4d473c1dd8becc155b73f8504c6f6626",
-    ),
-}
-"""Files of the ImageNet weights without classification head, with the checksums that `keras.applications` states."""
-
-NAMES = (*IMAGENET, "small_cnn")
-
-
-def imagenet_file(
-    name: str, *, url: str = WEIGHTS_URL, folder: Path | None = None, timeout_s: float = 10
-) -> Path | None:
-    """The file of a backbone's ImageNet weights, downloaded once into Keras' own folder and checked.
-
-    Args:
-        name: backbone.
-        url: where the files lie.
-        folder: where they are kept; None: `models` in Keras' home.
-        timeout_s: how long to wait for a server that does not answer.
-
-    Returns:
-        The file, or None if it is not here and cannot be downloaded.
-
-    Raises:
-        UserError: a file is here but is not the published one.
-    """
-    if name not in IMAGENET:
-        return None
-    remote, checksum = IMAGENET[name]
-    folder = folder or Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
-    file = folder / Path(remote).name
-    import pooch
-
-    if file.exists():
-        if pooch.file_hash(str(file), alg="md5") != checksum.removeprefix("md5:"):
-            raise UserError(f"{file} is not the published ImageNet checkpoint of {name} (checksum differs). Remove it.")
-        return file
-    try:
-        pooch.get_logger().setLevel("WARNING")
-        pooch.retrieve(
-            url + remote, checksum, fname=file.name, path=folder, downloader=pooch.HTTPDownloader(timeout=timeout_s)
-        )
-    except (OSError, ValueError):  # no network or no such file; or a download whose checksum differs
-        return None
-    return file
+NAMES = ("densenet169", "resnet50", "small_cnn")
 
 
 def backbone(name: str, frames: int, bins: int, *, weights: Path | None = None, width: float = 1.0):
@@ -72,7 +20,7 @@ def backbone(name: str, frames: int, bins: int, *, weights: Path | None = None, 
         name: "densenet169", "resnet50" or "small_cnn".
         frames: T of the spectrogram.
         bins: F of the spectrogram.
-        weights: ImageNet weights' file (see `imagenet_file`); None: random.
+        weights: file of ImageNet weights, without the classification head; None: random weights.
         width: multiplies the channels of `small_cnn`.
 
     Returns:

@@ -11,8 +11,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import data_prep
 from common.errors import UserError, unknown
+from data_prep import registry
 
 MB, GB = 10**6, 10**9
 
@@ -103,6 +103,26 @@ def _librispeech(part: str) -> Source:
     )
 
 
+_KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+
+
+def _imagenet(backbone: str, title: str, size: int, folder: str, md5: str) -> Source:
+    """ImageNet weights without the classification head, with the checksum that `keras.applications` states."""
+    file = f"{backbone}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    return Source(
+        name=f"{backbone}-imagenet",
+        title=f"{title}, ImageNet weights of keras.applications",
+        licence="see the page",
+        size=size,
+        unpacked=size,
+        files=(File(file, f"{_KERAS}/{folder}/{file}", f"md5:{md5}"),),
+        folder=f"{backbone}-imagenet",
+        holds=file,
+        page="https://keras.io/api/applications/",
+        corpus=False,
+    )
+
+
 _ALL = (
     Source(
         name="emodb",
@@ -187,6 +207,8 @@ _ALL = (
         page="https://tfhub.dev/google/vggish/1",
         corpus=False,
     ),
+    _imagenet("densenet169", "DenseNet169", 51_877_672, "densenet", "b8c4d4c20dd625c148057b9ff1c1176b"),
+    _imagenet("resnet50", "ResNet50", 94_765_736, "resnet", "4d473c1dd8becc155b73f8504c6f6626"),
     Source(
         name="bert-base-uncased",
         title="BERT base, uncased, Hugging Face format",
@@ -237,7 +259,7 @@ SOURCES = {one.name: one for one in _ALL}
 def gated() -> list[str]:
     """Names of the corpora that their owners hand out on request only: those without a public source."""
     public = {one.folder for one in SOURCES.values()}
-    return [name for name in data_prep.NAMES if name not in public and data_prep.corpus(name).shipped is None]
+    return [name for name in registry.NAMES if name not in public and registry.corpus(name).shipped is None]
 
 
 def base_folder(one: Source, to: Path | None = None) -> Path:
@@ -273,7 +295,7 @@ def source(name: str, to: Path | None = None) -> Source:
     if name == "demo":
         raise UserError("The demo corpus is shipped with the suite; nothing needs to be fetched.")
     if name in gated():
-        spec = data_prep.corpus(name)
+        spec = registry.corpus(name)
         base = Path(to or os.environ.get("SER_CORPORA", "corpora")).expanduser()
         raise UserError(
             f"{spec.title} cannot be fetched ({spec.licence}): {spec.access} "

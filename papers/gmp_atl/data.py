@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from common.batches import by_length, by_rung, rung, stack
+from common.batches import batches_by_length, batches_by_padded_length, pad, padded_length
 from common.contract import Part
 from common.features.waveform import Waveform
 from common.models.hubert import HubertConfig
@@ -81,9 +81,9 @@ class Batches(keras.utils.PyDataset):
         self.lengths = np.minimum(lengths, self.longest)
         size = max(1, config.batch_size // config.accumulation)
         order = int(np.random.default_rng(self.seed).integers(2**31))
-        # By rung, so that utterances of about the same length change places from epoch to epoch.
-        heights = np.array([rung(int(length)) for length in self.lengths])
-        cut = by_length(heights, size, padding=config.padding, seed=order)
+        # By padded_length, so that utterances of about the same length change places from epoch to epoch.
+        heights = np.array([padded_length(int(length)) for length in self.lengths])
+        cut = batches_by_length(heights, size, padding=config.padding, seed=order)
         self.plan = _varied_first([np.resize(rows, -(-len(rows) // devices) * devices) for rows in cut], self.lengths)
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ class Batches(keras.utils.PyDataset):
         starts = [int(generator.integers(0, (len(one) - cut) // HOP + 1)) * HOP if len(one) > cut else 0
                   for one, cut in zip(whole, self.lengths[rows], strict=True)]  # fmt: skip
         crops = [one[start : start + self.longest] for one, start in zip(whole, starts, strict=True)]
-        length = max(rung(len(crop)) for crop in crops)
+        length = max(padded_length(len(crop)) for crop in crops)
         inputs = _inputs(crops, length)
         if self.lesson.frames is None:
             return inputs, {name: labels[rows] for name, labels in self.lesson.labels.items()}
@@ -108,7 +108,7 @@ class Batches(keras.utils.PyDataset):
             self.lesson.frames[row][start // HOP :][:count]
             for row, start, count in zip(rows, starts, counts, strict=True)
         ]
-        labels = stack(frames, mask.shape[1]).astype(np.int32)
+        labels = pad(frames, mask.shape[1]).astype(np.int32)
         names = [output_name(clusters) for clusters in self.config.cluster_counts]
         targets = {name: labels[..., number] for number, name in enumerate(names)}
         return inputs, targets, dict.fromkeys(names, weights)
@@ -127,7 +127,7 @@ def _varied_first(plan: list[np.ndarray], lengths: np.ndarray) -> list[np.ndarra
 
     Keras tells from the first two batches which sides vary, and TensorFlow then refuses a batch of another shape.
     """
-    height = [rung(int(lengths[rows].max())) for rows in plan]
+    height = [padded_length(int(lengths[rows].max())) for rows in plan]
     other = max(range(len(plan)), key=lambda k: (abs(frame_count(height[k]) - frame_count(height[0])), k == 1))
     if other > 1:
         plan[1], plan[other] = plan[other], plan[1]
@@ -159,11 +159,11 @@ def heard(part: Part, size: int, devices: int = 1) -> Iterator[tuple[np.ndarray,
         (rows, inputs) of each batch.
     """
     lengths = samples(part)
-    for rows in by_rung([rung(int(length)) for length in lengths], size):
+    for rows in batches_by_padded_length([padded_length(int(length)) for length in lengths], size):
         filled = np.resize(rows, -(-len(rows) // devices) * devices)
-        yield rows, _inputs([waveform(part, row) for row in filled], rung(int(lengths[rows[0]])))
+        yield rows, _inputs([waveform(part, row) for row in filled], padded_length(int(lengths[rows[0]])))
 
 
 def _inputs(waveforms: Sequence[np.ndarray], length: int) -> dict[str, np.ndarray]:
     """What a network takes: padded samples, and how many count."""
-    return {"waveform": stack(list(waveforms), length), "lengths": np.array([len(one) for one in waveforms], np.int32)}
+    return {"waveform": pad(list(waveforms), length), "lengths": np.array([len(one) for one in waveforms], np.int32)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,34 @@ from common.features.vggish import Vggish
 from common.normalisation import Normalisation
 from papers.mtap.config import MtapConfig
 
-FETCHED = {"google/vggish": "vggish", "bert-base-uncased": "bert-base-uncased"}
-"""Checkpoints by the names of the config: what `ser fetch` calls them."""
+FETCHED = {
+    "google/vggish": "vggish",
+    "bert-base-uncased": "bert-base-uncased",
+    "densenet169": "densenet169-imagenet",
+    "resnet50": "resnet50-imagenet",
+}
+"""Pretrained networks by their names in the config: what `ser fetch` calls them."""
 
 
 def fetched(checkpoint: str) -> Path | None:
-    """Where `ser fetch` puts a checkpoint; None for one that it does not know."""
+    """Where `ser fetch` puts a pretrained network; None for one that it does not know."""
     from data_prep.fetching import sources
 
     return sources.place(sources.SOURCES[FETCHED[checkpoint]]) if checkpoint in FETCHED else None
+
+
+def imagenet_file(backbone: str) -> Path | None:
+    """The file of a backbone's ImageNet weights; None if it was not fetched, or if there are none.
+
+    A copy that `keras.applications` has downloaded into its own folder is used as well.
+    """
+    from data_prep.fetching import sources
+
+    if backbone not in FETCHED:
+        return None
+    name = sources.SOURCES[FETCHED[backbone]].holds
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    return next((file for file in (fetched(backbone) / name, home / "models" / name) if file.is_file()), None)
 
 
 def features(config: MtapConfig) -> dict[str, Spectrogram | Bert | Vggish]:

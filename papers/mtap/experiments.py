@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 from common.contract import Experiment, Figure, Paper
-from common.models.backbones import IMAGENET, imagenet_file
 from common.splits import LeaveOneSessionOut, LeaveOneSpeakerOut, StratifiedKFold
 from papers.mtap.config import SCALED, MtapConfig
 
@@ -121,24 +119,19 @@ def _figures(loso) -> list[Experiment]:
     return rows
 
 
-@functools.cache
-def _imagenet_is_here(backbone: str) -> bool:
-    """Asked once a process: a network that swallows requests would cost its time-out for every row."""
-    return imagenet_file(backbone) is not None
-
-
 def resolve(config: MtapConfig) -> tuple[MtapConfig, list[str]]:
     """Pretrained weights where they can be had, otherwise random ones and the flags that say so.
 
     Settings of a network that is not in use go back to their defaults, so that they are no difference to tell.
     """
-    from papers.mtap.data import FETCHED, fetched
+    from papers.mtap.data import FETCHED, fetched, imagenet_file
 
     changes, flags = {}, []
     if config.image and config.weights == "random":
         flags.append("random weights")
-    elif config.image and not _imagenet_is_here(config.backbone):
-        reason = "could not be downloaded" if config.backbone in IMAGENET else f"do not exist for {config.backbone}"
+    elif config.image and imagenet_file(config.backbone) is None:
+        known = FETCHED.get(config.backbone)
+        reason = f"are not here (`ser fetch {known}`)" if known else f"do not exist for {config.backbone}"
         changes["weights"] = "random"
         flags.append(f"random weights: ImageNet weights {reason}")
     for modality, field, title in (("text", "bert", "BERT"), ("audio", "vggish", "VGGish")):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 
 from common import losses
 from common.corpus import GENDERS
+from common.errors import UserError
 from common.layers.cosine import CosineDense
-from common.models.backbones import backbone, imagenet_file
+from common.models.backbones import backbone
 from common.training import jit_compile
 from papers.mtap.config import GENDER_FEATURES, MtapConfig
+from papers.mtap.data import FETCHED, imagenet_file
 
 
 def build_loss(config: MtapConfig) -> losses.MarginFocalLoss:
@@ -38,7 +41,7 @@ def build_model(config: MtapConfig, classes: int, widths: Mapping[str, int] | No
     """
     inputs, parts = {}, {}
     if config.image:
-        weights = imagenet_file(config.backbone) if config.weights == "imagenet" else None
+        weights = _imagenet_weights(config)
         network = backbone(config.backbone, config.frames, config.bins, weights=weights)
         inputs["spectrogram"], parts["image"] = network.input, network.output
     for name in config.modalities:
@@ -60,6 +63,18 @@ def build_model(config: MtapConfig, classes: int, widths: Mapping[str, int] | No
     if list(inputs) == ["spectrogram"]:
         inputs = inputs["spectrogram"]
     return keras.Model(inputs, outputs, name=f"mtap_{config.backbone}_{config.loss}")
+
+
+def _imagenet_weights(config: MtapConfig) -> Path | None:
+    if config.weights == "random":
+        return None
+    file = imagenet_file(config.backbone)
+    if file is None:
+        raise UserError(
+            f"The ImageNet weights of {config.backbone} are not here: `ser fetch {FETCHED.get(config.backbone)}`, "
+            "or --set weights=random."
+        )
+    return file
 
 
 def _concatenated(parts: list, name: str):

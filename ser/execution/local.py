@@ -13,6 +13,7 @@ import multiprocessing.connection
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -106,7 +107,7 @@ class LocalProcesses:
         number = next(number for number in range(self.size) if number not in self._processes)
         spawn = multiprocessing.get_context("spawn")
         ours, theirs = spawn.Pipe()
-        with _environment(self.plan.environment(number)):
+        with _environment(self.plan.environment(number)), _without_main():
             process = spawn.Process(target=_work, args=(theirs, os.getpid()), name=f"ser worker {number + 1}")
             process.start()
         theirs.close()
@@ -145,6 +146,22 @@ def _end(one: _Process) -> None:
         os.killpg(one.process.pid, signal.SIGKILL)
     one.process.kill()
     one.process.join(timeout=10)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Keeps a process started meanwhile from importing the main script.
+
+    `multiprocessing` would do so, and a script that calls `ser.run` without an `if __name__ == "__main__"` around it
+    would start the whole run once more in every worker.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
 
 
 @contextlib.contextmanager

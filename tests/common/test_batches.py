@@ -2,23 +2,23 @@
 
 import numpy as np
 
-from common.batches import by_rung, rung
+from common.batches import batches_by_padded_length, padded_length
 
 LENGTHS = np.random.default_rng(5).lognormal(11, 0.6, 1000).astype(int)  # speech at 16 kHz: median 3.7 s
 
 
 def test_a_ladder_has_few_rungs_that_hold_what_is_put_on_them():
-    ladder = {rung(length) for length in range(1, 500_000, 7)}
-    # log(500000 / 400) / log(1.05) = 146.2: 147 rungs above the lowest.
+    ladder = {padded_length(length) for length in range(1, 500_000, 7)}
+    # log(500000 / 400) / log(1.05) = 146.2: 147 lengths above the lowest.
     assert len(ladder) == 148 and min(ladder) == 400
     for length in (1, 400, 401, 420, 421, 441, 442, 16000, 123_457):
-        assert rung(length) >= length
-        assert length <= 400 or rung(length) <= 1.05 * length + 1
-        assert rung(rung(length)) == rung(length)
+        assert padded_length(length) >= length
+        assert length <= 400 or padded_length(length) <= 1.05 * length + 1
+        assert padded_length(padded_length(length)) == padded_length(length)
 
 
 def test_a_rung_is_never_shared_with_another():
-    rungs = [rung(length) for length in LENGTHS]
-    batches = by_rung(rungs, 16)
+    lengths = [padded_length(length) for length in LENGTHS]
+    batches = batches_by_padded_length(lengths, 16)
     assert sorted(np.concatenate(batches)) == list(range(1000))
-    assert all(len({rungs[index] for index in batch}) == 1 and len(batch) <= 16 for batch in batches)
+    assert all(len({lengths[index] for index in batch}) == 1 and len(batch) <= 16 for batch in batches)

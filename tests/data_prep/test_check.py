@@ -1,7 +1,5 @@
 import io
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +8,9 @@ import soundfile
 from common.errors import CorpusAbsent, UserError, WrongFolder
 from data_prep import check as module
 from data_prep.check import BadAudio, Count, Length, check
-from tests.helpers import corpora
+from tests.helpers import REAL_CORPORA, corpora
 
-REAL = Path(os.environ.get("SER_CORPORA", "corpora"))
+REAL = REAL_CORPORA
 
 
 def emodb(folder, names):

@@ -77,7 +77,7 @@ class Fitted:
 
 
 PAPER = CrashPaper(
-    package=__name__ if __name__ != "__main__" else "tests.helpers.crash",
+    package=__name__,
     title="A paper that is killed",
     reference="nobody, never",
     experiments=(Experiment("crash/table1/emodb/row", "Row", "emodb", "7class", LeaveOneSpeakerOut(), Config(), 2),),

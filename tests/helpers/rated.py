@@ -114,7 +114,7 @@ def _experiment(name, **keywords):
 
 
 PAPER = Paper(
-    package=__name__ if __name__ != "__main__" else "tests.helpers.rated",
+    package=__name__,
     title="A paper of ratings",
     reference="nobody, never",
     experiments=(

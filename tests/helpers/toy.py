@@ -93,7 +93,7 @@ def fit(config, train, validation, context):
 
 
 PAPER = Paper(
-    package=__name__ if __name__ != "__main__" else "tests.helpers.toy",
+    package=__name__,
     title="A toy",
     reference="nobody, never",
     experiments=(
@@ -236,7 +236,7 @@ def start(asked: dict, log: Path, **environment):
     """`main` as a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SER_TOY_LOG": str(log), "TOY_LIGHT": "1", **environment}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.helpers.toy", json.dumps(asked, default=str)],
+        [sys.executable, "-c", "from tests.helpers import toy; toy.main()", json.dumps(asked, default=str)],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -278,7 +278,3 @@ def contents(results: Path) -> dict[str, bytes]:
     """Predictions of all finished trials."""
     folders = [file.parent for file in find(results, "trial.json")]
     return {folder.name: (folder / "predictions.parquet").read_bytes() for folder in folders}
-
-
-if __name__ == "__main__":
-    main()

@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -285,6 +287,22 @@ def test_interruption_keeps_trials_and_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_partial(folder)
     assert "3 trials, 1 already done" in capsys.readouterr().err
+
+
+def test_a_command_gives_the_signal_handler_back(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+    assert cli.guarded(lambda: seen.append(signal.getsignal(signal.SIGTERM)) or 0) == 0
+    assert signal.getsignal(signal.SIGTERM) is before and seen != [before]
+    assert cli.guarded(lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(5)) == 143
+    assert "Finished trials are kept" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_several_tables_are_listed(capsys):
+    ser("list", "mtap", "--table", "2", "--table", "3")
+    out = capsys.readouterr().out
+    assert "mtap/table2/savee/apfl" in out and "mtap/table3/iemocap/apfl" in out and "mtap/table1" not in out
 
 
 def test_the_demo_shrinks_what_a_paper_says_it_may(tmp_path, monkeypatch):

@@ -6,6 +6,8 @@ import pytest
 
 from common.errors import UserError
 from ser import cli, costs, generated, registry
+from ser.results.report import build
+from ser.results.report.content import LEGEND, Section
 from tests.helpers import ROOT
 
 
@@ -48,9 +50,24 @@ def test_a_block_is_replaced_and_a_missing_one_is_named():
         generated.with_block(text, "y", "new")
 
 
+def test_a_name_rewrites_its_card_alone(tmp_path, monkeypatch):
+    files = {}
+    monkeypatch.setattr(generated, "write_text", lambda file, text: files.setdefault(file, text))
+    assert generated.write(["mtap"]) == list(files) == [registry.paper("mtap").folder / "README.md"]
+    files.clear()
+    generated.write([])
+    assert {ROOT / "README.md", ROOT / "docs" / "scale.md"} < set(files) and len(files) == 2 + len(registry.PAPERS)
+
+
+def test_the_legend_below_a_card_is_a_paragraph_of_its_own(tmp_path, monkeypatch):
+    section = Section(registry.paper("mtap"), "1", (), (), ("a condition",))
+    monkeypatch.setattr(generated.build, "from_results", lambda papers, results: build.report([section]))
+    lines = generated.measured(registry.paper("mtap"), tmp_path).splitlines()
+    assert lines[-3:] == ["- a condition", "", LEGEND]
+
+
 def test_a_card_shows_what_was_run_and_where():
     from common.results import Comparison, Measurement
-    from ser.results.report.build import Section
     from ser.results.reported import read_cells
 
     paper = registry.paper("quaternion_at")

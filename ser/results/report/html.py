@@ -8,10 +8,10 @@ from html import escape
 from pathlib import Path
 
 from common.results import Comparison, Measurement
-from ser.results.report.build import (
+from ser.results.report.content import (
     LEGEND,
+    Content,
     DrawnFigure,
-    Report,
     Section,
     amount,
     interval,
@@ -22,7 +22,7 @@ from ser.results.report.build import (
 STRIP_WIDTH, STRIP_HEIGHT = 180, 18
 
 
-def render(report: Report) -> str:
+def render(report: Content) -> str:
     """The page."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     versions = ", ".join(f"{escape(name)} {escape(value)}" for name, value in sorted(report.versions.items()))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ser.results.report.build import LEGEND, Report, Section, amount, interval, number, with_std
+from ser.results.report.content import LEGEND, Content, Section, amount, interval, number, with_std
 
 
-def render(report: Report) -> str:
+def render(report: Content) -> str:
     """The whole report."""
     parts = [f"# Reported and measured\n\nMade {report.made}.\n"]
     parts += [render_section(section) for section in report.sections]

@@ -8,12 +8,12 @@ from rich.padding import Padding
 from rich.table import Table
 
 from ser.console import console
-from ser.results.report.build import LEGEND, Report, Section, amount, interval, number, with_std
+from ser.results.report.content import LEGEND, Content, Section, amount, interval, number, with_std
 
 STYLES = {"within": "green", "above": "cyan", "below": "red", "scaled run": "yellow"}
 
 
-def show(report: Report, out: Console | None = None) -> None:
+def show(report: Content, out: Console | None = None) -> None:
     """Prints a report.
 
     Args:

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from common import audio
-from common.batches import by_length, stack
+from common.batches import batches_by_length, pad
 from common.errors import AudioError
 from common.features.hubert import HubertFrames, high_share
 from common.models.hubert import normalise
@@ -104,18 +104,18 @@ def test_masks_of_edge_cases():
 def test_batches_pad_within_bounds():
     lengths = np.random.default_rng(0).integers(400, 160000, 500)
     for seed in (None, 7):
-        batches = by_length(lengths, 8, padding=0.1, seed=seed)
+        batches = batches_by_length(lengths, 8, padding=0.1, seed=seed)
         assert sorted(np.concatenate(batches)) == list(range(500))
         assert all(len(batch) <= 8 and lengths[batch].min() >= 0.9 * lengths[batch].max() for batch in batches)
-    assert lengths[by_length(lengths, 8)[0][0]] == lengths.max()
-    assert [list(batch) for batch in by_length(np.array([5, 5, 5]), 2)] == [[0, 1], [2]]
-    assert by_length(np.array([], int), 8) == []
-    shuffled = by_length(np.full(64, 100), 8, seed=1)
-    assert not np.array_equal(np.concatenate(shuffled), np.concatenate(by_length(np.full(64, 100), 8, seed=2)))
+    assert lengths[batches_by_length(lengths, 8)[0][0]] == lengths.max()
+    assert [list(batch) for batch in batches_by_length(np.array([5, 5, 5]), 2)] == [[0, 1], [2]]
+    assert batches_by_length(np.array([], int), 8) == []
+    shuffled = batches_by_length(np.full(64, 100), 8, seed=1)
+    assert not np.array_equal(np.concatenate(shuffled), np.concatenate(batches_by_length(np.full(64, 100), 8, seed=2)))
     with pytest.raises(ValueError):
-        by_length(lengths, 0)
+        batches_by_length(lengths, 0)
 
 
 def test_stack_pads_behind():
-    assert stack([np.array([1, 2]), np.array([3])], 3).tolist() == [[1, 2, 0], [3, 0, 0]]
-    assert stack([np.ones((2, 3)), np.ones((1, 3))]).shape == (2, 2, 3)
+    assert pad([np.array([1, 2]), np.array([3])], 3).tolist() == [[1, 2, 0], [3, 0, 0]]
+    assert pad([np.ones((2, 3)), np.ones((1, 3))]).shape == (2, 2, 3)

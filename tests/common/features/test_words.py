@@ -3,7 +3,6 @@ import os
 import pickle
 import string
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from common.errors import UserError
 from common.features.word_vectors import convert, word_vectors
 from common.features.words import FILTERS, Vocabulary, tokenise
+from tests.helpers import REAL_CORPORA
 
 
 def keras_words(text):
@@ -374,7 +374,7 @@ def test_memory_grows_with_the_vocabulary_not_with_the_file(tmp_path):
     assert peak < 3e6
 
 
-REAL = Path(os.environ.get("SER_CORPORA", "/nowhere")).parent / "embeddings" / "word2vec_8000x300.txt.gz"
+REAL = REAL_CORPORA.parent / "embeddings" / "word2vec_8000x300.txt.gz"
 
 
 @pytest.mark.corpus

@@ -1,14 +1,11 @@
-import os
-from pathlib import Path
-
 import pytest
 
 from common.errors import UserError
 from data_prep import load
 from data_prep.readers import emodb
-from tests.helpers import corpora
+from tests.helpers import REAL_CORPORA, corpora
 
-REAL = Path(os.environ.get("SER_CORPORA", "corpora")) / "emodb"
+REAL = REAL_CORPORA / "emodb"
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,4 @@
 import math
-import os
 import time
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import soundfile
 from common.errors import UserError
 from data_prep import load
 from data_prep.readers import librispeech
-from tests.helpers import corpora
+from tests.helpers import REAL_CORPORA, corpora
 
-REAL = Path(os.environ.get("SER_CORPORA", "corpora")) / "librispeech"
+REAL = REAL_CORPORA / "librispeech"
 
 CHAPTERS = [
     ("train-clean-100", "19", "F", "198", "121", 3),

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -7,9 +6,9 @@ import soundfile
 from common.errors import UserError
 from data_prep import load
 from data_prep.readers import tess
-from tests.helpers import corpora
+from tests.helpers import REAL_CORPORA, corpora
 
-REAL = Path(os.environ.get("SER_CORPORA", "corpora")) / "tess"
+REAL = REAL_CORPORA / "tess"
 
 
 @pytest.fixture(scope="module", params=["folders", "nested", "flat"])

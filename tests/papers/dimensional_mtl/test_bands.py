@@ -14,7 +14,7 @@ from ser.results.report import build
 
 
 def section(folder, *arguments):
-    cache = os.environ.get("SER_CACHE_FOR_TESTS", str(folder / "cache"))
+    cache = os.environ.get("SER_TESTS_CACHE", str(folder / "cache"))
     command = ["reproduce", "dimensional_mtl", *arguments, "--no-yardstick"]
     assert cli.main([*command, "--results", str(folder / "results"), "--cache", cache]) == 0
     found = {}
@@ -58,7 +58,7 @@ def test_reported_cells_on_iemocap(row, tmp_path):
         data_prep.find_root("iemocap")
     except CorpusAbsent:
         pytest.skip("IEMOCAP is not here")
-    cache = os.environ.get("SER_CACHE_FOR_TESTS", str(tmp_path / "cache"))
+    cache = os.environ.get("SER_TESTS_CACHE", str(tmp_path / "cache"))
     command = ["run", f"dimensional_mtl/{row}", "--repeats", "1", "--no-yardstick"]
     assert cli.main([*command, "--results", str(tmp_path / "results"), "--cache", cache]) == 0
     (shown,) = build.from_results([PAPER], tmp_path / "results").sections

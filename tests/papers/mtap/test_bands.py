@@ -14,7 +14,7 @@ LOSSES = ("softmax", "focal", "arcface", "apfl")
 
 
 def section(table, corpus, folder, *more):
-    cache = os.environ.get("SER_CACHE_FOR_TESTS", str(folder / "cache"))
+    cache = os.environ.get("SER_TESTS_CACHE", str(folder / "cache"))
     arguments = ["reproduce", "mtap", "--table", table, "--corpus", corpus, "--scaled", "--no-yardstick"]
     assert cli.main([*arguments, "--results", str(folder / "results"), "--cache", cache, *more]) == 0
     return build.from_results([PAPER], Path(folder / "results")).sections[0]

@@ -15,7 +15,7 @@ from common.contract import Context, Part, override
 from common.corpus import gender_numbers
 from common.errors import UserError
 from common.normalisation import Normalisation
-from papers.mtap import data
+from papers.mtap import data, model
 from papers.mtap.config import MtapConfig
 from papers.mtap.experiments import PAPER, resolve
 from papers.mtap.model import build_loss, build_model, compile_model
@@ -88,13 +88,35 @@ def test_fused_rows_are_the_tables(row, text, audio, head, weight, loss, gamma, 
     assert data_prep.corpus("iemocap").subset(experiment.subset).expected == 2280
 
 
+def test_the_backbone_starts_from_the_imagenet_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("SER_MODELS", str(tmp_path))
+    config = MtapConfig(backbone="resnet50", frames=40, bins=40)
+    with pytest.raises(UserError, match="`ser fetch resnet50-imagenet`"):
+        build_model(config, 4)
+    random = build_model(override(config, {"weights": "random"}), 4)
+    inner = next(layer for layer in random.layers if isinstance(layer, keras.Model))
+    file = data.fetched("resnet50") / "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    file.parent.mkdir()
+    inner.save_weights(tmp_path / "random.weights.h5")
+    (tmp_path / "random.weights.h5").rename(file.with_name("w.weights.h5"))
+    monkeypatch.setattr(model, "imagenet_file", lambda backbone: file.with_name("w.weights.h5"))
+    started = build_model(config, 4)
+    for found, expected in zip(started.get_weights()[:-2], random.get_weights()[:-2], strict=True):
+        np.testing.assert_array_equal(found, expected)
+    file.touch()
+    monkeypatch.undo()
+    monkeypatch.setenv("SER_MODELS", str(tmp_path))
+    assert data.imagenet_file("resnet50") == file and resolve(config) == (config, [])
+    assert data.imagenet_file("small_cnn") is None
+
+
 @pytest.mark.parametrize("experiment", PAPER.experiments, ids=lambda e: e.id)
 def test_every_experiment_resolves_as_declared_and_scaled(experiment):
     corpus = data_prep.corpus(experiment.corpus)
     assert experiment.subset in [subset.name for subset in corpus.subsets]
     config, flags = resolve(experiment.config)  # no network in tests: ImageNet weights cannot be had
     assert config.weights == "random"
-    assert any("ImageNet weights could not be downloaded" in flag for flag in flags)
+    assert any("ImageNet weights are not here (`ser fetch" in flag for flag in flags)
     scaled, flags = resolve(override(experiment.config, PAPER.scaled))
     frozen = [name for used, name in ((config.text, "BERT"), (config.audio, "VGGish")) if used]
     assert (scaled.backbone, flags) == ("small_cnn", ["random weights", *(f"random weights: {one}" for one in frozen)])

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import tracemalloc
 from contextlib import nullcontext
@@ -14,7 +16,7 @@ from ser.execution import resources
 from ser.execution.executor import Event, execute
 from ser.execution.local import LocalProcesses
 from ser.execution.resources import Plan, Request, plan
-from tests.helpers import toy
+from tests.helpers import ROOT, toy
 
 
 def processes(log: Path) -> list[int]:
@@ -194,6 +196,49 @@ def test_a_machine_is_shared_out(monkeypatch, request_, trials, cores, gpus, exp
     monkeypatch.setattr(resources, "machine_bytes", lambda: 2**40)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     assert plan(request_, trials) == expected
+
+
+def test_the_suite_starts_where_the_system_tells_less(tmp_path):
+    """macOS has no `sched_getaffinity` and no /proc, Windows no `resource` either."""
+    program = """
+import builtins, os, sys
+del os.sched_getaffinity
+sys.modules["resource"] = None
+opened = builtins.open
+def without_proc(file, *arguments, **keywords):
+    if str(file).startswith("/proc/"):
+        raise FileNotFoundError(file)
+    return opened(file, *arguments, **keywords)
+builtins.open = without_proc
+from common import machine
+from common.features.store import FeatureStore
+from ser import cli
+from ser.execution.resources import Request, plan
+assert machine.cores() == os.cpu_count() == FeatureStore("cache").jobs
+machine.reset_peak()
+assert (machine.peak_bytes(), machine.resident_bytes()) == (0, 0)
+assert plan(Request(workers=1), 1).workers == 1
+sys.exit(cli.main(["list", "mtap"]))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_script_without_a_main_guard_is_not_run_again_in_its_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('script', flush=True)\n"
+        "from pathlib import Path\n"
+        "from tests.helpers import toy\n"
+        f"results = Path({str(tmp_path / 'results')!r})\n"
+        "print(toy.execute([toy.run()], results, toy.pool_of('local', results, 2))[0].done)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TOY_LIGHT": "1"}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout.split() == ["script", "8"], done.stderr
 
 
 def test_memory_limits_workers_and_missing_gpus_are_named(monkeypatch):

@@ -93,7 +93,7 @@ def test_emodb_reaches_what_was_measured_elsewhere(tmp_path):
     from common.features.store import FeatureStore
     from common.splits import LeaveOneSpeakerOut
 
-    cache = os.environ.get("SER_CACHE_FOR_TESTS", str(tmp_path))
+    cache = os.environ.get("SER_TESTS_CACHE", str(tmp_path))
     loaded = data_prep.load("emodb", "7class")
     features = FeatureStore(cache).get(loaded.table, GemapsFunctionals())
     folds = LeaveOneSpeakerOut()(loaded.table)

@@ -1,0 +1,149 @@
+"""What a report shows: tables, yardsticks, figures and conditions, and how numbers are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from common.contract import Figure, Paper
+from common.results import Comparison, Measurement
+
+if TYPE_CHECKING:
+    from ser.execution.executor import Failure
+
+
+@dataclass(frozen=True)
+class YardstickRow:
+    """A yardstick's number for one metric.
+
+    Attributes:
+        title: what was trained.
+        column: the metric as the table prints it.
+        measured: its number.
+    """
+
+    title: str
+    column: str
+    measured: Measurement
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of a paper.
+
+    Attributes:
+        paper: whose table.
+        table: its number.
+        comparisons: its cells, in the paper's order.
+        yardsticks: yardsticks on the same folds.
+        conditions: what is true of the measured numbers: corpus, protocol, changes, flags, audit.
+    """
+
+    paper: Paper
+    table: str
+    comparisons: tuple[Comparison, ...]
+    yardsticks: tuple[YardstickRow, ...]
+    conditions: tuple[str, ...]
+
+    @property
+    def heading(self) -> str:
+        """Name of the table."""
+        return f"{self.paper.name}, {table_title(self.table)}"
+
+    @property
+    def qualifiers(self) -> tuple[str, ...]:
+        """What must stand beside the heading: "scaled", and "synthetic corpus" if no person spoke."""
+        scaled = any(comparison.verdict == "scaled run" for comparison in self.comparisons)
+        synthetic = any(flag.startswith("synthetic") for comparison in self.comparisons for flag in comparison.flags)
+        return (*(("scaled",) if scaled else ()), *(("synthetic corpus",) if synthetic else ()))
+
+    @property
+    def title(self) -> str:
+        """The heading with its qualifiers."""
+        return f"{self.heading} ({', '.join(self.qualifiers)})" if self.qualifiers else self.heading
+
+
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A figure drawn from trials.
+
+    Attributes:
+        paper: name of the paper.
+        figure: which figure.
+        png: the image.
+    """
+
+    paper: str
+    figure: Figure
+    png: bytes
+
+    @property
+    def file_name(self) -> str:
+        """Name of its file beside a report."""
+        return f"{self.paper}-fig{self.figure.id}.png"
+
+    @property
+    def heading(self) -> str:
+        """Its heading."""
+        return f"{self.paper}, Figure {self.figure.id}: {self.figure.title}"
+
+
+@dataclass(frozen=True)
+class Content:
+    """Reported and measured numbers side by side.
+
+    Attributes:
+        sections: the tables.
+        made: when it was made, UTC, ISO 8601.
+        versions: of what computed the results.
+        figures: the figures.
+        failures: trials of this command that failed; empty for a report that is read from disk.
+    """
+
+    sections: tuple[Section, ...]
+    made: str
+    versions: Mapping[str, str]
+    figures: tuple[DrawnFigure, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+def table_title(table: str) -> str:
+    """A table's or figure's name as a heading: "Table 1" for "1", "Figure 4" for "fig4", other names as they are."""
+    return f"Table {table}" if table[:1].isdigit() else table.replace("fig", "Figure ", 1)
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number with so many digits after the point; an en dash for NaN."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def with_std(value: float, std: float, digits: int = 2) -> str:
+    """Mean and standard deviation as papers print them."""
+    return number(value, digits) if math.isnan(std) else f"{value:.{digits}f} ± {std:.{digits}f}"
+
+
+def interval(measured: Measurement) -> str:
+    """The 95 % interval."""
+    digits = measured.digits - 1 if measured.digits == 2 else measured.digits
+    return "–" if math.isnan(measured.low) else f"{measured.low:.{digits}f} … {measured.high:.{digits}f}"
+
+
+def amount(measured: Measurement) -> str:
+    """How many trials were used: repeats x folds."""
+    folds = str(measured.folds) if measured.folds == measured.of_folds else f"{measured.folds}/{measured.of_folds}"
+    return f"{measured.repeats}×{folds}"
+
+
+LEGEND = (
+    "WA, UA and F1 in percent, CCC as it is. Reported: mean ± standard deviation as printed. Measured: mean over "
+    "repeats (± standard deviation over repeats) of the mean over folds. 95 % interval: speakers resampled (rough for "
+    "few speakers; does not include the spread over seeds). n: repeats × folds. within, above, below: the interval "
+    "lies around, above or below the reported value. A scaled run, or one on another corpus, is never compared."
+)
+
+WHOLE_VECTOR = (
+    "CCC as the paper computed it: one for each batch of 32 utterances in file order, averaged. “whole”: the CCC of "
+    "all test utterances together, which is the one to trust"
+)
