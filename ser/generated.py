@@ -132,14 +132,14 @@ def corpora() -> str:
 
 
 def with_block(text: str, name: str, content: str) -> str:
-    """A card with one generated block replaced.
+    """A text with one generated block replaced.
 
     Raises:
-        UserError: the card has no such block.
+        UserError: The text has no such block.
     """
     pattern = re.compile(rf"(<!-- {name}: generated -->\n).*?(\n?<!-- {name}: end -->)", re.DOTALL)
     if not pattern.search(text):
-        raise UserError(f"The card has no block '<!-- {name}: generated -->' ... '<!-- {name}: end -->'.")
+        raise UserError(f"There is no block '<!-- {name}: generated -->' ... '<!-- {name}: end -->'.")
     return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2].lstrip(chr(10))}", text)
 
 

@@ -8,12 +8,14 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import _table
 from benchmarks.measure import HEAD, Absent, Figure, figure, worst
+from common.errors import UserError
 
 FAKES = {
     "good": '''
 """Something against its peer.
 
 More words."""
+from common.errors import UserError
 from benchmarks.measure import figure
 def main():
     print("chatter")
@@ -21,6 +23,7 @@ def main():
     yield figure("its seconds", [2.0], "s")
 ''',
     "breaks": """
+from common.errors import UserError
 from benchmarks.measure import figure
 def main():
     yield figure("before it broke", [50.0], "%", 100)
@@ -38,6 +41,7 @@ def main():
     raise CorpusAbsent("There is no emodb here.")
 ''',
     "peerless": """
+from common.errors import UserError
 from benchmarks.measure import Absent
 def main():
     return [Absent("this beside the peer", "not run: peer is not installed")]
@@ -96,12 +100,12 @@ def test_only_the_block_of_the_readme_changes(tmp_path):
         assert text.endswith("(benchmarks/RESULTS.md).\n<!-- bench: end -->\nafter\n") and "old" not in text
         assert "| x | 3.00 times |  | 2 times | missed by 50 % |" in text and "1 minutes' work" in text
     readme.write_text("no block")
-    with pytest.raises(ValueError, match="no block"):
+    with pytest.raises(UserError, match="no block"):
         _table.write([result], "here", readme, page)
 
 
 def test_the_readme_has_the_block():
-    assert HEAD in _table.with_block(_table.README.read_text(encoding="utf-8"), HEAD)
+    assert HEAD in _table.with_block(_table.README.read_text(encoding="utf-8"), "bench", HEAD)
 
 
 def test_headlines_are_ratios_and_what_has_a_limit():
