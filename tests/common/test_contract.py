@@ -6,7 +6,6 @@ from typing import Literal, Optional
 import numpy as np
 import pytest
 
-from common import contract
 from common.contract import Context, Experiment, Paper, Part, override, setting
 from common.corpus import build_table
 from common.errors import UserError
@@ -214,7 +213,3 @@ def test_an_experiment_by_its_id(paper):
 def test_functions_are_named_relative_to_the_package(paper):
     assert paper.function(paper.fit) is toy.fit and paper.name == "toy"
     assert paper.folder == Path(toy.__file__).parent and paper.reported.name == "reported.csv"
-
-
-def test_everything_announced_exists():
-    assert [name for name in contract.__all__ if not hasattr(contract, name)] == []

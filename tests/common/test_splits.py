@@ -156,10 +156,10 @@ def test_halves_by_speaker():
 @pytest.mark.parametrize(
     ("protocol", "speakers", "message"),
     [
-        (LeaveOneSpeakerOut("speaker"), 2, "needs 3 speakers; here are 2"),
-        (LeaveOneSpeakerOut("none"), 1, "needs 2 speakers; here are 1"),
-        (LeaveOneSpeakerOut("stratified"), 1, "needs 2 speakers; here are 1"),
-        (LeaveOneSessionOut(), 2, "needs 2 sessions; here are 1"),
+        (LeaveOneSpeakerOut("speaker"), 2, "needs 3 speakers; there are 2"),
+        (LeaveOneSpeakerOut("none"), 1, "needs 2 speakers; there are 1"),
+        (LeaveOneSpeakerOut("stratified"), 1, "needs 2 speakers; there are 1"),
+        (LeaveOneSessionOut(), 2, "needs 2 sessions; there are 1"),
         (LeaveOneSessionOut("half-speaker"), 3, "session 2 has 1"),
         (StratifiedKFold(50), 6, "the rarest has 42"),
     ],
@@ -186,7 +186,7 @@ def test_a_whole_session_validates_or_nothing_does():
         assert set(column(table, "session", fold.validation)) == {validating} and len(fold.validation) == 60
     for fold in LeaveOneSessionOut("none")(table):
         assert (len(fold.train), len(fold.validation), len(fold.test)) == (120, 0, 60)
-    with pytest.raises(UserError, match="needs 3 sessions; here are 2"):
+    with pytest.raises(UserError, match="needs 3 sessions; there are 2"):
         LeaveOneSessionOut("session")(corpus(4))
 
 
