@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from common.contract import Context
-from common.training import BestEpoch, data_parallel, fit_epochs
+from common.training import BestEpoch, data_parallel, train_epochs
 
 
 class Batches(keras.utils.PyDataset):
@@ -26,7 +26,7 @@ def trained(plans, score=None, patience=9, epochs=None):
     model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
     context = Context()
     seen = [set() for _ in plans]
-    fit_epochs(
+    train_epochs(
         model,
         lambda epoch: Batches(plans[epoch], seen[epoch]),
         epochs or len(plans),

@@ -421,7 +421,7 @@ def test_bad_weights_outputs_and_sample_weights(ratings):
     for bad in ((), (1.0, float("nan")), (float("inf"),)):
         with pytest.raises(ValueError, match="finite"):
             losses.ConcordanceLoss(bad)
-    with pytest.raises(ValueError, match="2 weights need as many outputs; the network has 3"):
+    with pytest.raises(ValueError, match="There are 2 weights, but the network has 3 outputs"):
         losses.ConcordanceLoss((1, 1))(*ratings)
     with pytest.raises(ValueError, match="no sample weights"):
         losses.ConcordanceLoss((1, 1, 1))(*ratings, sample_weight=np.ones(32))
