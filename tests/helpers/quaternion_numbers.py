@@ -7,7 +7,7 @@ import sys
 import keras
 import numpy as np
 
-from common.layers.anti_transfer import AntiTransfer, batch_wide, squared_cosines
+from common.layers.anti_transfer import AntiTransfer, batch_squared_cosine, squared_cosines
 from common.layers.gram import GramSignature
 from common.layers.quaternion import (
     QuaternionBatchNormalization,
@@ -35,7 +35,7 @@ def numbers() -> dict:
     other = keras.ops.convert_to_tensor(np.roll(keras.ops.convert_to_numpy(activation), 1, axis=3) ** 2)
     wide = np.random.default_rng(1).normal(size=(3, 2, 2, 64)).astype("float32")
     result = {"before": model(x), "few places": narrow(wide)}
-    result["raw"] = batch_wide(activation, GramSignature("raw")(other))
+    result["raw"] = batch_squared_cosine(activation, GramSignature("raw")(other))
     for form in ("gram", "features"):
         result[form] = squared_cosines(activation, GramSignature(form)(other))
     result["layer"] = AntiTransfer()([activation, GramSignature()(other)])

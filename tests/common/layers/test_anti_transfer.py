@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from common.errors import UserError
-from common.layers.anti_transfer import AntiTransfer, batch_wide, squared_cosines
+from common.layers.anti_transfer import AntiTransfer, batch_squared_cosine, squared_cosines
 from common.layers.gram import GramSignature, smaller_form
 from common.models import target_cache
 from common.models.anti_transfer import AntiTransferTraining, WithTargets, signature_model
@@ -122,7 +122,7 @@ def test_gradient_equals_finite_differences(shape, form, variant):
         found = slope(lambda x: squared_cosines(x, GramSignature(form)(fixed)), trained)
         reference = lambda x: literal(x, fixed).sum()  # noqa: E731
     else:
-        found = slope(lambda x: batch_wide(x, GramSignature("raw")(fixed)), trained)
+        found = slope(lambda x: batch_squared_cosine(x, GramSignature("raw")(fixed)), trained)
         reference = lambda x: literal_batch(x, fixed)  # noqa: E731
     generator = np.random.default_rng(2)
     for place in [tuple(generator.integers(trained.shape)) for _ in range(6)]:
@@ -146,15 +146,15 @@ def test_dead_activations_cost_nothing_and_have_finite_gradients(shape, form):
     nothing = squared_cosines(fixed, GramSignature(form)(np.zeros_like(fixed)))
     np.testing.assert_array_equal(nothing, np.zeros(3))
     dead = np.zeros_like(fixed)
-    assert float(batch_wide(dead, GramSignature("raw")(fixed))) == 0
-    assert np.isfinite(slope(lambda x: batch_wide(x, GramSignature("raw")(fixed)), dead)).all()
+    assert float(batch_squared_cosine(dead, GramSignature("raw")(fixed))) == 0
+    assert np.isfinite(slope(lambda x: batch_squared_cosine(x, GramSignature("raw")(fixed)), dead)).all()
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 16), (9, 7, 4), (12, 12, 4)])  # the last has 144 positions > 16 * 4: rows
 def test_the_authors_variant(shape):
     trained, fixed = maps(shape)
     trained[..., 1] = 0  # a dead channel: PyTorch's cosine of it is 0
-    found = batch_wide(trained, GramSignature("raw")(fixed))
+    found = batch_squared_cosine(trained, GramSignature("raw")(fixed))
     assert float(found) == pytest.approx(literal_batch(trained, fixed), rel=2e-5)
     assert abs(float(found) - literal(trained, fixed).mean()) > 0.01  # it is not Eq. 1
 

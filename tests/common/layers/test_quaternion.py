@@ -98,7 +98,7 @@ def normal(*shape, seed=0):
 @pytest.fixture(params=["kernel assembled", "signed sums"])
 def way(request, monkeypatch):
     """Both ways of a convolution, whatever the number of places."""
-    monkeypatch.setattr(quaternion, "PLACES", math.inf if request.param == "kernel assembled" else 0)
+    monkeypatch.setattr(quaternion, "SIGNED_SUMS_FROM", math.inf if request.param == "kernel assembled" else 0)
 
 
 def test_convolution_equals_pytorch(golden, way):
@@ -165,7 +165,7 @@ def test_the_kernel_is_assembled_for_maps_of_many_places(shape, strides, assembl
 
 
 def test_the_kernel_is_assembled_where_the_places_are_not_known():
-    assert not QuaternionConv2D(4, 3)._is_small((None, None, 8, 512))
+    assert not QuaternionConv2D(4, 3)._uses_signed_sums((None, None, 8, 512))
 
 
 @pytest.mark.parametrize("strides", [(1, 1), (2, 1), (2, 3)])
@@ -233,7 +233,7 @@ def test_gradients_equal_finite_differences(kind, monkeypatch):
     import tensorflow as tf
 
     if kind in ("convolution", "signed sums"):
-        monkeypatch.setattr(quaternion, "PLACES", 0 if kind == "signed sums" else math.inf)
+        monkeypatch.setattr(quaternion, "SIGNED_SUMS_FROM", 0 if kind == "signed sums" else math.inf)
         layer, x, kernel = QuaternionConv2D(8, 3, 2, "same"), normal(2, 5, 4, 4), normal(3, 3, 1, 8, seed=1)
         reference = lambda x, kernel: literal_convolution(x, kernel, (2, 2), "same")  # noqa: E731
     elif kind == "transposed":
