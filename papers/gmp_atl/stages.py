@@ -26,7 +26,7 @@ from common.contract import Context, Part
 from common.corpus import gender_numbers
 from common.errors import UserError
 from common.metrics import confusion, ua
-from common.models.hubert import up_to
+from common.models.hubert import truncate
 from common.training import BestEpoch, jit_compile, predict_batch, seed_everything, train_epochs
 from papers.gmp_atl import model as networks
 from papers.gmp_atl.config import GmpConfig
@@ -117,7 +117,7 @@ class Workshop:
             order: list[int] = []
             file = folder / "frames.f16"
             width = encoder.output["hidden_states"][0].shape[-1]
-            states = self._states(up_to(encoder, config.layer), order)
+            states = self._states(truncate(encoder, config.layer), order)
             frames = write_frames(file, states, int(lengths.sum()), width)
             labels = {}
             for clusters in config.cluster_counts:

@@ -24,14 +24,14 @@ def numbers() -> dict:
     x = np.random.default_rng(0).normal(size=(4, 8, 8, 4)).astype("float32")
     random.seed(0)  # of QuaternionInitializer; keras.utils.set_random_seed would import TensorFlow
     inputs = keras.Input((8, 8, 4))
-    y = tap = QuaternionConv2D(8, 3, padding="same", activation="relu", kernel_initializer="he")(inputs)
+    y = feature_map = QuaternionConv2D(8, 3, padding="same", activation="relu", kernel_initializer="he")(inputs)
     y = QuaternionBatchNormalization()(y)
     y = QuaternionConv2DTranspose(4, 3, 2, padding="same")(y)
     y = QuaternionDense(8)(keras.layers.Flatten()(y))
     model = keras.Model(inputs, y)
     few_places = keras.Input((2, 2, 64))  # no kernel is assembled
     narrow = keras.Model(few_places, QuaternionConv2D(4, 3, padding="same")(few_places))
-    activation = keras.Model(inputs, tap)(x)
+    activation = keras.Model(inputs, feature_map)(x)
     other = keras.ops.convert_to_tensor(np.roll(keras.ops.convert_to_numpy(activation), 1, axis=3) ** 2)
     wide = np.random.default_rng(1).normal(size=(3, 2, 2, 64)).astype("float32")
     result = {"before": model(x), "few places": narrow(wide)}
@@ -41,7 +41,7 @@ def numbers() -> dict:
     result["layer"] = AntiTransfer()([activation, GramSignature()(other)])
     tensorflow = "tensorflow" in sys.modules  # Keras' own fit imports it where it can
     targets = keras.ops.convert_to_numpy(GramSignature()(other))
-    training = AntiTransferTraining(model, [tap], [targets])
+    training = AntiTransferTraining(model, [feature_map], [targets])
     training.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=jit_compile())
     training.fit((x, targets), np.ones((4, 8)), epochs=2, verbose=0, shuffle=False)
     result["after"] = model(x)

@@ -10,11 +10,11 @@ from keras import ops
 from common.errors import UserError
 from common.layers.anti_transfer import AntiTransfer, batch_squared_cosine, squared_cosines
 from common.layers.gram import GramSignature, smaller_form
-from common.models import target_cache
-from common.models.anti_transfer import AntiTransferTraining, WithTargets, signature_model
+from common.models import signature_cache
+from common.models.anti_transfer import AntiTransferTraining, BatchesWithSignatures, signature_model
 from common.models.checkpoint import copy_weights
-from common.models.target_cache import TargetFile, cached_targets
-from common.models.vgg16 import tap, vgg16
+from common.models.signature_cache import SignatureFile, cached_signatures
+from common.models.vgg16 import feature_map, vgg16
 
 FORMS = ["gram", "features"]
 # (height, width, channels): fewer positions than channels, about as many, many more.
@@ -181,7 +181,7 @@ def test_half_precision_comes_in_and_float32_goes_out():
 
 
 def test_which_form_is_smaller():
-    # VGG16's taps on a quaternion embedding of 64 x 64: 5 poolings, channels 64 to 512.
+    # VGG16's feature_maps on a quaternion embedding of 64 x 64: 5 poolings, channels 64 to 512.
     assert smaller_form(4096, 64) == smaller_form(1024, 128) == smaller_form(256, 256) == "gram"
     assert smaller_form(64, 512) == smaller_form(16, 512) == "features"
     # Real, 512 x 128: 131,328 numbers of the triangle against 131,072 of the map at the last three.
@@ -210,8 +210,8 @@ def test_every_layer_of_both_networks(layer, quaternion):
     make = lambda: vgg16((32, 32, 4), 4, quaternion=quaternion, width=1 / 16, initializer="he")  # noqa: E731
     trained, extractor = make(), make()
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 4)).astype(np.float32)
-    seen = [keras.Model(model.input, tap(model, layer))(x) for model in (trained, extractor)]
-    signature = signature_model(extractor, tap(extractor, layer))
+    seen = [keras.Model(model.input, feature_map(model, layer))(x) for model in (trained, extractor)]
+    signature = signature_model(extractor, feature_map(extractor, layer))
     assert not signature.trainable_weights
     found = squared_cosines(seen[0], signature(x))
     np.testing.assert_allclose(found, literal(*map(ops.convert_to_numpy, seen)), rtol=5e-5)
@@ -220,18 +220,18 @@ def test_every_layer_of_both_networks(layer, quaternion):
 @pytest.mark.parametrize(("layers", "variant"), [((5, 12), "datapoint"), ((3,), "batch")])
 def test_cached_and_live_training_are_the_same(tmp_path, world, layers, variant):
     shape, extractor, x, y = world
-    signatures = [signature_model(extractor, tap(extractor, layer), variant=variant) for layer in layers]
-    files = [cached_targets(tmp_path, one, x, batch_size=3) for one in signatures]
+    signatures = [signature_model(extractor, feature_map(extractor, layer), variant=variant) for layer in layers]
+    files = [cached_signatures(tmp_path, one, x, batch_size=3) for one in signatures]
     before = [weight.copy() for weight in extractor.get_weights()]
     history, weights = [], []
     for cached in (False, True):
         model = network(shape)
-        taps = [tap(model, layer) for layer in layers]
+        feature_maps = [feature_map(model, layer) for layer in layers]
         sources = files if cached else signatures
-        training = AntiTransferTraining(model, taps, sources, beta=0.5, variant=variant)
+        training = AntiTransferTraining(model, feature_maps, sources, beta=0.5, variant=variant)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         training.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=False)
-        data = WithTargets(x, y, files if cached else [], 4, seed=0)
+        data = BatchesWithSignatures(x, y, files if cached else [], 4, seed=0)
         batches = [data[number] for number in (0, 1, 0, 1, 1, 0)]
         losses = [float(training.train_on_batch(x if cached else x[0], y)) for x, y in batches]
         history.append(losses)
@@ -254,13 +254,13 @@ def test_anti_transfer_drives_the_feature_maps_apart(tmp_path, world):
     shape, extractor, x, _ = world
     model = network(shape)
     copy_weights(extractor, model, leave_out=["logits"])  # starts as the extractor: cosine 1
-    target = cached_targets(tmp_path, signature_model(extractor, tap(extractor, 4)), x)
-    training = AntiTransferTraining(model, [tap(model, 4)], [target])
+    target = cached_signatures(tmp_path, signature_model(extractor, feature_map(extractor, 4)), x)
+    training = AntiTransferTraining(model, [feature_map(model, 4)], [target])
     training.compile(keras.optimizers.Adam(3e-3), lambda truth, answer: 0.0 * ops.sum(answer), jit_compile=False)
-    history = training.fit(WithTargets(x, np.zeros(8), [target], 8), epochs=8, verbose=0).history["loss"]
+    history = training.fit(BatchesWithSignatures(x, np.zeros(8), [target], 8), epochs=8, verbose=0).history["loss"]
     assert history[0] == pytest.approx(1, abs=1e-5)
     # What the network itself shows afterwards, by the definition.
-    seen = [ops.convert_to_numpy(keras.Model(one.input, tap(one, 4))(x)) for one in (model, extractor)]
+    seen = [ops.convert_to_numpy(keras.Model(one.input, feature_map(one, 4))(x)) for one in (model, extractor)]
     assert literal(*seen).mean() < history[-1] < 0.95
 
 
@@ -269,54 +269,54 @@ def test_mixed_precision_compares_at_full_precision(tmp_path, world):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         model = network(shape)
-        target = cached_targets(tmp_path, signature_model(extractor, tap(extractor, 2)), x)
-        training = AntiTransferTraining(model, [tap(model, 2)], [target])
+        target = cached_signatures(tmp_path, signature_model(extractor, feature_map(extractor, 2)), x)
+        training = AntiTransferTraining(model, [feature_map(model, 2)], [target])
         training((x, target.read(range(8))))
-        seen = ops.cast(keras.Model(model.input, tap(model, 2))(x), "float32")
+        seen = ops.cast(keras.Model(model.input, feature_map(model, 2))(x), "float32")
     finally:
         keras.config.set_dtype_policy("float32")
-    other = keras.Model(extractor.input, tap(extractor, 2))(x)
+    other = keras.Model(extractor.input, feature_map(extractor, 2))(x)
     expected = literal(ops.convert_to_numpy(seen), ops.convert_to_numpy(other)).mean()
     assert float(training.losses[0]) == pytest.approx(expected, rel=2e-5)
 
 
 def test_targets_are_computed_once_and_survive_damage(tmp_path, world, monkeypatch):
     _, extractor, x, _ = world
-    signature = signature_model(extractor, tap(extractor, 2))
+    signature = signature_model(extractor, feature_map(extractor, 2))
     done = []
-    first = cached_targets(tmp_path, signature, x, batch_size=3, on_batch=lambda *now: done.append(now))
+    first = cached_signatures(tmp_path, signature, x, batch_size=3, on_batch=lambda *now: done.append(now))
     assert done == [(3, 8), (6, 8), (8, 8)]
     np.testing.assert_allclose(first.read([6, 0, 6]), ops.convert_to_numpy(signature(x[[6, 0, 6]])), atol=1e-6)
-    again = cached_targets(tmp_path, signature, x, on_batch=lambda *now: done.append(now))
+    again = cached_signatures(tmp_path, signature, x, on_batch=lambda *now: done.append(now))
     assert len(done) == 3 and again.path == first.path and [p.name for p in tmp_path.iterdir()] == [first.path.name]
     np.testing.assert_array_equal(np.load(first.path, allow_pickle=False), first.read(range(8)))
     # Other data, another layer, other weights: another file.
-    assert cached_targets(tmp_path, signature, x[:6]).path != first.path
-    assert cached_targets(tmp_path, signature_model(extractor, tap(extractor, 1)), x).path != first.path
+    assert cached_signatures(tmp_path, signature, x[:6]).path != first.path
+    assert cached_signatures(tmp_path, signature_model(extractor, feature_map(extractor, 1)), x).path != first.path
     other = vgg16(x.shape[1:], 5, quaternion=True, width=0.125, initializer="he")
-    assert cached_targets(tmp_path, signature_model(other, tap(other, 2)), x).path != first.path
+    assert cached_signatures(tmp_path, signature_model(other, feature_map(other, 2)), x).path != first.path
     with pytest.raises(IndexError):
         first.read([8])
     with open(first.path, "r+b") as file:
         file.truncate(os.path.getsize(first.path) - 4)
     with pytest.raises(UserError, match="not a whole file of anti-transfer targets"):
-        cached_targets(tmp_path, signature, x)
+        cached_signatures(tmp_path, signature, x)
     with pytest.raises(UserError, match="ends early"):
         first.read([7])
     np.save(tmp_path / "other.npy", np.zeros((3, 2)))
     with pytest.raises(UserError, match="holds no anti-transfer targets"):
-        TargetFile(tmp_path / "other.npy")
+        SignatureFile(tmp_path / "other.npy")
 
 
 def test_targets_without_room_or_numbers(tmp_path, world, monkeypatch):
     _, extractor, x, _ = world
-    signature = signature_model(extractor, tap(extractor, 2))
+    signature = signature_model(extractor, feature_map(extractor, 2))
     with pytest.raises(UserError, match="not finite"):
-        cached_targets(tmp_path, signature, np.full_like(x, 1e30))
+        cached_signatures(tmp_path, signature, np.full_like(x, 1e30))
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(target_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
+    monkeypatch.setattr(signature_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
     with pytest.raises(UserError, match=r"Anti-transfer targets of 8 datapoints need 0\.0 GB"):
-        cached_targets(tmp_path, signature, x)
+        cached_signatures(tmp_path, signature, x)
 
 
 def test_an_extractor_of_another_width(tmp_path, world):
@@ -324,17 +324,19 @@ def test_an_extractor_of_another_width(tmp_path, world):
     wide = vgg16(shape, 5, quaternion=True, width=0.25)
     model = network(shape)
     for layer in (2, 12):  # both forms
-        signature = signature_model(wide, tap(wide, layer))
-        for source in (signature, cached_targets(tmp_path, signature, x)):
+        signature = signature_model(wide, feature_map(wide, layer))
+        for source in (signature, cached_signatures(tmp_path, signature, x)):
             with pytest.raises(UserError, match=r"extractor has (16|128) channels .* the network (8|64);"):
-                AntiTransferTraining(model, [tap(model, layer)], [source])
-    own = signature_model(extractor, tap(extractor, 2))
+                AntiTransferTraining(model, [feature_map(model, layer)], [source])
+    own = signature_model(extractor, feature_map(extractor, 2))
     with pytest.raises(UserError, match="form 'raw'"):
-        AntiTransferTraining(model, [tap(model, 2)], [own], variant="batch")
+        AntiTransferTraining(model, [feature_map(model, 2)], [own], variant="batch")
     with pytest.raises(UserError, match="needs as many extractors; 2 came"):
-        AntiTransferTraining(model, [tap(model, 2)], [own, own])
+        AntiTransferTraining(model, [feature_map(model, 2)], [own, own])
     with pytest.raises(UserError, match=r"as many targets as datapoints; there are \[6, 8\]"):
-        WithTargets(x, y, [cached_targets(tmp_path, signature_model(extractor, tap(extractor, 2)), x[:6])], 2)
+        BatchesWithSignatures(
+            x, y, [cached_signatures(tmp_path, signature_model(extractor, feature_map(extractor, 2)), x[:6])], 2
+        )
     with pytest.raises(UserError, match="no anti-transfer variant 'row'"):
         AntiTransfer(variant="row")
     with pytest.raises(UserError, match="no form 'half'"):
@@ -343,8 +345,8 @@ def test_an_extractor_of_another_width(tmp_path, world):
 
 def test_batches_cover_every_datapoint_once(tmp_path, world):
     _, extractor, x, y = world
-    file = cached_targets(tmp_path, signature_model(extractor, tap(extractor, 2)), x)
-    data = WithTargets(x, y, [file], 3, seed=1)
+    file = cached_signatures(tmp_path, signature_model(extractor, feature_map(extractor, 2)), x)
+    data = BatchesWithSignatures(x, y, [file], 3, seed=1)
     assert len(data) == 3
     orders = []
     for _ in range(2):
@@ -357,7 +359,7 @@ def test_batches_cover_every_datapoint_once(tmp_path, world):
         np.testing.assert_array_equal(targets, file.read(order))
         orders.append(order)
     assert orders[0] != orders[1]
-    in_order = WithTargets(x, y, [file], 8)
+    in_order = BatchesWithSignatures(x, y, [file], 8)
     np.testing.assert_array_equal(in_order[0][0][0], x)
 
 

@@ -16,9 +16,10 @@ from keras import ops
 from common import safetensors
 from common.errors import UserError
 from common.layers.waveform import NormalizedWaveConvolution, StridedConvolution
-from common.models.hubert import HubertConfig, freeze_front_end, hubert, up_to
-from common.models.hubert_weights import digest, load, read_config, save, tensors_of
+from common.models.hubert import HubertConfig, freeze_front_end, hubert, truncate
+from common.models.hubert_weights import digest, load, read_config, stored_weights
 from tests.helpers import GOLDEN, ROOT
+from tests.helpers.hubert import save_checkpoint, write_tensors
 
 EXPECTED = GOLDEN / "hubert_tiny"
 LARGE = EXPECTED.with_name("hubert_large_tiny")
@@ -145,7 +146,7 @@ print(json.dumps({**found, "loss": float(loss), "still": len(before) - moved, "b
 def test_base_has_the_papers_parameters():
     model = hubert()
     assert model.count_params() - sum(np.prod(w.shape) for w in model.weights if "seed" in w.path) == 94_371_712
-    assert len(tensors_of(model, HubertConfig())) == 211
+    assert len(stored_weights(model, HubertConfig())) == 211
 
 
 def test_frames_of_audio():
@@ -155,12 +156,12 @@ def test_frames_of_audio():
 
 
 def test_what_a_hidden_state_does_not_need_is_not_in_its_model(plain, expected):
-    part = up_to(plain, -3)
+    part = truncate(plain, -3)
     names = {layer.name for layer in part.layers}
     assert "layer_2" in names and "layer_3" not in names
     np.testing.assert_allclose(part({"waveform": expected["waveform"]}), expected["hidden_states"][2], atol=2e-5)
     with pytest.raises(UserError, match="no layer 5: this HuBERT has the hidden states 0 to 4"):
-        up_to(plain, 5)
+        truncate(plain, 5)
 
 
 def test_weights_go_from_one_arrangement_to_another(plain, expected):
@@ -187,7 +188,7 @@ def test_saved_as_keras_and_loaded(tmp_path, expected):
 @pytest.mark.parametrize("folder", [EXPECTED, LARGE])
 def test_written_back_bit_for_bit(folder, tmp_path):
     model = load(folder)
-    save(model, read_config(folder), tmp_path)
+    save_checkpoint(model, read_config(folder), tmp_path)
     written = safetensors.read(tmp_path / "model.safetensors")
     new = {
         "conv.weight_g": "conv.parametrizations.weight.original0",
@@ -211,7 +212,7 @@ def checkpoint(folder: Path, change=None, **config) -> Path:
     described = {**json.loads((EXPECTED / "config.json").read_text()), **config}
     (folder / "config.json").write_text(json.dumps(described))
     tensors = dict(safetensors.read(EXPECTED / "model.safetensors"))
-    safetensors.write(folder / "model.safetensors", change(tensors) if change else tensors)
+    write_tensors(folder / "model.safetensors", change(tensors) if change else tensors)
     return folder
 
 
@@ -272,7 +273,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, change, message):
         ({"model_type": "wav2vec2"}, r"describes wav2vec 2\.0, not HuBERT"),
         ({"model_type": "wavlm"}, "describes WavLM, not HuBERT"),
         ({"model_type": None}, "describes no known model, not HuBERT"),
-        ({"conv_pos_batch_norm": True}, "conv_pos_batch_norm is True; this HuBERT only knows False"),
+        ({"conv_pos_batch_norm": True}, "conv_pos_batch_norm is True; only False is supported"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ({"conv_kernel": [10, 3]}, "conv_dim, conv_kernel and conv_stride differ in length"),
         ({"hidden_size": "wide"}, "is not a HuBERT configuration"),
@@ -392,7 +393,7 @@ def test_hugging_face_reads_what_is_written_back(folder, tmp_path):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     model = hubert(read_config(folder))  # random weights
-    save(model, read_config(folder), tmp_path)
+    save_checkpoint(model, read_config(folder), tmp_path)
     theirs = transformers.HubertModel.from_pretrained(tmp_path).eval()
     waveform = np.random.default_rng(2).standard_normal((2, 6000)).astype(np.float32)
     with torch.no_grad():
@@ -413,7 +414,7 @@ def test_base_is_hugging_face_s_on_four_seconds(tmp_path):
             for weight, values in zip(model.weights, model.get_weights(), strict=True)
         ]
     )
-    save(model, HubertConfig(), tmp_path)
+    save_checkpoint(model, HubertConfig(), tmp_path)
     theirs, read = transformers.HubertModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(read.values())  # nothing missing, unexpected or of another shape
     waveform = draw.standard_normal((1, 64000)).astype(np.float32)

@@ -8,7 +8,7 @@ from common.errors import UserError
 from common.features import vggish as front
 from common.models import vggish as model
 from tests.helpers import GOLDEN
-from tests.helpers.hub_vggish import save_like_hub
+from tests.helpers.hub_vggish import embed_by_hub, save_like_hub
 
 EXPECTED = GOLDEN / "vggish" / "log_mel.npz"
 """Waveform, log-mel and examples of AudioSet's own `vggish_input` (float64)."""
@@ -61,7 +61,7 @@ def test_padding_reads_as_silence():
 
 def test_the_network_has_the_published_size():
     network = model.vggish()
-    assert network.count_params() == model.PARAMETERS == 72_141_184
+    assert network.count_params() == 72_141_184
     assert network.output_shape == (None, 128)
     assert network.get_layer("fc2").activation is keras.activations.linear
     assert network.get_layer("flatten").output.shape == (None, 12288)
@@ -85,7 +85,7 @@ def test_keras_and_the_saved_model_agree(tmp_path, monkeypatch, reduced):
     reduced.set_weights(biased)
     folder = save_like_hub(reduced, tmp_path / "hub")
     embed = front.Embedder(model.load_vggish(folder))
-    reference = model.reference(folder)
+    reference = embed_by_hub(folder)
     for seconds in (0.975, 2.0, 3.1):
         signal = speech(seconds)
         expected = reference(signal)
@@ -145,7 +145,7 @@ def test_folders_that_are_no_checkpoint(tmp_path, monkeypatch, reduced):
     with pytest.raises(UserError, match="damaged SavedModel"):
         model.load_vggish(folder)
     with pytest.raises(UserError, match="cannot be downloaded"):
-        model.resolve("https://127.0.0.1:9/google/vggish/1")
+        model.saved_model_folder("https://127.0.0.1:9/google/vggish/1")
 
 
 # --- extractor -------------------------------------------------------------------------------------------------------
