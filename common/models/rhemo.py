@@ -34,9 +34,7 @@ def encoder(frames: int = FRAMES, bins: int = BINS) -> keras.Model:
         UserError: `frames` or `bins` is not such a multiple.
     """
     if frames % 8 or bins % 2:
-        raise UserError(
-            f"RH-Emo needs a number of frames that 8 divides and an even number of bins, not {frames} x {bins}. Pad them."
-        )
+        raise UserError(f"RH-Emo needs a multiple of 8 frames and of 2 bins; pad the spectrogram of {frames} x {bins}.")
     inputs = x = keras.Input((frames, bins, 1), name="spectrogram")
     for number, (channels, pool) in enumerate(((2, (2, 2)), (4, (2, 1)), (4, (2, 1))), start=1):
         x = layers.Conv2D(

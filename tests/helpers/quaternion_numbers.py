@@ -40,10 +40,10 @@ def numbers() -> dict:
         result[form] = squared_cosines(activation, GramSignature(form)(other))
     result["layer"] = AntiTransfer()([activation, GramSignature()(other)])
     tensorflow = "tensorflow" in sys.modules  # Keras' own fit imports it where it can
-    targets = keras.ops.convert_to_numpy(GramSignature()(other))
-    training = AntiTransferTraining(model, [feature_map], [targets])
+    signatures = keras.ops.convert_to_numpy(GramSignature()(other))
+    training = AntiTransferTraining(model, [feature_map], [signatures])
     training.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=jit_compile())
-    training.fit((x, targets), np.ones((4, 8)), epochs=2, verbose=0, shuffle=False)
+    training.fit((x, signatures), np.ones((4, 8)), epochs=2, verbose=0, shuffle=False)
     result["after"] = model(x)
     values = {
         name: np.asarray(keras.ops.convert_to_numpy(value), float).ravel().tolist() for name, value in result.items()

@@ -81,7 +81,7 @@ def literal(model, x):
     return x, seen
 
 
-def test_the_real_network_equals_the_literal_one():
+def test_the_real_network_equals_numpy():
     keras.utils.set_random_seed(0)
     model = vgg16((64, 32, 1), 3, width=1 / 16, initializer="he")
     x = np.random.default_rng(0).normal(size=(2, 64, 32, 1)).astype(np.float32)
@@ -97,7 +97,7 @@ def test_the_real_network_equals_the_literal_one():
     assert feature_map(model, 1, reading="input") is model.input
 
 
-def test_quaternion_blocks_stay_together_before_the_dense_layers():
+def test_components_stay_contiguous_before_the_dense_layers():
     model = vgg16((64, 64, 4), 3, quaternion=True, width=1 / 16)
     x = np.arange(2 * 2 * 32, dtype=np.float32).reshape(1, 2, 2, 32)
     start = [layer.name for layer in model.layers].index("channels_first")
@@ -130,7 +130,7 @@ def test_save_and_load(tmp_path, keywords):
     np.testing.assert_array_equal(loaded(x), model(x))
 
 
-def test_mixed_precision_and_a_step():
+def test_mixed_precision_trains():
     x = np.random.default_rng(0).normal(size=(4, 32, 32, 4)).astype(np.float32)
     whole = small(quaternion=True)
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -161,7 +161,7 @@ def test_initialisations():
     assert small(quaternion=True, initializer="he").get_layer("conv3").kernel_initializer.criterion == "he"
 
 
-def test_bad_input():
+def test_unsuitable_arguments():
     with pytest.raises(UserError, match="31 x 64 is below 32 x 32"):
         vgg16((31, 64, 4), 4)
     with pytest.raises(UserError, match="inputs of conv1 are 1 channels"):
