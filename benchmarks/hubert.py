@@ -28,9 +28,9 @@ def keras_actions():
     """Forward pass and training step in Keras, each taking a batch of waveforms."""
     import keras
 
-    from common.models.hubert import HubertConfig, hubert, up_to
+    from common.models.hubert import HubertConfig, hubert, truncate
 
-    network = up_to(hubert(HubertConfig(layerdrop=0.0)), -1)
+    network = truncate(hubert(HubertConfig(layerdrop=0.0)), -1)
     network.compile(keras.optimizers.Adam(1e-5), lambda _, y: keras.ops.mean(y * y), jit_compile=False)
     return {
         "forward": lambda waves: network.predict_on_batch({"waveform": waves}),

@@ -74,9 +74,9 @@ def training(layer: int, kind: str, folder: Path, quaternion: bool = True):
     """A function that trains for one epoch: "plain", "cached" or "live" (the extractor runs at each step)."""
     import keras
 
-    from common.models.anti_transfer import AntiTransferTraining, WithTargets, signature_model
-    from common.models.target_cache import cached_targets
-    from common.models.vgg16 import tap, vgg16
+    from common.models.anti_transfer import AntiTransferTraining, BatchesWithSignatures, signature_model
+    from common.models.signature_cache import cached_signatures
+    from common.models.vgg16 import feature_map, vgg16
 
     def network(seed: int):
         keras.utils.set_random_seed(seed)
@@ -85,19 +85,19 @@ def training(layer: int, kind: str, folder: Path, quaternion: bool = True):
     shape = (64, 64, 4 if quaternion else 1)
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(DATAPOINTS, *shape)).astype(np.float32), generator.integers(4, size=DATAPOINTS)
-    model, targets = network(1), []
+    model, signatures = network(1), []
     trained = model
     if kind != "plain":
         extractor = network(2)
-        source = signature_model(extractor, tap(extractor, layer))
+        source = signature_model(extractor, feature_map(extractor, layer))
         if kind == "cached":
-            source = cached_targets(folder, source, x, batch_size=BATCH)
-            targets = [source]
+            source = cached_signatures(folder, source, x, batch_size=BATCH)
+            signatures = [source]
             del extractor
-        trained = AntiTransferTraining(model, [tap(model, layer)], [source])
+        trained = AntiTransferTraining(model, [feature_map(model, layer)], [source])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     trained.compile(keras.optimizers.Adam(1e-5), loss, jit_compile=False)
-    data = WithTargets(x, y, targets, BATCH, seed=0)
+    data = BatchesWithSignatures(x, y, signatures, BATCH, seed=0)
     batches = [data[number] for number in range(len(data))] if kind != "cached" else None
 
     def epoch():
@@ -118,7 +118,7 @@ def measure_memory(layer: int, kind: str, folder: Path) -> None:
     """Prints what `memory` returns."""
     start_backend()
     if kind == "cached":  # what was computed once before is no part of an epoch
-        from common.models.target_cache import TargetFile  # noqa: F401
+        from common.models.signature_cache import SignatureFile  # noqa: F401
     before = resident_bytes()
     epoch = training(layer, kind, folder)
     for _ in range(3):

@@ -40,8 +40,8 @@ def measure(kind: str) -> None:
     import keras
 
     from common.contract import Context
-    from common.models.anti_transfer import WithTargets
-    from common.models.target_cache import cached_targets
+    from common.models.anti_transfer import BatchesWithSignatures
+    from common.models.signature_cache import cached_signatures
     from papers.quaternion_at import model as networks
     from papers.quaternion_at.data import size
     from papers.quaternion_at.experiments import config_of
@@ -60,9 +60,9 @@ def measure(kind: str) -> None:
         inputs = x
         if method != "none":  # as in a fit: the fixed network's Gram matrices are computed once, before the first epoch
             signature = networks.signature_of(networks.build_extractor(config, "speakers", Context()), 2, config)
-            targets = cached_targets(Path(name), signature, x, batch_size=BATCH)
-            trained = networks.with_anti_transfer(vgg, 2, config, targets)
-            inputs, _ = WithTargets(x, y, [targets], BATCH, seed=0)[0]
+            signatures = cached_signatures(Path(name), signature, x, batch_size=BATCH)
+            trained = networks.with_anti_transfer(vgg, 2, config, signatures)
+            inputs, _ = BatchesWithSignatures(x, y, [signatures], BATCH, seed=0)[0]
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         trained.compile(keras.optimizers.Adam(config.learning_rate), loss, jit_compile=False)
         seconds = []

@@ -23,28 +23,27 @@ HELPER = Path(__file__).parents[1] / "tests" / "helpers" / "hub_vggish.py"
 TURN = 64
 
 
-def saved_model(folder: Path) -> Path:
-    """The SavedModel, of full width; the tests' helper writes it."""
-    from common.models.vggish import random_vggish
-
+def helper():
+    """The tests' helper, which writes and runs a SavedModel."""
     spec = importlib.util.spec_from_file_location("hub_vggish", HELPER)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.save_like_hub(random_vggish(), folder / "vggish")
+    return module
 
 
 def main() -> list[Figure]:
     """Seconds of both, their ratio, and how far their features are apart."""
     start_backend()
     from common.features.vggish import Vggish
-    from common.models.vggish import digest, reference
+    from common.models.vggish import digest, random_vggish
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         table, title = utterances(folder)
         signals = [audio.read(path, 16000) for path in table["path"]]
-        checkpoint = saved_model(folder)
-        ours, theirs = Vggish(str(checkpoint), digest(checkpoint)), reference(checkpoint)
+        hub = helper()
+        checkpoint = hub.save_like_hub(random_vggish(), folder / "vggish")
+        ours, theirs = Vggish(str(checkpoint), digest(checkpoint)), hub.embed_by_hub(checkpoint)
         padded = [np.pad(signal, (0, max(0, 15600 - len(signal)))) for signal in signals]
         for _ in range(2):  # not counted: both trace their graphs
             ours.batch(signals[:TURN])

@@ -84,6 +84,6 @@ def _loaded(checkpoint: str, digest: str):  # the digest keeps a changed checkpo
     from common.backend import start_backend
 
     start_backend()
-    from common.models.bert import bert
+    from common.models.bert import load_bert
 
-    return bert(checkpoint)
+    return load_bert(checkpoint)

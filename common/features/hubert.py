@@ -119,7 +119,7 @@ def _loaded(checkpoint: str, digest: str, layer: int):  # the digest keeps a cha
     from common.backend import start_backend
 
     start_backend()
-    from common.models.hubert import up_to
+    from common.models.hubert import truncate
     from common.models.hubert_weights import load, read_config
 
-    return up_to(load(checkpoint, padding="exact"), layer), read_config(checkpoint)
+    return truncate(load(checkpoint, padding="exact"), layer), read_config(checkpoint)

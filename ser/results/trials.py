@@ -108,11 +108,11 @@ def run_trial(
     Raises:
         UserError: The predictions are not finite numbers; nothing is written.
     """
-    from common.training import forget_models, seed_everything
+    from common.training import clear_models, seed_everything
 
     run = trial.run
     started = time.perf_counter()
-    forget_models()
+    clear_models()
     reset_peak()
     present = set(data.table["utterance"])
     fold = {

@@ -75,7 +75,7 @@ def test_other_counts_stop_with_a_difference_that_names_the_classes(tmp_path):
     message = str(caught.value)
     assert "emodb/7class should have 535 utterances but the folder gives 532" in message
     assert "angry 125 instead of 127, sad 61 instead of 62." in message
-    assert "--partial" in message
+    assert "option `partial`" in message
 
 
 def test_more_than_the_stated_counts_stop_too(tmp_path):

@@ -27,7 +27,7 @@ from tests.helpers import ROOT
 if os.environ.get("TOY_LIGHT"):
     # No toy needs Keras, which takes every process of a test seconds to import.
     light = types.ModuleType("common.training")
-    light.forget_models, light.seed_everything = lambda: None, lambda seed, deterministic: None
+    light.clear_models, light.seed_everything = lambda: None, lambda seed, deterministic: None
     sys.modules["common.training"] = light
     trials.versions = lambda: {"python": "3", "keras": "none", "numpy": "none", "backend": "none"}
 

@@ -147,7 +147,7 @@ def test_arguments_that_argparse_refuses(capsys):
 def test_an_incomplete_corpus_stops_with_a_diff(tmp_path, capsys):
     ser("run", "mtap/table1/emodb/softmax", "--root", str(emodb(tmp_path / "emodb")), code=2)
     error = capsys.readouterr().err
-    assert "535" in error and "gives 18" in error and "angry 9 instead of 127" in error and "--partial" in error
+    assert "535" in error and "gives 18" in error and "angry 9 instead of 127" in error and "`partial`" in error
 
 
 def test_the_wrong_corpus_says_what_was_expected(tmp_path, capsys):

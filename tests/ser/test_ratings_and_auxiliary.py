@@ -24,7 +24,7 @@ RATINGS, HALVES = (experiment.id for experiment in PAPER.experiments)
 @pytest.fixture(autouse=True)
 def _no_models(monkeypatch):
     """These papers make no Keras models; looking for some after each trial takes a second in a process that is full."""
-    monkeypatch.setattr("common.training.forget_models", lambda: None)
+    monkeypatch.setattr("common.training.clear_models", lambda: None)
 
 
 @pytest.fixture(autouse=True)

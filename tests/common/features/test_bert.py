@@ -25,7 +25,7 @@ def golden():
 
 @pytest.fixture(scope="module")
 def loaded():
-    return model.bert(str(EXPECTED))
+    return model.load_bert(str(EXPECTED))
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_a_transcript_may_fill_the_network_and_no_more():
 
 
 def test_random_networks_are_the_same_every_time_and_hear_the_text():
-    first = np.asarray(model.bert("random-tiny")[1].get_weights()[0])
-    np.testing.assert_array_equal(first, np.asarray(model.bert("random-tiny")[1].get_weights()[0]))
+    first = np.asarray(model.load_bert("random-tiny")[1].get_weights()[0])
+    np.testing.assert_array_equal(first, np.asarray(model.load_bert("random-tiny")[1].get_weights()[0]))
     one, other, empty = Bert().batch(["I am happy.", "I am sad.", ""])
     assert np.abs(one - other).max() > 0.05 and np.abs(one - empty).max() > 0.05
     assert one.shape == (32,) and np.isfinite(empty).all()
@@ -139,7 +139,7 @@ def test_a_wrong_tensor_is_named(copy, spoil, said):
     spoil(parts)
     write(copy / "model.safetensors", parts)
     with pytest.raises(UserError, match=said):
-        model.bert(str(copy))
+        model.load_bert(str(copy))
 
 
 def test_a_published_checkpoints_names_are_understood(copy, golden):
@@ -183,7 +183,7 @@ def configured(folder, **changes):
 def test_folders_that_are_no_checkpoint(copy, spoil, said):
     spoil(copy)
     with pytest.raises(UserError, match=said):
-        model.bert(str(copy))
+        model.load_bert(str(copy))
 
 
 def test_a_folder_that_does_not_exist(tmp_path):

@@ -16,7 +16,7 @@ from tests.helpers import toy
 @pytest.fixture(autouse=True)
 def _no_models(monkeypatch):
     """These papers make no Keras models; looking for some after each trial takes a second in a process that is full."""
-    monkeypatch.setattr("common.training.forget_models", lambda: None)
+    monkeypatch.setattr("common.training.clear_models", lambda: None)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.helpers import toy
 @pytest.fixture(autouse=True)
 def _no_models(monkeypatch):
     """These papers make no Keras models; looking for some after each trial takes a second in a process that is full."""
-    monkeypatch.setattr("common.training.forget_models", lambda: None)
+    monkeypatch.setattr("common.training.clear_models", lambda: None)
 
 
 def execute(results, run=None, observer=None, source=None, **keywords):
@@ -140,7 +140,7 @@ def test_a_failing_fit_leaves_no_trial(tmp_path, monkeypatch):
     details = Path(message.split("details: ")[1].rstrip(")"))
     assert "in broken" in details.read_text()
     monkeypatch.undo()
-    monkeypatch.setattr("common.training.forget_models", lambda: None)
+    monkeypatch.setattr("common.training.clear_models", lambda: None)
     execute(tmp_path, toy.run(repeats=1))
     assert not details.exists()
 
