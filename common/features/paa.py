@@ -171,7 +171,7 @@ class PaaShortTerm:
 
 
 def _zero_crossings(signal: np.ndarray, starts: np.ndarray, frame: int) -> np.ndarray:
-    """Sign changes per pair of samples in each frame; as in the package, a step to or from an exact zero counts half."""
+    """Sign changes per pair of samples in each frame; as in the package, a step to or from exact zero counts half."""
     sign = (signal > 0).view(np.int8) - (signal < 0).view(np.int8)
     summed = np.zeros(len(signal), np.int64)
     np.cumsum(np.abs(np.diff(sign)), out=summed[1:])
