@@ -34,7 +34,7 @@ TRIALS, NOTHINGS, SIMULATED = 8, 60, 10_000
 
 
 class Watch:
-    """An observer that remembers when trials began and ended."""
+    """An observer that remembers when trials ended."""
 
     def __init__(self):
         self.ended: list[float] = []
@@ -42,7 +42,7 @@ class Watch:
     def note(self, text):
         """See `ser.execution.executor.Observer`, as the methods below."""
 
-    def planned(self, runs, results):
+    def runs_planned(self, runs, results):
         """Nothing."""
 
     def features_extracted(self, name, done, total):
@@ -54,7 +54,7 @@ class Watch:
     def epoch_ended(self, epoch, epochs, logs):
         """Nothing."""
 
-    def trial_elsewhere(self, trial):
+    def trial_locked(self, trial):
         """Nothing."""
 
     def trial_finished(self, trial):
@@ -140,7 +140,7 @@ def seconds_of(workers: int, folder: Path, cache: Path) -> float:
     run = session.prepare(PAPER, PAPER.experiment("mtap/table3/iemocap/apfl"))
     with LocalProcesses(Request(workers=workers, cpus=1), TRIALS) as pool:
         # The first trial of each worker starts TensorFlow; the clock runs from the end of the last of these.
-        execute([Job(run, session.source, folder)], lambda _: contextlib.nullcontext(pool), watch)
+        execute([Job(run, session.data_source, folder)], lambda _: contextlib.nullcontext(pool), watch)
     return (watch.ended[-1] - watch.ended[workers - 1]) / (TRIALS - workers)
 
 

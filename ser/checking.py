@@ -13,7 +13,7 @@ from rich.table import Table
 
 from data_prep.check import LONGEST_S, SHORTEST_S, Check, Part, check
 from ser.console import console
-from ser.progress import counted, in_words
+from ser.progress import counted, duration_in_words
 
 SHOWN = 5
 """How many files of a kind are named; --json names all."""
@@ -109,7 +109,7 @@ def _of_audio(result: Check) -> Iterable[str]:
     lengths = result.durations
     if lengths is not None:
         yield (
-            f"Durations: {in_words(lengths.total_s)} in all; shortest {lengths.shortest.seconds:.2f} s "
+            f"Durations: {duration_in_words(lengths.total_s)} in all; shortest {lengths.shortest.seconds:.2f} s "
             f"({lengths.shortest.utterance}), median {lengths.median_s:.2f} s, longest {lengths.longest.seconds:.2f} s "
             f"({lengths.longest.utterance})"
         )

@@ -23,7 +23,7 @@ RATINGS, HALVES = (experiment.id for experiment in PAPER.experiments)
 
 @pytest.fixture(autouse=True)
 def _no_models(monkeypatch):
-    """These papers make no Keras models; looking for some after each trial takes a second in a process that is full."""
+    """These papers make no Keras models, and looking for models after each trial takes a second."""
     monkeypatch.setattr("common.training.forget_models", lambda: None)
 
 

@@ -15,7 +15,7 @@ from tests.helpers import toy
 
 @pytest.fixture(autouse=True)
 def _no_models(monkeypatch):
-    """These papers make no Keras models; looking for some after each trial takes a second in a process that is full."""
+    """These papers make no Keras models, and looking for models after each trial takes a second."""
     monkeypatch.setattr("common.training.forget_models", lambda: None)
 
 
