@@ -237,7 +237,7 @@ class Session:
         if not yardstick.read(file):
             self.observer.note("Yardstick: eGeMAPS + SVM on the same folds")
             functionals = self.data_source.features(run.table, GemapsFunctionals(), self.observer)
-            yardstick.write(file, run.table, functionals, run.folds, run.classes, run.target)
+            yardstick.evaluate_and_write(file, run.table, functionals, run.folds, run.classes, run.target)
 
 
 def chosen_folds(names: Sequence[str], choice: str | None) -> tuple[str, ...]:

@@ -201,7 +201,7 @@ def test_two_processes_share_the_trials(tmp_path):
 
 
 def test_folders_without_a_run_or_of_another_format_are_refused(tmp_path):
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(UserError, match="contains no run"):
         read_run(tmp_path)
     (tmp_path / "run.json").write_text('{"format": 0}')
     with pytest.raises(UserError, match="format 0"):
