@@ -171,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--root", type=Path, help="folder to read and count")
     verb.set_defaults(command=show_corpora)
 
-    # One verb of two words, so that its arguments may stand in any order and `ser corpora NAME` stays.
+    # One verb of two words, so that its arguments may be in any order and `ser corpora NAME` still works.
     verb = verbs.add_parser("corpora check", help="compare a folder with its corpus: counts, files, all audio")
     verb.add_argument("name", help="corpus")
     verb.add_argument("root", type=Path, help="its folder")

@@ -102,13 +102,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--skip-bad-audio", action="store_true", help="continue without unusable audio; results say so")
     add("--deterministic", action="store_true", help="same seed, same bytes; slower")
     add("--keep-models", action="store_true", help="keep fitted models for `ser predict`")
-    add(
-        "--no-yardstick", dest="yardstick", action="store_false", help="do not evaluate eGeMAPS + SVM on the same folds"
-    )
+    add("--no-yardstick", dest="yardstick", action="store_false", help="without eGeMAPS + SVM on the same folds")
     add(
         "--auxiliary",
         metavar="CORPUS[/SUBSET]",
-        help="also train on this corpus, without its emotion labels; 'none': do not (default: as the experiment)",
+        help="also train on this corpus, without its emotion labels, or 'none' (default: as the experiment)",
     )
     add("--jobs", type=positive, help="processes for feature extraction (default: one per core)")
 
@@ -125,7 +123,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--gpus-per-trial",
         type=gpu_amount,
         metavar="N",
-        help="GPUs per trial, also a fraction (default: 1, if there is any)",
+        help="GPUs per trial, or a fraction (default: 1 if there is any)",
     )
     add("--cpus-per-trial", type=positive, metavar="N", help="cores per trial (default: divided among the workers)")
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.executors import Simulated
 from common.errors import UserError
 from ser.execution import resources
-from ser.execution.executor import Event, execute
+from ser.execution.executor import execute
 from ser.execution.local import LocalProcesses
 from ser.execution.resources import Plan, Request, plan
 from tests.helpers import ROOT, toy
@@ -134,35 +135,12 @@ def test_a_worker_that_keeps_too_much_memory_is_replaced(tmp_path, monkeypatch, 
     assert toy.contents(tmp_path / "r").items() <= undisturbed.items()
 
 
-class Simulated:
-    """A pool whose workers finish every task at once."""
-
-    def __init__(self):
-        self.tasks, self.done, self.early = [], 0, 0
-
-    def free(self, tasks):
-        return [None] * (64 - len(self.tasks))
-
-    def submit(self, task):
-        self.tasks.append(task)
-
-    def wait(self, take):
-        tasks, self.tasks = self.tasks, []
-        for task in tasks:
-            if task.trial:
-                take(Event(task, "epoch", (1, 1, {"loss": 0.5})))
-                self.done += 1
-                if self.done == 100:
-                    self.early = tracemalloc.get_traced_memory()[0]
-            take(Event(task, "done" if task.trial else "prepared"))
-
-
 def test_the_drivers_memory_does_not_grow_during_ten_thousand_trials(tmp_path):
     from rich.console import Console
 
     from ser.progress import Progress
 
-    pool = Simulated()
+    pool = Simulated(lambda: tracemalloc.get_traced_memory()[0])
     with open(os.devnull, "w") as nowhere, Progress(Console(file=nowhere)) as observer:
         run = toy.run(repeats=2500)
         observer.runs_planned([run], tmp_path)
