@@ -158,13 +158,13 @@ class Recorder:
     """An observer that records what it is called with."""
 
     def __init__(self):
-        self.finished, self.locked, self.failed, self.notes, self.extracted = [], [], [], [], []
+        self.finished, self.locked, self.failed, self.notes = [], [], [], []
 
     def note(self, text):
         self.notes.append(text)
 
     def features_extracted(self, name, done, total):
-        self.extracted.append((name, done, total))
+        pass
 
     def trial_started(self, trial):
         pass
