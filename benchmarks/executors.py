@@ -13,6 +13,7 @@ import importlib.util
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ TRIALS, NOTHINGS, SIMULATED = 8, 60, 10_000
 
 
 class Watch:
-    """An observer that remembers when trials began and ended."""
+    """An observer that remembers when trials ended."""
 
     def __init__(self):
         self.ended: list[float] = []
@@ -42,7 +43,7 @@ class Watch:
     def note(self, text):
         """See `ser.execution.executor.Observer`, as the methods below."""
 
-    def planned(self, runs, results):
+    def runs_planned(self, runs, results):
         """Nothing."""
 
     def features_extracted(self, name, done, total):
@@ -54,7 +55,7 @@ class Watch:
     def epoch_ended(self, epoch, epochs, logs):
         """Nothing."""
 
-    def trial_elsewhere(self, trial):
+    def trial_locked(self, trial):
         """Nothing."""
 
     def trial_finished(self, trial):
@@ -140,7 +141,7 @@ def seconds_of(workers: int, folder: Path, cache: Path) -> float:
     run = session.prepare(PAPER, PAPER.experiment("mtap/table3/iemocap/apfl"))
     with LocalProcesses(Request(workers=workers, cpus=1), TRIALS) as pool:
         # The first trial of each worker starts TensorFlow; the clock runs from the end of the last of these.
-        execute([Job(run, session.source, folder)], lambda _: contextlib.nullcontext(pool), watch)
+        execute([Job(run, session.data_source, folder)], lambda _: contextlib.nullcontext(pool), watch)
     return (watch.ended[-1] - watch.ended[workers - 1]) / (TRIALS - workers)
 
 
@@ -180,35 +181,47 @@ def overhead() -> list[Figure | Absent]:
 
 
 class Simulated:
-    """Workers that have done everything at once."""
+    """A pool whose workers finish every task at once.
 
-    def __init__(self):
+    Args:
+        memory: gives the memory in use; called once, after 100 trials, for `early`.
+    """
+
+    def __init__(self, memory: Callable[[], int]):
+        self.memory = memory
         self.tasks, self.done, self.early = [], 0, 0
 
     def free(self, tasks):
-        """64 of them."""
+        """Up to 64 workers."""
         return [None] * (64 - len(self.tasks))
 
     def submit(self, task):
-        """Done."""
+        """Keeps the task until `wait`."""
         self.tasks.append(task)
 
-    def wait(self, take):
-        """Says so."""
+    def wait(self, handle):
+        """Reports the events of finished tasks."""
         tasks, self.tasks = self.tasks, []
         for task in tasks:
-            take(Event(task, "done" if task.trial else "prepared"))
-            self.done += 1
-            if self.done == 100:
-                self.early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            if task.trial:
+                handle(Event(task, "epoch", (1, 1, {"loss": 0.5})))
+                self.done += 1
+                if self.done == 100:
+                    self.early = self.memory()
+            handle(Event(task, "done" if task.trial else "prepared"))
+
+
+def peak_kib() -> int:
+    """Highest memory use of this process since its start."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def memory() -> Figure:
-    """What the driver's peak grows by from the hundredth trial to the last."""
-    pool, run = Simulated(), nothing(SIMULATED // 10)
+    """Growth of the driver's peak memory from the hundredth trial to the last."""
+    pool, run = Simulated(peak_kib), nothing(SIMULATED // 10)
     with tempfile.TemporaryDirectory() as folder:
         execute([Job(run, Bare(), Path(folder))], lambda trials: contextlib.nullcontext(pool), Watch())
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - pool.early) / 1024
+    grown = (peak_kib() - pool.early) / 1024
     return figure(f"the driver's memory, growth over {SIMULATED:,} simulated trials", [grown], "MiB", 1.0)
 
 

@@ -43,17 +43,16 @@ def main() -> list[Figure]:
                 cache=folder / "cache",
                 results=folder / results,
                 scaled=True,
-                changes=changes,
+                settings=changes,
                 folds="1",
                 yardstick=False,
             )
             session = Session(options, Progress())
             run = session.prepare(PAPER, PAPER.experiment(experiment))
-            session.observer.planned([run], options.results)
-            source = session.source
-            source.part(run, session.observer)  # extraction is no part of a trial
+            session.observer.runs_planned([run], options.results)
+            session.data_source.part(run, session.observer)  # extraction is not part of a trial
             started = time.perf_counter()
-            execute([Job(run, source, folder / results)], lambda trials: InProcess(), session.observer)
+            execute([Job(run, session.data_source, folder / results)], lambda trials: InProcess(), session.observer)
             seconds = time.perf_counter() - started
             record = json.loads(next((folder / results).glob("**/trial.json")).read_text())["seconds"]
             return seconds, record["fit"] + record["predict"]

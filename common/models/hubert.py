@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
-import numpy as np
 from keras import ops
 
 from common.errors import UserError
@@ -277,11 +276,6 @@ def freeze_front_end(model: keras.Model) -> None:
     for layer in model.layers:
         if layer.name.startswith("convolution_"):
             layer.trainable = False
-
-
-def normalise(signal: np.ndarray) -> np.ndarray:
-    """Normalises an utterance to mean 0 and variance 1, as Hugging Face's feature extractor with `do_normalize`."""
-    return ((signal - signal.mean()) / np.sqrt(signal.var() + 1e-7)).astype(np.float32)
 
 
 def _front_end(config: HubertConfig, inputs: Mapping[str, Any], padding: str):

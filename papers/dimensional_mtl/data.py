@@ -91,8 +91,8 @@ class Preparation:
         return values.reshape(len(part), *self.acoustic_shape)
 
     def words(self, part: Part) -> np.ndarray:
-        """Word numbers, zeros in front, int32, (utterances, text_length); all zeros for an utterance without words."""
-        return self.vocabulary.sequences(texts(part), self.config.text_length).numbers
+        """Word ids, int32, (utterances, text_length), zeros at the start; all zeros for an utterance without words."""
+        return self.vocabulary.sequences(texts(part), self.config.text_length)
 
 
 def texts(part: Part) -> list[str]:

@@ -100,7 +100,7 @@ def run_trial(
         data: all utterances of the run, with features and labels.
         results: results folder.
         audit: what the fold's parts share (see `common.audit.audit`).
-        auxiliary: utterances of another corpus to learn from.
+        auxiliary: the auxiliary data.
         artefacts: where products of training stages are kept.
         keep_model: also keep the fitted model, for `ser predict`.
         on_epoch: called after each epoch, for progress.

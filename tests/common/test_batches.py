@@ -1,8 +1,9 @@
 """Padded lengths: few shapes and little padding."""
 
 import numpy as np
+import pytest
 
-from common.batches import batches_by_padded_length, padded_length
+from common.batches import batches_by_length, batches_by_padded_length, pad, padded_length
 
 LENGTHS = np.random.default_rng(5).lognormal(11, 0.6, 1000).astype(int)  # speech at 16 kHz: median 3.7 s
 
@@ -22,3 +23,23 @@ def test_a_batch_has_one_padded_length():
     batches = batches_by_padded_length(lengths, 16)
     assert sorted(np.concatenate(batches)) == list(range(1000))
     assert all(len({lengths[index] for index in batch}) == 1 and len(batch) <= 16 for batch in batches)
+
+
+def test_batches_by_length_limit_the_padding():
+    lengths = np.random.default_rng(0).integers(400, 160000, 500)
+    for seed in (None, 7):
+        batches = batches_by_length(lengths, 8, padding=0.1, seed=seed)
+        assert sorted(np.concatenate(batches)) == list(range(500))
+        assert all(len(batch) <= 8 and lengths[batch].min() >= 0.9 * lengths[batch].max() for batch in batches)
+    assert lengths[batches_by_length(lengths, 8)[0][0]] == lengths.max()
+    assert [list(batch) for batch in batches_by_length(np.array([5, 5, 5]), 2)] == [[0, 1], [2]]
+    assert batches_by_length(np.array([], int), 8) == []
+    shuffled = batches_by_length(np.full(64, 100), 8, seed=1)
+    assert not np.array_equal(np.concatenate(shuffled), np.concatenate(batches_by_length(np.full(64, 100), 8, seed=2)))
+    with pytest.raises(ValueError):
+        batches_by_length(lengths, 0)
+
+
+def test_pad_appends_zeros():
+    assert pad([np.array([1, 2]), np.array([3])], 3).tolist() == [[1, 2, 0], [3, 0, 0]]
+    assert pad([np.ones((2, 3)), np.ones((1, 3))]).shape == (2, 2, 3)

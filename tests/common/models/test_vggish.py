@@ -169,7 +169,7 @@ def test_pooling_and_batches():
 
 def test_many_examples_are_processed_in_batches():
     network = model.random_vggish(1 / 16)
-    inputs = np.random.default_rng(0).normal(0, 1, (front.EMBEDDED + 3, 96, 64)).astype(np.float32)
+    inputs = np.random.default_rng(0).normal(0, 1, (front.DENSE_BATCH + 3, 96, 64)).astype(np.float32)
     whole = np.asarray(network(inputs[..., None]))
     np.testing.assert_allclose(front.Embedder(network)(inputs), whole, atol=1e-4 * np.abs(whole).max())
 

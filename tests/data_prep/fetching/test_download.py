@@ -556,7 +556,7 @@ def test_the_command(site, capsys, monkeypatch):
     assert "ser corpora emodb --root elsewhere/emodb" in captured.out
     assert "41 MB, licence CC0 1.0" in captured.err
     assert cli.main(["fetch", "emodb", "--to", "elsewhere"]) == 0
-    assert "Already here and whole" in capsys.readouterr().out
+    assert "Already fetched" in capsys.readouterr().out
 
 
 def test_the_command_interrupted(site, capsys, monkeypatch):
