@@ -18,29 +18,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FOLDER = Path(__file__).parents[1] / "demo"
+_EXPECTED = json.loads((_FOLDER / "expected.json").read_text(encoding="utf-8"))
 
 
-def _expected() -> dict:
-    path = _FOLDER / "expected.json"
-    # make.py is in this package and must be importable before it has written the counts.
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"total": 0}
-
-
-def _subset(subset: Subset, expected: dict) -> Subset:
+def _subset(subset: Subset) -> Subset:
     """IEMOCAP's subset with the counts of this corpus, and its classes in the same order."""
     source = "data_prep/demo/expected.json"
     if not subset.counts:
-        return replace(subset, total=expected["total"], source=source)
+        return replace(subset, total=_EXPECTED["total"], source=source)
     if subset.name == "4class-scripted-excited":  # not stored: everything that is not improvised
-        both, improvised = expected.get("4class-excited", {}), expected.get("4class-improvised-excited", {})
-        found = {label: count - improvised[label] for label, count in both.items()}
+        improvised = _EXPECTED["4class-improvised-excited"]
+        found = {label: count - improvised[label] for label, count in _EXPECTED["4class-excited"].items()}
     else:
-        found = expected.get(subset.name, {})
+        found = _EXPECTED[subset.name]
     counts = {iemocap.EMOTION[label]: count for label, count in found.items()}
-    return replace(subset, counts={emotion: counts.get(emotion, 0) for emotion in subset.counts}, source=source)
+    return replace(subset, counts={emotion: counts[emotion] for emotion in subset.counts}, source=source)
 
-
-_EXPECTED = _expected()
 
 CORPUS = Corpus(
     name="demo",
@@ -49,7 +42,7 @@ CORPUS = Corpus(
     licence="CC0 1.0",
     access="it is shipped with the suite.",
     layout="as IEMOCAP: Session1 to Session5, with FLAC instead of wav files",
-    subsets=tuple(_subset(subset, _EXPECTED) for subset in iemocap.CORPUS.subsets),
+    subsets=tuple(map(_subset, iemocap.CORPUS.subsets)),
     default_subset=iemocap.CORPUS.default_subset,
     utterances=_EXPECTED["total"],
     speakers=10,
