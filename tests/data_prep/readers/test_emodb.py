@@ -15,12 +15,12 @@ def folder(tmp_path_factory):
 
 def test_full_corpus_has_the_counts_of_the_paper(folder):
     table = emodb.read(folder)
-    assert len(table) == 535
+    assert len(table) == emodb.CORPUS.utterances == 535
     # MTAP, Sec. 5.1.
     assert table["emotion"].value_counts().to_dict() == {
         "angry": 127, "bored": 81, "disgusted": 46, "fearful": 69, "happy": 71, "neutral": 79, "sad": 62,
     }  # fmt: skip
-    assert table["speaker"].nunique() == 10
+    assert table["speaker"].nunique() == emodb.CORPUS.speakers == 10
     assert sorted(table["speaker"][table["gender"] == "male"].unique()) == ["03", "10", "11", "12", "15"]
     assert sorted(table["speaker"][table["gender"] == "female"].unique()) == ["08", "09", "13", "14", "16"]
     assert table["utterance"].is_unique

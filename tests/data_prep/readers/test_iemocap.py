@@ -302,7 +302,8 @@ def test_the_release_has_151_label_files(full):
 def test_a_corpus_of_full_size_is_read_in_seconds(full):
     table, seconds = full
     assert seconds < 5
+    assert len(table) == iemocap.CORPUS.utterances == 10039
     assert table["session"].value_counts().sort_index().to_dict() == {
         "1": 1819, "2": 1811, "3": 2136, "4": 2103, "5": 2170,
     }  # fmt: skip
-    assert table["speaker"].nunique() == 10
+    assert table["speaker"].nunique() == iemocap.CORPUS.speakers == 10

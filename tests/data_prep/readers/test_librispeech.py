@@ -66,7 +66,8 @@ def test_parts_are_subsets(root):
 
 
 def test_official_counts():
-    # Panayotov et al., 2015, by counting the release's archives; the corpus has 2,484 speakers.
+    # Panayotov et al., 2015, by counting the release's archives.
+    assert (librispeech.CORPUS.utterances, librispeech.CORPUS.speakers) == (292367, 2484)
     assert {subset.name: subset.expected for subset in librispeech.CORPUS.subsets} == {
         "train-clean-100": 28539, "train-clean-360": 104014, "train-other-500": 148688, "dev-clean": 2703,
         "dev-other": 2864, "test-clean": 2620, "test-other": 2939, "all": 292367,

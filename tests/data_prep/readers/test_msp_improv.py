@@ -240,6 +240,7 @@ def test_full_corpus_has_the_counts_of_the_paper(full):
     assert chosen["emotion"].value_counts().to_dict() == {"neutral": 3477, "happy": 2644, "sad": 885, "angry": 792}
     assert len(chosen) == 7798 and flags == []
     assert len(select(table, "msp_improv", msp_improv.CORPUS.subset("vad"))[0]) == len(table) == 8438
+    assert (msp_improv.CORPUS.utterances, msp_improv.CORPUS.speakers) == (8438, 12)
     assert (table["speaker"].nunique(), table["session"].nunique(), table["script"].nunique()) == (12, 6, 20)
     assert table.groupby("session")["speaker"].unique().map(sorted).to_dict() == {
         f"0{number}": [f"F0{number}", f"M0{number}"] for number in range(1, 7)

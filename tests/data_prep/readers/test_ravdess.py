@@ -17,6 +17,7 @@ def test_full_corpus_has_the_counts_of_the_release(folder):
     loaded = load("ravdess", "8class", folder)
     table = loaded.table
     assert loaded.flags == ()
+    assert (ravdess.CORPUS.utterances, ravdess.CORPUS.speakers) == (1440, 24)
     # Livingstone and Russo, 2018: 60 utterances of each of 24 actors.
     assert table["emotion"].value_counts().to_dict() == {
         "neutral": 96, "calm": 192, "happy": 192, "sad": 192, "angry": 192, "fearful": 192, "disgusted": 192,

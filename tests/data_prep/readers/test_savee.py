@@ -13,6 +13,7 @@ def folder(request, tmp_path_factory):
 
 def test_full_corpus_has_the_counts_of_the_paper(folder):
     table = load("savee", "7class", folder).table
+    assert (savee.CORPUS.utterances, savee.CORPUS.speakers) == (480, 4)
     # MTAP, Sec. 5.1.
     assert table["emotion"].value_counts().to_dict() == {
         "neutral": 120, "angry": 60, "disgusted": 60, "fearful": 60, "happy": 60, "sad": 60, "surprised": 60,

@@ -20,6 +20,7 @@ def test_full_corpus_has_the_counts_of_the_release(folder):
     loaded = load("tess", "7class", folder)
     table = loaded.table
     assert loaded.flags == ()
+    assert (tess.CORPUS.utterances, tess.CORPUS.speakers) == (2800, 2)
     # Pichora-Fuller and Dupuis, 2010: 200 words in seven emotions by two actresses.
     assert table["emotion"].value_counts().to_dict() == {
         "angry": 400, "disgusted": 400, "fearful": 400, "happy": 400, "neutral": 400, "surprised": 400, "sad": 400,
