@@ -14,7 +14,7 @@ import data_prep
 from common.corpus import COLUMNS, Subset
 from common.errors import UserError
 from data_prep import check
-from tests.helpers import corpora
+from tests.helpers import ROOT, corpora
 
 EACH = 30
 """Damages per corpus; twice as many if it has text files, which can be damaged in more ways."""
@@ -311,7 +311,9 @@ def check_damage(name, number, kind, template, before, root):
         assert after[column].dropna().between(0.5, 5.5).all(), damage
 
 
-def test_every_corpus_is_damaged():
-    readable = {name for name in data_prep.NAMES if data_prep.corpus(name).shipped is None}
-    missing = readable - set(corpora.WRITERS)
-    assert not missing, f"write small_NAME(root) for {missing} in tests/helpers/corpora.py"
+def test_every_corpus_is_tested():
+    for name in data_prep.NAMES:
+        if data_prep.corpus(name).shipped is None:
+            assert name in corpora.WRITERS, f"write small_{name}(root) in tests/helpers/corpora.py"
+            test = ROOT / "tests" / "data_prep" / "readers" / f"test_{name}.py"
+            assert test.exists(), f"write the tests of the reader, {test}"
