@@ -14,7 +14,7 @@ from pathlib import Path
 from common.errors import UserError, unknown
 from data_prep import registry
 
-MB, GB = 10**6, 10**9
+MB = 10**6
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,12 @@ class Source:
     """A corpus, a part of a corpus, word vectors or a pretrained network that anybody may download.
 
     Attributes:
-        name: name on the command line.
+        name: name on the command line; for a part of a corpus "CORPUS/PART".
         title: what it is.
         licence: licence, in a few words.
         size: bytes to download; approximate if not published.
         unpacked: approximate bytes on disk; an archive with more than three times as many is refused.
         files: what to download; empty if a server lists the files of `dataset`.
-        folder: folder of the source in the folder of all corpora (or models); for a corpus, its name.
         holds: a file or folder that it must contain, directly or one folder deeper in the archive.
         page: web page of the source.
         corpus: True for a corpus, False for a model or word vectors.
@@ -58,13 +57,17 @@ class Source:
     size: int
     unpacked: int
     files: tuple[File, ...]
-    folder: str
     holds: str
     page: str
     corpus: bool = True
     part: str = ""
     dataset: str = ""
     members: int = 20_000
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder in the folder of all corpora (or models); for a corpus and its parts, the corpus's name."""
+        return self.name.split("/")[0]
 
 
 LIBRISPEECH = {
@@ -95,7 +98,6 @@ def _librispeech(part: str) -> Source:
         size=size,
         unpacked=size,
         files=(File(archive, f"https://www.openslr.org/resources/12/{archive}", f"md5:{md5}"),),
-        folder="librispeech",
         holds=f"LibriSpeech/{part}",
         page="https://www.openslr.org/12",
         part=f"LibriSpeech/{part}",
@@ -116,7 +118,6 @@ def _imagenet(backbone: str, title: str, size: int, folder: str, md5: str) -> So
         size=size,
         unpacked=size,
         files=(File(file, f"{_KERAS}/{folder}/{file}", f"md5:{md5}"),),
-        folder=f"{backbone}-imagenet",
         holds=file,
         page="https://keras.io/api/applications/",
         corpus=False,
@@ -132,7 +133,6 @@ _ALL = (
         unpacked=60 * MB,
         # The corpus's own page is served without encryption; this is the copy that its first author's toolkit uses.
         files=(File("emodb.zip", "https://zenodo.org/records/7447302/files/emodb.zip"),),
-        folder="emodb",
         holds="wav",
         page="http://emodb.bilderbar.info",
     ),
@@ -149,7 +149,6 @@ _ALL = (
                 "md5:bc696df654c87fed845eb13823edef8a",
             ),
         ),
-        folder="ravdess",
         holds="Actor_01",
         page="https://zenodo.org/records/1188976",
     ),
@@ -160,7 +159,6 @@ _ALL = (
         size=281 * MB,
         unpacked=290 * MB,
         files=(),
-        folder="tess",
         holds="",
         page="https://doi.org/10.5683/SP2/E8H2MF",
         dataset="https://borealisdata.ca doi:10.5683/SP2/E8H2MF",
@@ -173,7 +171,6 @@ _ALL = (
         size=2_176 * MB,
         unpacked=5_650 * MB,
         files=(File("glove.840B.300d.zip", "https://nlp.stanford.edu/data/glove.840B.300d.zip"),),
-        folder="glove-840b",
         holds="glove.840B.300d.txt",
         page="https://nlp.stanford.edu/projects/glove/",
         corpus=False,
@@ -190,7 +187,6 @@ _ALL = (
                 "https://dl.fbaipublicfiles.com/fasttext/vectors-english/crawl-300d-2M.vec.zip",
             ),
         ),
-        folder="fasttext-crawl",
         holds="crawl-300d-2M.vec",
         page="https://fasttext.cc/docs/en/english-vectors.html",
         corpus=False,
@@ -202,7 +198,6 @@ _ALL = (
         size=270 * MB,
         unpacked=300 * MB,
         files=(File("vggish-1.tar.gz", "https://storage.googleapis.com/tfhub-modules/google/vggish/1.tar.gz"),),
-        folder="vggish",
         holds="saved_model.pb",
         page="https://tfhub.dev/google/vggish/1",
         corpus=False,
@@ -229,7 +224,6 @@ _ALL = (
                 "sha256:68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
             ),
         ),
-        folder="bert-base-uncased",
         holds="model.safetensors",
         page=f"{_HUGGING_FACE}/google-bert/bert-base-uncased",
         corpus=False,
@@ -245,7 +239,6 @@ _ALL = (
             File("preprocessor_config.json", f"{_HUBERT}/preprocessor_config.json"),
             File("model.safetensors", f"{_HUBERT_SAFE}/model.safetensors"),
         ),
-        folder="hubert-base-ls960",
         holds="model.safetensors",
         page=f"{_HUGGING_FACE}/facebook/hubert-base-ls960",
         corpus=False,
