@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from data_prep.check import LONGEST_S, SHORTEST_S, Check, Part, check
+from data_prep.check import LONGEST_S, SHORTEST_S, Check, SubsetCount, check
 from ser.console import console
 from ser.progress import counted, duration_in_words
 
@@ -97,7 +97,7 @@ def _of(found: int, expected: int) -> str:
     return str(found) if found == expected else f"{found} of {expected}"
 
 
-def _classes(part: Part) -> str:
+def _classes(part: SubsetCount) -> str:
     return ", ".join(f"{name} {_of(count.found, count.expected)}" for name, count in part.classes.items())
 
 

@@ -93,11 +93,11 @@ def show_sources(to: Path | None) -> None:
     for source in sources.SOURCES.values():
         known = [one.checksum is not None for one in source.files]
         checksum = "published" if all(known) else "partly published" if any(known) else "not published"
-        here = "yes" if sources.place(source, to).exists() else "no"
+        here = "yes" if sources.source_folder(source, to).exists() else "no"
         table.add_row(source.name, source.title, _size(source.size), source.licence, checksum, here)
     out.print(table)
     out.print("`ser fetch NAME` downloads one of them, or continues an interrupted download.", style="dim")
-    gated = ", ".join(data_prep.corpus(name).name for name in sources.gated())
+    gated = ", ".join(data_prep.corpus(name).name for name in sources.on_request())
     out.print(f"On request only: {gated}; `ser fetch NAME` says how to get one.", style="dim")
 
 

@@ -41,7 +41,7 @@ def labels(part: Part, config: DimensionalConfig) -> np.ndarray:
     if missing:
         raise UserError(
             f"{missing} of {len(part)} utterances lack valence, arousal or dominance, which this paper learns. "
-            "Choose a corpus that has all three (iemocap, msp_improv or demo)."
+            "Choose a corpus that has all three, for example iemocap."
         )
     values = np.clip(values, config.lowest, config.highest)
     return (2 * (values - config.lowest) / (config.highest - config.lowest) - 1).astype(np.float32)

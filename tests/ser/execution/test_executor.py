@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.executors import Simulated
+from benchmarks.executors import SimulatedPool
 from common.errors import UserError
 from ser.execution import resources
 from ser.execution.executor import execute
@@ -140,7 +140,7 @@ def test_the_drivers_memory_does_not_grow_during_ten_thousand_trials(tmp_path):
 
     from ser.progress import Progress
 
-    pool = Simulated(lambda: tracemalloc.get_traced_memory()[0])
+    pool = SimulatedPool(lambda: tracemalloc.get_traced_memory()[0])
     with open(os.devnull, "w") as nowhere, Progress(Console(file=nowhere)) as observer:
         run = toy.run(repeats=2500)
         observer.runs_planned([run], tmp_path)
