@@ -62,8 +62,14 @@ def test_a_run_its_report_and_its_model():
     assert frame["column"].tolist() == ["WA", "UA", "macro F1", "weighted F1"]
     assert set(frame["verdict"]) == {"scaled run"} and frame["measured"].between(0, 100).all()
     assert frame["reported"][:2].tolist() == [71.56, 60.61] and frame["reported"][2:].isna().all()
-    assert report._repr_markdown_() == report.markdown() and "IEMOCAP Softmax" in report.html()
+    assert repr(report) == "<Report: mtap, Table 3 (scaled, synthetic corpus)>"
+    assert report._repr_markdown_() == str(report) == report.markdown() and "IEMOCAP Softmax" in report.html()
     assert report.failures == ()
+    predictions = report.predictions()
+    assert set(predictions["experiment"]) == {EXPERIMENT} and set(predictions["fold"]) == {"session-1"}
+    assert predictions["utterance"].is_unique and predictions.filter(like="p_").sum(axis=1).to_numpy() == pytest.approx(1)
+    wa = 100 * (predictions.filter(like="p_").idxmax(axis=1) == "p_" + predictions["label"]).mean()
+    assert frame["measured"][0] == pytest.approx(wa)
 
     whole = ser.report().to_frame()
     same = whole[(whole["experiment"] == EXPERIMENT) & (whole["table"] == "3")]

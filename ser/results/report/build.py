@@ -37,8 +37,23 @@ if TYPE_CHECKING:
 class Report(Content):
     """Reported and measured numbers side by side (see `Content` for the attributes).
 
-    A notebook displays it as tables; `report.markdown()` and `report.to_frame()` give text and a data frame.
+    A notebook displays it as tables, and `print` writes Markdown; `to_frame()` gives a data frame.
     """
+
+    def predictions(self) -> pd.DataFrame:
+        """The predictions of all trials behind the report, one row per test utterance and trial.
+
+        Columns: experiment, fold, repeat, then those of the trials (utterance, speaker, label, one probability per
+        class `p_...`, or `predicted_...` for ratings). A column that some experiment lacks is empty there.
+        """
+        import pandas as pd
+
+        frames = []
+        for run in self.runs:
+            for trial, predicted in zip(run.trials, run.predictions, strict=True):
+                known = {"experiment": run.run["experiment"], "fold": trial["fold"], "repeat": trial["repeat"]}
+                frames.append(pd.DataFrame({**known, **predicted}, index=predicted.index))
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def to_frame(self) -> pd.DataFrame:
         """One row per cell: paper, table, row, column, metric, reported, measured, interval, verdict, and more."""
@@ -92,6 +107,12 @@ class Report(Content):
 
     def _repr_markdown_(self) -> str:
         return self.markdown()
+
+    def __str__(self) -> str:
+        return self.markdown()
+
+    def __repr__(self) -> str:
+        return f"<Report: {'; '.join(section.title for section in self.sections) or 'nothing'}>"
 
     def write(self, html_file: Path, markdown_file: Path) -> None:
         """Writes the HTML page and the Markdown file, and the figures next to the latter."""
@@ -199,11 +220,12 @@ def report(
 ) -> Report:
     """Makes a report of some sections, with the current time and the versions that the runs recorded."""
     versions: dict[str, str] = {}
+    runs = tuple(runs)
     for run in runs:
         for trial in run.trials:
             versions.update(trial["versions"])
     made = datetime.now(UTC).isoformat(timespec="minutes")
-    return Report(tuple(sections), made, versions, tuple(figures), tuple(failures))
+    return Report(tuple(sections), made, versions, tuple(figures), tuple(failures), runs)
 
 
 def from_results(papers: Sequence[Paper], results: Path) -> Report:

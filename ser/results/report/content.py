@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from common.contract import Figure, Paper
-from common.results import Comparison, Measurement
+from common.results import Comparison, Measurement, RunResults
 
 if TYPE_CHECKING:
     from ser.execution.executor import Failure
@@ -100,6 +100,7 @@ class Content:
         versions: of the software that computed the results.
         figures: the figures.
         failures: trials of this command that failed; empty for a report that is read from disk.
+        runs: the runs that the tables show, with their trials and predictions.
     """
 
     sections: tuple[Section, ...]
@@ -107,6 +108,7 @@ class Content:
     versions: Mapping[str, str]
     figures: tuple[DrawnFigure, ...] = ()
     failures: tuple[Failure, ...] = ()
+    runs: tuple[RunResults, ...] = ()
 
 
 def table_title(table: str) -> str:
