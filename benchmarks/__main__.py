@@ -59,13 +59,8 @@ def steps(arguments: list[str]) -> int:
     from benchmarks import steps as benchmark
     from ser.cli import guarded
 
-    def show() -> int:
-        print(f"{_table.conditions()}\n\n{HEAD}", flush=True)
-        for one in benchmark.main(tuple(arguments)):
-            print(one.line(), flush=True)
-        return 0
-
-    return guarded(show)
+    print(f"{_table.conditions()}\n\n{HEAD}", flush=True)
+    return guarded(lambda: benchmark.main(arguments))
 
 
 if __name__ == "__main__":

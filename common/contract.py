@@ -176,9 +176,9 @@ class Paper:
         scaled_repeats: runs a fold with --scaled.
         resolve: "module:function" that turns a config into what can be had here (for example random weights where
             a checkpoint is missing) and says so: ``resolve(config) -> (config, flags)``. Empty: nothing to resolve.
-        cost: "module:function", what `ser list --cost` counts: ``work(config, utterances, pretraining="") -> [Work]``
-            tells the examples that a trial, or the pretraining of that name, computes (see `common.costs`); for a
-            pretraining `utterances.train` is its whole subset. Without TensorFlow. Empty: not known.
+        cost: "module:function" that counts the work of a fit for `ser list --cost`, without TensorFlow:
+            ``work(config, speech) -> list of common.costs.Work``. A paper with pretrainings also accepts the name of
+            one as the third argument; `speech` is then its whole subset. Empty: not known.
         demo: what `reproduce --demo` runs on the embedded corpus: the tables.
         demo_changes: config fields that `reproduce --demo` changes besides, so that all papers take minutes.
         figures: what `ser report` draws.

@@ -96,6 +96,7 @@ class Corpus:
         utterances: how many utterances the released corpus has.
         speakers: how many speakers it has.
         sessions: how many recording sessions it has; 0 if it is not cut into sessions.
+        hours: how many hours of speech it has; 0 if that is not known.
         synthetic: True if no person spoke.
         shipped: folder inside the suite, for the embedded corpus; None for all others.
     """
@@ -111,6 +112,7 @@ class Corpus:
     utterances: int
     speakers: int
     sessions: int = 0
+    hours: float = 0.0
     synthetic: bool = False
     shipped: Path | None = None
 
