@@ -1,1 +1,1 @@
-"""Speed and memory, each against a stated limit or a peer: `make bench`, or `python -m benchmarks NAME`."""
+"""Speed and memory, compared with stated limits or with peers: `make bench`, or `python -m benchmarks NAME`."""

@@ -1,4 +1,4 @@
-"""One table of all benchmarks: each in a process of its own, so that one that fails or fills memory stops no other."""
+"""One table of all benchmarks. Each runs in its own process, so that one that fails or fills memory stops no other."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[1]
 README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "RESULTS.md"
 
 MARK = "figure: "
-"""Before each figure in a benchmark's output; all else that it prints is not read."""
+"""Begins the lines of a benchmark's output that hold a figure; all other lines are ignored."""
 
 CHILD = """
 import importlib, sys
-from benchmarks._table import tell
-sys.exit(tell(importlib.import_module(sys.argv[1])))
+from benchmarks._table import print_figures
+print_figures(importlib.import_module(sys.argv[1]))
 """
 
 LIMIT_S = 900
@@ -37,11 +37,11 @@ class Result:
     """What one benchmark gave.
 
     Attributes:
-        name: of its module.
-        title: first sentence of its documentation.
-        figures: in the order in which it gave them; last, if it failed, the line that says so.
-        seconds: that it took.
-        failed: it did not come to its end.
+        name: name of its module.
+        title: first paragraph of its docstring.
+        figures: in the order of measurement; if it failed, the last one says so.
+        seconds: how long it took.
+        failed: whether it failed.
     """
 
     name: str
@@ -51,8 +51,8 @@ class Result:
     failed: bool = False
 
 
-def tell(module) -> int:
-    """Runs a benchmark in this process and prints its figures, each as soon as it is there."""
+def print_figures(module) -> None:
+    """Runs a benchmark in this process and prints each of its figures as soon as it is measured."""
     from common.errors import CorpusAbsent
 
     title = " ".join((module.__doc__ or module.__name__).split("\n\n")[0].split())
@@ -62,16 +62,15 @@ def tell(module) -> int:
             print(MARK + json.dumps(dataclasses.asdict(one)), flush=True)
     except CorpusAbsent as absent:
         print(MARK + json.dumps(dataclasses.asdict(Absent(title, f"not run: {absent}"))), flush=True)
-    return 0
 
 
 def run(name: str, module: str, *, limit_s: float = LIMIT_S) -> Result:
     """Runs one benchmark.
 
     Args:
-        name: what it is called in the table.
-        module: to import, "benchmarks.hubert".
-        limit_s: seconds after which it is ended and has failed.
+        name: its name in the table.
+        module: the module to import, for example "benchmarks.hubert".
+        limit_s: seconds after which it is stopped and has failed.
     """
     started, why = time.perf_counter(), ""
     try:
@@ -81,27 +80,27 @@ def run(name: str, module: str, *, limit_s: float = LIMIT_S) -> Result:
         output = done.stdout
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            signal = f"signal {-done.returncode}" if done.returncode < 0 else last
-            why = f"failed: {signal}; `python -m benchmarks {name}` again"
+            reason = f"signal {-done.returncode}" if done.returncode < 0 else last
+            why = f"failed: {reason}; run `python -m benchmarks {name}` again"
     except subprocess.TimeoutExpired as late:
         output = (late.stdout or b"").decode(errors="replace")
         why = f"failed: still not done after {limit_s:.0f} s"
-    told = [json.loads(line.removeprefix(MARK)) for line in output.splitlines() if line.startswith(MARK)]
-    title = next((one["title"] for one in told if "title" in one), name)
-    figures = [_figure(one) for one in told if "title" not in one]
+    printed = [json.loads(line.removeprefix(MARK)) for line in output.splitlines() if line.startswith(MARK)]
+    title = next((one["title"] for one in printed if "title" in one), name)
+    figures = [_figure(one) for one in printed if "title" not in one]
     if why:
         figures.append(Absent(name, _cell(why)))
     return Result(name, title, tuple(figures), time.perf_counter() - started, failed=bool(why))
 
 
-def _figure(told: dict) -> Figure | Absent:
-    if "why" in told:
-        return Absent(**told | {"why": _cell(told["why"])})
-    return Figure(**told | {"spread": tuple(told["spread"])})
+def _figure(printed: dict) -> Figure | Absent:
+    if "why" in printed:
+        return Absent(**printed | {"why": _cell(printed["why"])})
+    return Figure(**printed | {"spread": tuple(printed["spread"])})
 
 
 def _cell(text: str) -> str:
-    """Text that ends no cell and no table."""
+    """Text without characters that end a cell or a table in Markdown."""
     return " ".join(text.replace("|", "/").split())
 
 
@@ -109,8 +108,8 @@ def run_all(modules: Mapping[str, str], on_result: Callable[[Result], None]) -> 
     """Runs benchmarks one after another.
 
     Args:
-        modules: by name.
-        on_result: is told of each.
+        modules: the modules by name of the benchmark.
+        on_result: called with each result.
     """
     results = []
     for name, module in modules.items():
@@ -120,21 +119,21 @@ def run_all(modules: Mapping[str, str], on_result: Callable[[Result], None]) -> 
 
 
 def conditions(day: datetime.date | None = None) -> str:
-    """Machine, versions and day."""
+    """Machine, versions and day of a run."""
     return f"{machine()}; {versions()}; {(day or datetime.date.today()).isoformat()}"
 
 
-def block(results: Sequence[Result], where: str) -> str:
-    """The README's table: of each benchmark the figures beside a peer or a limit."""
+def readme_table(results: Sequence[Result], where: str) -> str:
+    """The README's table: the figures of all benchmarks that have a peer or a limit."""
     lines = [f"`make bench`, one run on {where}:", "", HEAD]
     lines += [one.line() for result in results for one in result.figures if one.headline]
-    seconds = sum(result.seconds for result in results)
-    lines += ["", f"All figures, {seconds / 60:.0f} minutes' work: [benchmarks/RESULTS.md](benchmarks/RESULTS.md)."]
+    minutes = sum(result.seconds for result in results) / 60
+    lines += ["", f"All figures of this run ({minutes:.0f} minutes): [benchmarks/RESULTS.md](benchmarks/RESULTS.md)."]
     return "\n".join(lines)
 
 
-def page(results: Sequence[Result], where: str) -> str:
-    """RESULTS.md: everything that was measured, a table a benchmark."""
+def results_page(results: Sequence[Result], where: str) -> str:
+    """RESULTS.md: everything that was measured, one table per benchmark."""
     parts = [f"# All figures of one `make bench`\n\nWritten by `python -m benchmarks --write`, on {where}."]
     for result in results:
         lines = [f"## {result.name}", "", f"{result.title} ({result.seconds:.0f} s)", "", HEAD]
@@ -142,8 +141,8 @@ def page(results: Sequence[Result], where: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def write(results: Sequence[Result], where: str, readme: Path = README, page_file: Path = RESULTS) -> None:
-    """Writes both."""
-    text = with_block(readme.read_text(encoding="utf-8"), "bench", block(results, where))
-    write_text(page_file, page(results, where))
+def write(results: Sequence[Result], where: str, readme: Path = README, page: Path = RESULTS) -> None:
+    """Writes RESULTS.md and the README's table."""
+    text = with_block(readme.read_text(encoding="utf-8"), "bench", readme_table(results, where))
+    write_text(page, results_page(results, where))
     write_text(readme, text)

@@ -1,9 +1,9 @@
-"""A step of the adversarial autoencoder against a plain TensorFlow step of the same network.
+"""A training step of the adversarial autoencoder, compared with a plain TensorFlow step of the same network.
 
-The peer is what a person would write for TensorFlow alone: one `tf.function`, a tape for each phase, the same Keras
-layers, optimisers and losses, the encoder's pass shared by both halves of the second phase. The limit is 1.3 times its
-time. Steps are timed in turn, so that another load on
-the machine meets both alike; the figure is the median of the ratios.
+The peer is what one would write for TensorFlow alone: one `tf.function` with a tape for each phase, the same Keras
+layers, optimisers and losses, and one pass of the encoder for both halves of the second phase. The limit is 1.3 times
+its time. The two steps are timed in turn, so that other load on the machine affects both alike; the figure is the
+median of the ratios.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STEPS = 40
 
 
 def plain_step(config, model, tasks):
-    """The peer's step: takes a batch, gives a loss."""
+    """The peer's training step, a function from a batch to the loss."""
     import keras
     import tensorflow as tf
 
@@ -81,7 +81,7 @@ def plain_step(config, model, tasks):
 
 
 def main() -> list[Figure]:
-    """Median seconds of both steps, and their ratio."""
+    """Milliseconds of both steps, and their ratio."""
     start_backend()
     import keras
 
@@ -97,25 +97,21 @@ def main() -> list[Figure]:
     batch["emotion"][config.batch_size :] = -1
     batch["picture"] = generator.normal(size=(rows, config.rows, config.frames, 1)).astype("float32")
     keras.utils.set_random_seed(0)
-    ours = Phases(config, build_model(config, classes), tuple(classes)).step
-    theirs = plain_step(config, build_model(config, classes), tuple(classes))
+    suite_step = Phases(config, build_model(config, classes), tuple(classes)).step
+    peer_step = plain_step(config, build_model(config, classes), tuple(classes))
 
-    def run_ours():
-        return [float(value) for value in ours(batch).values()]
+    def suite():
+        return [float(value) for value in suite_step(batch).values()]
 
-    def run_theirs():
-        return float(theirs(batch))
+    def peer():
+        return float(peer_step(batch))
 
-    for warm_up in (run_ours, run_theirs) * 2:
+    for warm_up in (suite, peer) * 2:
         warm_up()
-    pairs = [(timed(run_ours, 1)[0], timed(run_theirs, 1)[0]) for _ in range(STEPS)]
+    pairs = [(timed(suite, 1)[0], timed(peer, 1)[0]) for _ in range(STEPS)]
+    title = "adversarial autoencoder: a step compared with plain TensorFlow"
     return [
-        figure("adversarial autoencoder (scaled): a step in three phases", [1000 * mine for mine, _ in pairs], "ms"),
+        figure("adversarial autoencoder (scaled): a step in three phases", [1000 * own for own, _ in pairs], "ms"),
         figure("the same step in plain TensorFlow", [1000 * other for _, other in pairs], "ms"),
-        figure(
-            "adversarial autoencoder: a step beside plain TensorFlow's",
-            [mine / other for mine, other in pairs],
-            "times",
-            1.3,
-        ),
+        figure(title, [own / other for own, other in pairs], "times", 1.3),
     ]

@@ -1,13 +1,12 @@
-"""What reading a corpus costs, for generated ones as large as the released: time and peak memory of a fresh process.
+"""Time and peak memory of reading a corpus in a new process, for generated corpora of the released size.
 
-IEMOCAP (10,039 utterances), MSP-IMPROV (8,438) and 100,000 utterances of LibriSpeech. The generators are the tests':
-real names and label lines, a few milliseconds of tone for speech. So the figures are those of names, labels and
-headers; a corpus on a slow disk adds the disk. Generation is not counted.
+IEMOCAP (10,039 utterances), MSP-IMPROV (8,438) and 100,000 utterances of LibriSpeech, written by a helper of the tests
+with real names and label lines, and short tones instead of speech. So the figures are those of reading names, labels
+and headers; a slow disk adds to them. Writing the corpora is not counted.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -15,42 +14,35 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import Figure, figure
+from tests.helpers import corpora
 
-GENERATORS = Path(__file__).parents[1] / "tests" / "data_prep" / "corpora.py"
 MEMORY_LIMIT_MB = 500.0
 CHILD = """
-import json, resource, sys, time
+import json, sys, time
 import data_prep
+from common.machine import peak_bytes
 started = time.perf_counter()
 table = data_prep.read(*sys.argv[1:])
 seconds = time.perf_counter() - started
-print(json.dumps([len(table), seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]))
+print(json.dumps([len(table), seconds, peak_bytes() / 1e6]))
 """
 
 
-def generators():
-    """The tests' module that writes corpora; tests are no package."""
-    spec = importlib.util.spec_from_file_location("generated_corpora", GENERATORS)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def librispeech(root: Path) -> None:
-    """100,000 utterances: 1,000 chapters of 100, each by a speaker of its own."""
+    """Writes 100,000 utterances: 1,000 chapters of 100, each by another speaker."""
     chapters = [
         ("train-clean-360", f"{speaker}", "FM"[speaker % 2], f"{100_000 + speaker}", f"{speaker % 300}", 100)
         for speaker in range(1, 1001)
     ]
-    generators().librispeech(root, chapters)
+    corpora.librispeech(root, chapters)
 
 
 def main() -> list[Figure]:
-    """Seconds and megabytes of reading each corpus, the imports that it needs among them."""
+    """Seconds and megabytes of reading each corpus, including the imports that this needs."""
     figures = []
     for name, title, generate, size, limit_s in (
-        ("iemocap", "IEMOCAP", generators().iemocap_full, 10039, 5.0),
-        ("msp_improv", "MSP-IMPROV", generators().msp_improv_full, 8438, 5.0),
+        ("iemocap", "IEMOCAP", corpora.iemocap_full, 10039, 5.0),
+        ("msp_improv", "MSP-IMPROV", corpora.msp_improv_full, 8438, 5.0),
         ("librispeech", "LibriSpeech", librispeech, 100_000, 15.0),
     ):
         with tempfile.TemporaryDirectory() as folder:

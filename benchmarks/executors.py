@@ -1,7 +1,7 @@
-"""What workers gain and what they cost: two against one on two cores, Ray's overhead, the driver's memory.
+"""What parallel workers gain and cost: two workers compared with one, the overhead per trial, the driver's memory.
 
-The gain is of real trials (mtap's small network on the embedded corpus), from the first trial's start to the last one's
-end, in turns; starting TensorFlow, which both do once a worker, is told apart. Overhead is measured with a paper that
+The gain is measured with real trials (mtap's small network on the embedded corpus), in turn with one and two workers,
+without the time that each worker takes once to start TensorFlow. Overhead and memory are measured with a paper that
 does nothing.
 """
 
@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
-import resource
+import functools
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 import data_prep
-from benchmarks.measure import Absent, Figure, figure
+from benchmarks.measure import NAN, Absent, Figure, figure, not_installed
 from common.contract import Experiment, Paper, Part
 from common.corpus import fingerprint
+from common.machine import peak_bytes
 from common.splits import LeaveOneSpeakerOut
 from papers.mtap.experiments import PAPER
 from ser.execution.executor import Event, Job, execute
@@ -30,86 +31,86 @@ from ser.options import Options
 from ser.results.runs import Run
 from ser.session import Session
 
-TRIALS, NOTHINGS, SIMULATED = 8, 60, 10_000
+TRIALS, EMPTY_TRIALS, SIMULATED_TRIALS = 8, 60, 10_000
 
 
-class Watch:
-    """An observer that remembers when trials began and ended."""
+class EndTimes:
+    """An observer that records when trials ended."""
 
     def __init__(self):
         self.ended: list[float] = []
 
     def note(self, text):
-        """See `ser.execution.executor.Observer`, as the methods below."""
+        """See `ser.execution.executor.Observer`, also for the methods below."""
 
-    def planned(self, runs, results):
-        """Nothing."""
+    def runs_planned(self, runs, results):
+        """Does nothing."""
 
     def features_extracted(self, name, done, total):
-        """Nothing."""
+        """Does nothing."""
 
     def trial_started(self, trial):
-        """Nothing."""
+        """Does nothing."""
 
     def epoch_ended(self, epoch, epochs, logs):
-        """Nothing."""
+        """Does nothing."""
 
-    def trial_elsewhere(self, trial):
-        """Nothing."""
+    def trial_locked(self, trial):
+        """Does nothing."""
 
     def trial_finished(self, trial):
-        """Remembers."""
+        """Records the time."""
         self.ended.append(time.perf_counter())
 
     def trial_failed(self, trial, message):
-        """A benchmark must not count trials that were not done."""
+        """Stops the benchmark, which must not count failed trials."""
         raise RuntimeError(message)
 
 
 @dataclasses.dataclass(frozen=True)
-class Nothing:
-    """Settings of a paper that does nothing."""
+class EmptyConfig:
+    """Config of a paper that does nothing."""
 
     number: int = 0
 
 
 class Guess:
-    """A fitted model that knows nothing."""
+    """A fitted model that predicts all classes with the same probability."""
 
     def __init__(self, classes):
         self.classes = classes
 
     def predict(self, part):
-        """The same for all."""
+        """Equal probabilities for all utterances."""
         return {f"p_{name}": np.full(len(part), 1 / len(self.classes)) for name in self.classes}
 
 
 def fit(config, train, validation, context) -> Guess:
-    """Nothing is learnt."""
+    """Trains nothing."""
     return Guess(train.classes)
 
 
 @dataclasses.dataclass(frozen=True)
-class Bare:
-    """A source of utterances without features."""
+class TableOnly:
+    """A data source without features."""
 
     def part(self, run, observer):
-        """The table alone."""
+        """The utterance table."""
         from common.backend import start_backend
 
         start_backend()
         return Part(run.table, {}, run.classes)
 
     def auxiliary(self, run, observer):
-        """None."""
+        """No auxiliary data."""
         return None
 
 
-def nothing(repeats: int) -> Run:
-    """Trials that cost nothing but what the harness and the pool add."""
+def empty_run(repeats: int) -> Run:
+    """A run whose trials do nothing, so that only the overhead of harness and workers is left."""
     loaded = data_prep.load("demo", "4class-improvised")
     experiment = Experiment(
-        "nothing/table1/demo/row", "Row", "demo", "4class-improvised", LeaveOneSpeakerOut(), Nothing(), repeats
+        "nothing/table1/demo/row", "Row", "demo", "4class-improvised", LeaveOneSpeakerOut(), EmptyConfig(), repeats
     )
     paper = Paper("benchmarks.executors", "Nothing", "none", (experiment,), {}, fit=":fit")
     folds = tuple(experiment.protocol(loaded.table))
@@ -131,21 +132,21 @@ def nothing(repeats: int) -> Run:
 
 
 def seconds_of(workers: int, folder: Path, cache: Path) -> float:
-    """Seconds that so many single-threaded workers take for the trials, without the start of the workers."""
+    """Seconds per trial of so many single-threaded workers, without the start of the workers."""
     options = Options(
         corpus="demo", cache=cache, results=folder, scaled=True, repeats=TRIALS, folds="1", yardstick=False
     )
-    watch = Watch()
-    session = Session(options, watch)
+    observer = EndTimes()
+    session = Session(options, observer)
     run = session.prepare(PAPER, PAPER.experiment("mtap/table3/iemocap/apfl"))
     with LocalProcesses(Request(workers=workers, cpus=1), TRIALS) as pool:
         # The first trial of each worker starts TensorFlow; the clock runs from the end of the last of these.
-        execute([Job(run, session.source, folder)], lambda _: contextlib.nullcontext(pool), watch)
-    return (watch.ended[-1] - watch.ended[workers - 1]) / (TRIALS - workers)
+        execute([Job(run, session.data_source, folder)], lambda _: contextlib.nullcontext(pool), observer)
+    return (observer.ended[-1] - observer.ended[workers - 1]) / (TRIALS - workers)
 
 
 def gain() -> Figure:
-    """Trials an hour of two workers over one."""
+    """Trials per hour of two workers, compared with one."""
     ratios = []
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name) / "cache"
@@ -153,65 +154,73 @@ def gain() -> Figure:
             one, two = (seconds_of(workers, Path(name) / f"{turn}-{workers}", cache) for workers in (1, 2))
             ratios.append(one / two)
     return figure(
-        "two local workers, trials an hour over one single-threaded worker's", ratios, "times", 1.7, floor=True
+        "two local workers: trials per hour compared with one single-threaded worker", ratios, "times", 1.7, floor=True
     )
 
 
 def overhead() -> list[Figure | Absent]:
-    """Seconds that Ray and local workers add to a trial, and take to start."""
+    """Seconds that a local worker and Ray add to each trial, and that they take to start."""
     figures = []
     pools = {"a local worker": lambda folder, trials: LocalProcesses(Request(workers=1), trials)}
-    if importlib.util.find_spec("ray"):
+    if not not_installed("ray"):
         from ser.execution.cluster import RayCluster
 
         pools["Ray"] = lambda folder, trials: RayCluster(Request(workers=1), trials, folder)
-    run = nothing(NOTHINGS // 10)
-    for name, pool in pools.items():
+    run = empty_run(EMPTY_TRIALS // 10)
+    for name, start in pools.items():
+        observer, started = EndTimes(), time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            watch, started = Watch(), time.perf_counter()
-            execute([Job(run, Bare(), Path(folder))], lambda n, pool=pool, folder=folder: pool(Path(folder), n), watch)
-        between = np.diff(watch.ended)
-        limit = 2.0 if name == "Ray" else float("nan")
-        figures.append(figure(f"a trial that does nothing, in {name}", list(between), "s", limit))
-        figures.append(figure(f"from the command to the first trial's end, in {name}", [watch.ended[0] - started], "s"))
+            job = Job(run, TableOnly(), Path(folder))
+            execute([job], functools.partial(start, Path(folder)), observer)
+        limit = 2.0 if name == "Ray" else NAN
+        first = observer.ended[0] - started
+        figures.append(figure(f"a trial that does nothing, by {name}", list(np.diff(observer.ended)), "s", limit))
+        figures.append(figure(f"from the start to the end of the first trial, by {name}", [first], "s"))
     if "Ray" not in pools:
-        figures.append(Absent("a trial that does nothing, in Ray", "not run: ray is not installed"))
+        figures.append(Absent("a trial that does nothing, by Ray", not_installed("ray")))
     return figures
 
 
-class Simulated:
-    """Workers that have done everything at once."""
+class SimulatedPool:
+    """A pool of workers that finish every task at once.
 
-    def __init__(self):
+    Args:
+        memory: gives the memory in use; called once, after 100 trials, for `early`.
+    """
+
+    def __init__(self, memory: Callable[[], int]):
+        self.memory = memory
         self.tasks, self.done, self.early = [], 0, 0
 
     def free(self, tasks):
-        """64 of them."""
+        """Up to 64 workers."""
         return [None] * (64 - len(self.tasks))
 
     def submit(self, task):
-        """Done."""
+        """Keeps the task until `wait`."""
         self.tasks.append(task)
 
-    def wait(self, take):
-        """Says so."""
+    def wait(self, handle):
+        """Reports the events of finished tasks."""
         tasks, self.tasks = self.tasks, []
         for task in tasks:
-            take(Event(task, "done" if task.trial else "prepared"))
-            self.done += 1
-            if self.done == 100:
-                self.early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            if task.trial:
+                handle(Event(task, "epoch", (1, 1, {"loss": 0.5})))
+                self.done += 1
+                if self.done == 100:
+                    self.early = self.memory()
+            handle(Event(task, "done" if task.trial else "prepared"))
 
 
 def memory() -> Figure:
-    """What the driver's peak grows by from the hundredth trial to the last."""
-    pool, run = Simulated(), nothing(SIMULATED // 10)
+    """How much the driver's peak memory grows from the hundredth trial to the last."""
+    pool, run = SimulatedPool(peak_bytes), empty_run(SIMULATED_TRIALS // 10)
     with tempfile.TemporaryDirectory() as folder:
-        execute([Job(run, Bare(), Path(folder))], lambda trials: contextlib.nullcontext(pool), Watch())
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - pool.early) / 1024
-    return figure(f"the driver's memory, growth over {SIMULATED:,} simulated trials", [grown], "MiB", 1.0)
+        execute([Job(run, TableOnly(), Path(folder))], lambda trials: contextlib.nullcontext(pool), EndTimes())
+    grown = (peak_bytes() - pool.early) / 2**20
+    return figure(f"growth of the driver's memory over {SIMULATED_TRIALS:,} simulated trials", [grown], "MiB", 1.0)
 
 
 def main() -> list[Figure | Absent]:
-    """All figures; the gain must be at least 1.7 and has no upper limit."""
+    """All figures."""
     return [memory(), *overhead(), gain()]

@@ -1,7 +1,7 @@
-"""What the harness costs: everything in a trial but Keras' own fit and predict.
+"""What the harness costs: everything in a trial except Keras's own fit and predict.
 
 One fold of MTAP with the small network, as `--scaled` runs it, with as many epochs as take about a minute. Two short
-trials before it find that number; they also load TensorFlow. The second run of finished trials is measured as well.
+trials, which also load TensorFlow, determine that number. Running finished trials again is measured as well.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ser.session import Session
 
 
 def main() -> list[Figure]:
-    """Share of a trial, and a second run of finished trials."""
+    """The harness's share of a trial, and seconds of running a finished trial again."""
     try:
         data_prep.find_root("emodb")
         experiment, corpus = "mtap/table1/emodb/apfl", "emodb"
@@ -37,28 +37,26 @@ def main() -> list[Figure]:
         folder = Path(name)
 
         def trial(epochs: int, results: str):
-            changes = {"epochs": str(epochs), "patience": str(epochs)}
             options = Options(
                 corpus=corpus,
                 cache=folder / "cache",
                 results=folder / results,
                 scaled=True,
-                changes=changes,
+                settings={"epochs": str(epochs), "patience": str(epochs)},
                 folds="1",
                 yardstick=False,
             )
             session = Session(options, Progress())
             run = session.prepare(PAPER, PAPER.experiment(experiment))
-            session.observer.planned([run], options.results)
-            source = session.source
-            source.part(run, session.observer)  # extraction is no part of a trial
+            session.observer.runs_planned([run], options.results)
+            session.data_source.part(run, session.observer)  # extraction is not part of a trial
             started = time.perf_counter()
-            execute([Job(run, source, folder / results)], lambda trials: InProcess(), session.observer)
+            execute([Job(run, session.data_source, folder / results)], lambda trials: InProcess(), session.observer)
             seconds = time.perf_counter() - started
             record = json.loads(next((folder / results).glob("**/trial.json")).read_text())["seconds"]
             return seconds, record["fit"] + record["predict"]
 
-        # The first epoch of a trial also traces the graph, so an epoch's time is a difference.
+        # The first epoch of a trial also traces the graph, so the time of an epoch is found as a difference.
         few, more = trial(2, "two")[1], trial(6, "six")[1]
         epochs = 6 + round((60 - more) / ((more - few) / 4))
         total, keras_seconds = trial(epochs, "counted")

@@ -1,13 +1,11 @@
-"""HuBERT base against Hugging Face's PyTorch model on the same two threads: 4 s of audio, forward and a training step.
+"""HuBERT base compared with Hugging Face's PyTorch model: forward pass and training step on 4 s of audio, two threads.
 
-Both libraries run in processes of their own, turn by turn, with random weights, default dropout and Adam; layerdrop
-is 0, since PyTorch's loop saves the time of a dropped layer. Where torch or transformers is not installed, only Keras'
-seconds are shown.
+Each library runs in its own process, in turn, with random weights, default dropout and Adam. Layerdrop is 0, because
+PyTorch's loop would save the time of a dropped layer. Without torch and transformers, only Keras is measured.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -16,21 +14,21 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.measure import Absent, Figure, figure
+from benchmarks.measure import Absent, Figure, figure, not_installed
 
 SAMPLES = 64000
 THREADS = 2
 TASKS = (("forward", 1, 1.1, 5), ("forward", 8, 1.1, 3), ("train", 4, 1.5, 3))
-"""What is timed: kind, batch, the limit of the ratio to PyTorch, repetitions."""
+"""What is timed: kind, batch size, limit of the ratio to PyTorch, repetitions."""
 
 
 def keras_actions():
-    """Forward pass and training step in Keras, each taking a batch of waveforms."""
+    """Forward pass and training step in Keras, as functions of a batch of waveforms."""
     import keras
 
-    from common.models.hubert import HubertConfig, hubert, up_to
+    from common.models.hubert import HubertConfig, hubert, truncate
 
-    network = up_to(hubert(HubertConfig(layerdrop=0.0)), -1)
+    network = truncate(hubert(HubertConfig(layerdrop=0.0)), -1)
     network.compile(keras.optimizers.Adam(1e-5), lambda _, y: keras.ops.mean(y * y), jit_compile=False)
     return {
         "forward": lambda waves: network.predict_on_batch({"waveform": waves}),
@@ -64,7 +62,7 @@ def torch_actions():
 
 
 def worker(library: str) -> None:
-    """Reads tasks from standard input, one a line, and answers each with its seconds."""
+    """Reads tasks from standard input, one per line, and prints the seconds that each takes."""
     actions = {"keras": keras_actions, "torch": torch_actions}[library]()
     for line in sys.stdin:
         kind, batch = line.split()
@@ -84,7 +82,7 @@ def start(library: str) -> subprocess.Popen:
 
 
 def ask(process: subprocess.Popen, kind: str, batch: int) -> float:
-    """Seconds of one task in a worker."""
+    """Has a worker perform a task, and returns the seconds that it took."""
     process.stdin.write(f"{kind} {batch}\n")
     process.stdin.flush()
     for line in process.stdout:
@@ -94,21 +92,22 @@ def ask(process: subprocess.Popen, kind: str, batch: int) -> float:
 
 
 def main() -> Iterator[Figure | Absent]:
-    """Seconds of both and their ratio, of turns taken one after the other; a figure as soon as it is there."""
-    peer = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
-    processes = [start(library) for library in (("keras", "torch") if peer else ("keras",))]
+    """Seconds of both libraries, and their ratio."""
+    missing = not_installed("torch", "transformers")
+    processes = [start(library) for library in (("keras",) if missing else ("keras", "torch"))]
     try:
         for kind, batch, limit, repeats in TASKS:
             title = f"HuBERT base, {kind}, batch {batch}"
             for process in processes:
-                ask(process, kind, batch)  # traces graphs, fills caches
+                ask(process, kind, batch)  # traces the graph, fills caches
             rounds = [[ask(process, kind, batch) for process in processes] for _ in range(repeats)]
             yield figure(f"{title}: Keras", [one[0] for one in rounds], "s")
-            if peer:
-                yield figure(f"{title}: PyTorch", [one[1] for one in rounds], "s")
-                yield figure(f"{title}: Keras beside PyTorch", [one[0] / one[1] for one in rounds], "times", limit)
+            if missing:
+                yield Absent(f"{title}: Keras compared with PyTorch", missing)
             else:
-                yield Absent(f"{title}: Keras beside PyTorch", "not run: torch or transformers is not installed")
+                yield figure(f"{title}: PyTorch", [one[1] for one in rounds], "s")
+                ratios = [one[0] / one[1] for one in rounds]
+                yield figure(f"{title}: Keras compared with PyTorch", ratios, "times", limit)
     finally:
         for process in processes:
             process.kill()

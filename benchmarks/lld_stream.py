@@ -1,17 +1,14 @@
-"""The low-level descriptors of IEMOCAP, streamed from the cache: peak memory, waiting for input, time of an epoch.
+"""Low-level descriptors of IEMOCAP streamed from the cache: peak memory, waiting for input, time of an epoch.
 
-10,039 utterances with as many frames as IEMOCAP's (3411 the longest, 4.5 s on average) of 34 random numbers, as cache
-entries; the fixed split trains on 6,296 of them. Each figure is taken in a process of its own, since a process's peak
-memory is that of everything it ever did. On a CPU a step of the paper's LSTM takes many seconds, so one step stands for
-an epoch; on a GPU whole epochs are run, and waiting is what they take beyond epochs whose batch is at hand.
+The cache has 10,039 utterances with the lengths of IEMOCAP's (4.5 s on average, at most 3411 frames) and 34 random
+numbers per frame; the fixed split trains on 6,296 of them. Each network runs in its own process. On a CPU, a step of
+the paper's LSTM takes many seconds, so an epoch is extrapolated from one step. On a GPU, whole epochs are run; the time
+spent waiting for input is what they take longer than epochs whose batch is in memory.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Figure, figure, timed
+from benchmarks.measure import NAN, Figure, cache_entry, figure, in_own_process, timed
 
 UTTERANCES, TRAINED, LONGEST, DESCRIPTORS = 10_039, 6_296, 3_411, 34
 MEMORY_GIB, WAITING = 3.0, 5.0
-"""Limits: GiB, and percent of a step."""
+"""Limits of memory in GiB, and of waiting in percent of a step."""
 
 REPEATS = 3
 
@@ -37,17 +34,15 @@ def lengths() -> np.ndarray:
 
 
 def write_cache(folder: Path) -> None:
-    """Entries as `common.features.store` writes them."""
+    """Writes an entry for each utterance."""
     generator = np.random.default_rng(1)
     for number, frames in enumerate(lengths()):
-        buffer = io.BytesIO()
-        np.save(buffer, generator.standard_normal((frames, DESCRIPTORS), np.float32))
-        body = buffer.getvalue()
-        (folder / f"{number}.npy").write_bytes(body + hashlib.blake2b(body, digest_size=16).digest())
+        features = generator.standard_normal((frames, DESCRIPTORS), np.float32)
+        (folder / f"{number}.npy").write_bytes(cache_entry(features))
 
 
 def training_part(folder: Path):
-    """The utterances that are trained on, with random ratings."""
+    """The utterances of the training part, with random ratings."""
     import pandas as pd
 
     from common.contract import Part
@@ -62,14 +57,13 @@ def training_part(folder: Path):
 
 
 def measure(folder: Path, network: str, batch_size: int) -> dict[str, float]:
-    """One network in this process: seconds a batch of input, seconds a step with it and without, peak memory."""
-    import resource
-
+    """Measures one network: seconds per batch of input, seconds per step with input and without, peak memory."""
     from common.backend import start_backend
 
     start_backend()
     import keras
 
+    from common.machine import peak_bytes
     from common.training import jit_compile
     from papers.dimensional_mtl.batches import Batches
     from papers.dimensional_mtl.config import DimensionalConfig
@@ -83,28 +77,27 @@ def measure(folder: Path, network: str, batch_size: int) -> dict[str, float]:
     statistics_s = time.perf_counter() - started
     batches = Batches(preparation, part, batch_size, labels(part, config), seed=0)
     batches.on_epoch_begin()
-    # What one batch costs to read, standardise and pad, with nothing else to do: the most that a step can wait.
-    shown = min(len(batches), 3200 // batch_size)
+    # Reading, standardising and padding a batch with nothing else to do is the longest that a step can wait.
+    count = min(len(batches), 3200 // batch_size)
     started = time.perf_counter()
-    for number in range(shown):
+    for number in range(count):
         batches[number]
-    input_s = (time.perf_counter() - started) / shown
+    input_s = (time.perf_counter() - started) / count
     model = build_model(config, preparation.acoustic_shape)
     model.compile(build_optimiser(config), build_loss(config), jit_compile=jit_compile())
     on_gpu = bool(_gpus())
     steps = len(batches) if on_gpu else 1
-    model.fit(first(batches, 2 if on_gpu else 1), epochs=1, verbose=0, shuffle=False)  # traces
-    held_s = timed(lambda: model.fit(again(batches[0], steps), epochs=1, verbose=0, shuffle=False), 1)[0] / steps
-    streamed_s = float("nan")
-    if on_gpu:  # on a CPU the difference of two steps of seconds is noise
+    model.fit(first(batches, 2 if on_gpu else 1), epochs=1, verbose=0, shuffle=False)  # traces the graph
+    in_memory_s = timed(lambda: model.fit(again(batches[0], steps), epochs=1, verbose=0, shuffle=False), 1)[0] / steps
+    streamed_s = NAN
+    if on_gpu:  # on a CPU, the difference of two steps of seconds is noise
         streamed_s = timed(lambda: model.fit(first(batches, steps), epochs=1, verbose=0, shuffle=False), 1)[0] / steps
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
         "statistics_s": statistics_s,
         "input_s": input_s,
         "streamed_s": streamed_s,
-        "held_s": held_s,
-        "peak_gib": peak,
+        "in_memory_s": in_memory_s,
+        "peak_gib": peak_bytes() / 2**30,
         "batches": len(batches),
         "gpu": on_gpu,
         "keras": keras.__version__,
@@ -127,21 +120,21 @@ def first(batches, steps: int):
 
 
 def again(batch, steps: int):
-    """One batch in memory, again and again: steps that never wait."""
+    """The same batch in memory for every step, so that no step waits."""
     return _dataset(steps, lambda index: batch)
 
 
 def _dataset(steps: int, get):
     import keras
 
-    class Given(keras.utils.PyDataset):
+    class Dataset(keras.utils.PyDataset):
         def __len__(self):
             return steps
 
         def __getitem__(self, index):
             return get(index)
 
-    return Given()
+    return Dataset()
 
 
 def main() -> list[Figure]:
@@ -151,37 +144,30 @@ def main() -> list[Figure]:
         folder = Path(name)
         write_cache(folder)
         for network in ("lstm", "cnn"):
-            command = [sys.executable, "-m", "benchmarks.lld_stream", str(folder), network, "8"]
-            # A CPU's step takes many seconds: once is enough there.
-            found = [_run(command)]
-            if found[0]["gpu"]:
-                found += [_run(command) for _ in range(REPEATS - 1)]
-            title = f"IEMOCAP-sized pAA LLD, {network.upper()}, batch 8, {'GPU' if found[0]['gpu'] else 'CPU'}"
-            serial = [100 * one["input_s"] / (one["input_s"] + one["held_s"]) for one in found]
+            command = ("benchmarks.lld_stream", folder, network, 8)
+            # On a CPU, a step takes so many seconds that one run is enough.
+            found = [in_own_process(*command)]
+            on_gpu = found[0]["gpu"]
+            if on_gpu:
+                found += [in_own_process(*command) for _ in range(REPEATS - 1)]
+            title = f"IEMOCAP-sized pAA LLD, {network.upper()}, batch 8, {'GPU' if on_gpu else 'CPU'}"
+            # A GPU computes while input is prefetched, so the limit there is on what it waits for.
+            limit = NAN if on_gpu else WAITING
+            serial = [100 * one["input_s"] / (one["input_s"] + one["in_memory_s"]) for one in found]
             figures += [
                 figure(f"{title}: peak memory", [one["peak_gib"] for one in found], "GiB", MEMORY_GIB),
                 figure(f"{title}: a batch from the cache", [1e3 * one["input_s"] for one in found], "ms"),
-                figure(f"{title}: its share of a step if nothing is read ahead", serial, "%", nan_on_gpu(found)),
+                figure(f"{title}: its share of a step without prefetching", serial, "%", limit),
             ]
-            if found[0]["gpu"]:
-                waiting = [100 * max(0.0, 1 - one["held_s"] / one["streamed_s"]) for one in found]
-                figures.append(figure(f"{title}: waiting for input, read ahead", waiting, "%", WAITING))
-            per_step = "streamed_s" if found[0]["gpu"] else "held_s"
+            if on_gpu:
+                waiting = [100 * max(0.0, 1 - one["in_memory_s"] / one["streamed_s"]) for one in found]
+                figures.append(figure(f"{title}: waiting for prefetched input", waiting, "%", WAITING))
+            per_step = "streamed_s" if on_gpu else "in_memory_s"
             epoch = [one["batches"] * one[per_step] / 60 for one in found]
             figures.append(figure(f"{title}: an epoch of {TRAINED} utterances", epoch, "min"))
         statistics = [one["statistics_s"] for one in found]
         figures.append(figure("IEMOCAP-sized pAA LLD: mean and deviation of the training part", statistics, "s"))
     return figures
-
-
-def nan_on_gpu(found: list[dict]) -> float:
-    """A GPU reads ahead while it computes, so there the limit is on what it waits for."""
-    return float("nan") if found[0]["gpu"] else WAITING
-
-
-def _run(command: list[str]) -> dict:
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

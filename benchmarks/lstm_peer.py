@@ -1,23 +1,20 @@
-"""An epoch of the paper's LSTM networks beside the same network in PyTorch, on one device.
+"""Training steps of the paper's LSTM networks, compared with the same networks in PyTorch on the same device.
 
-LSTM on pAA functionals (Table 3) and LSTM + LSTM (Table 5), both at full width, and the LSTM on low-level descriptors
-with fewer frames on a CPU. Batches are in memory and alike on both sides; both sides compute the same loss with RMSprop
-in float32. On a CPU, PyTorch has a fused LSTM and TensorFlow has none (its fused one is cuDNN's), so long sequences
-take TensorFlow several times as long there. PyTorch is no dependency: without it only Keras is timed. Each side runs
-in a process of its own.
+These are the LSTM on pAA functionals (Table 3) and LSTM + LSTM (Table 5), both at full width, and the LSTM on low-level
+descriptors, with fewer frames on a CPU. Both libraries get the same batches from memory and compute the same loss with
+RMSprop in float32, each in its own process. On a CPU, PyTorch has a fused LSTM and TensorFlow does not (its fused one
+is cuDNN's), so long sequences take TensorFlow several times as long. Without torch, only Keras is measured.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 
-from benchmarks.measure import Absent, Figure, figure
+from benchmarks.measure import Absent, Figure, figure, in_own_process, not_installed, timed
 
 CASES = {
     "acoustic LSTM, functionals": {"steps": 1, "descriptors": 68, "words": 0, "batch": 8, "batches": 100},
@@ -25,7 +22,7 @@ CASES = {
     "acoustic LSTM, LLD": {"steps": 3411, "descriptors": 34, "words": 0, "batch": 8, "batches": 100},
 }
 ON_CPU = {"acoustic LSTM, LLD": {"steps": 300, "batches": 3}}
-"""What a CPU does of them."""
+"""Fewer steps and batches on a CPU."""
 
 LENGTH, WIDTH = 100, 256
 REPEATS = 3
@@ -42,7 +39,7 @@ def batch(case: dict) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def with_keras(case: dict) -> list[float]:
-    """Seconds of each epoch, the first (which traces) left out."""
+    """Seconds of each epoch with Keras."""
     from common.backend import start_backend
 
     start_backend()
@@ -66,7 +63,7 @@ def with_keras(case: dict) -> list[float]:
 
 
 def with_torch(case: dict) -> list[float]:
-    """The same network, loss and optimiser in PyTorch."""
+    """Seconds of each epoch with the same network, loss and optimiser in PyTorch."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -76,13 +73,13 @@ def with_torch(case: dict) -> list[float]:
         def __init__(self):
             super().__init__()
             self.normalisation = torch.nn.BatchNorm1d(case["descriptors"], eps=1e-3)
-            self.heard = torch.nn.LSTM(case["descriptors"], WIDTH, num_layers=3, batch_first=True)
+            self.acoustic = torch.nn.LSTM(case["descriptors"], WIDTH, num_layers=3, batch_first=True)
             self.dropout = torch.nn.Dropout(0.1)
             size = case["steps"] * WIDTH
-            self.reads = bool(case["words"])
-            if self.reads:
+            self.with_text = bool(case["words"])
+            if self.with_text:
                 self.embedding = torch.nn.Embedding(case["words"], 300)
-                self.read = torch.nn.LSTM(300, WIDTH, num_layers=3, batch_first=True)
+                self.words = torch.nn.LSTM(300, WIDTH, num_layers=3, batch_first=True)
                 self.text = torch.nn.Sequential(torch.nn.Linear(WIDTH, 64), torch.nn.Dropout(0.4))
                 layers = [torch.nn.Linear(size + 64, 64), torch.nn.Linear(64, 32), torch.nn.Dropout(0.4)]
                 self.fusion, size = torch.nn.Sequential(*layers), 32
@@ -90,9 +87,9 @@ def with_torch(case: dict) -> list[float]:
 
         def forward(self, acoustic, text=None):
             x = self.normalisation(acoustic.transpose(1, 2)).transpose(1, 2)
-            x = self.dropout(self.heard(x)[0].flatten(1))
-            if self.reads:
-                words = self.text(self.read(self.embedding(text))[0][:, -1])
+            x = self.dropout(self.acoustic(x)[0].flatten(1))
+            if self.with_text:
+                words = self.text(self.words(self.embedding(text))[0][:, -1])
                 x = self.fusion(torch.cat([x, words], dim=1))
             return self.head(x)
 
@@ -118,22 +115,11 @@ def with_torch(case: dict) -> list[float]:
 
 
 def _seconds(epoch) -> list[float]:
-    epoch()
-    seconds = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        epoch()
-        seconds.append(time.perf_counter() - started)
-    return seconds
+    epoch()  # traces the graph
+    return timed(epoch, REPEATS)
 
 
-SIDES = {"keras": with_keras, "torch": with_torch}
-
-
-def _run(side: str, case: dict) -> list[float]:
-    command = [sys.executable, "-m", "benchmarks.lstm_peer", side, json.dumps(case)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+LIBRARIES = {"keras": with_keras, "torch": with_torch}
 
 
 def _gpu() -> bool:
@@ -143,25 +129,24 @@ def _gpu() -> bool:
 
 
 def main() -> list[Figure | Absent]:
-    """Milliseconds a step of each network on each side, and how many times PyTorch's that is."""
-    on_gpu = _gpu()
+    """Milliseconds per step of each network in each library, and their ratio."""
+    on_gpu, missing = _gpu(), not_installed("torch")
     figures = []
     for name, case in CASES.items():
         case = case if on_gpu else {**case, **ON_CPU.get(name, {})}
         title = f"{name}, {case['steps']} steps, batch {case['batch']}, {'GPU' if on_gpu else 'CPU'}"
         milliseconds = {}
-        for side in SIDES:
-            if side == "torch" and importlib.util.find_spec("torch") is None:
-                continue
-            milliseconds[side] = [1e3 * seconds / case["batches"] for seconds in _run(side, case)]
-            figures.append(figure(f"{title}: a step in {side}", milliseconds[side], "ms"))
-        if "torch" in milliseconds:
-            ratios = [one / other for one, other in zip(*milliseconds.values(), strict=True)]
-            figures.append(figure(f"{title}: a step beside PyTorch's", ratios, "times"))
+        for library in ("keras",) if missing else LIBRARIES:
+            seconds = in_own_process("benchmarks.lstm_peer", library, json.dumps(case))
+            milliseconds[library] = [1e3 * one / case["batches"] for one in seconds]
+            figures.append(figure(f"{title}: a step in {library}", milliseconds[library], "ms"))
+        if missing:
+            figures.append(Absent(f"{title}: a step compared with PyTorch", missing))
         else:
-            figures.append(Absent(f"{title}: a step beside PyTorch's", "not run: torch is not installed"))
+            ratios = [one / other for one, other in zip(*milliseconds.values(), strict=True)]
+            figures.append(figure(f"{title}: a step compared with PyTorch", ratios, "times"))
     return figures
 
 
 if __name__ == "__main__":
-    print(json.dumps(SIDES[sys.argv[1]](json.loads(sys.argv[2]))))
+    print(json.dumps(LIBRARIES[sys.argv[1]](json.loads(sys.argv[2]))))

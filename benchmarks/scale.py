@@ -1,13 +1,13 @@
-"""What grows with the data: a row of the table, an entry of the cache, the yardstick's fit, a trial in a report.
+"""What grows with the data: utterance table, cache, fitting the yardstick, trials on disk and in a report.
 
-The numbers behind docs/scale.md. Everything is generated: a table like IEMOCAP's, spectrograms of its mean duration,
-88 functionals of four classes that overlap, trials with 456 test utterances and with ten and a hundred times as many.
+docs/scale.md is based on these numbers. All data are generated: a table like IEMOCAP's, spectrograms of its mean
+duration, 88 functionals of four overlapping classes, and trials with 456 test utterances, ten times and a hundred times
+as many.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,29 +15,29 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Figure, figure, timed
+from benchmarks.measure import Figure, cache_entry, figure, timed
 
 ROWS = 100_000
 ENTRIES, FRAMES, BINS = 300, 455, 400
 """Spectrograms of 4.55 s."""
-MACHINES = (1250, 2500, 5000)
-"""Utterances that the yardstick learns from."""
+FITTED = (1250, 2500, 5000)
+"""Utterances that the yardstick's SVM is fitted on."""
 TRIALS, TESTED = 40, (456, 4_560, 45_600)
 
 
 def main() -> Iterator[Figure]:
-    """All of them, each a few seconds."""
+    """All figures; each takes a few seconds."""
     yield figure("a row of the utterance table", [_table_bytes() / ROWS], "bytes")
     with tempfile.TemporaryDirectory() as name:
         yield figure(
             "a spectrogram of 4.55 s from the cache, checked", [1e3 * one for one in _entries(Path(name))], "ms"
         )
     found = _yardstick()
-    for count, seconds in zip(MACHINES, found, strict=True):
-        yield figure(f"yardstick: an SVM learnt from {count:,} utterances", [seconds], "s")
-    power = float(np.log2(found[-1] / found[0]) / np.log2(MACHINES[-1] / MACHINES[0]))
-    yield figure("yardstick: the power of the utterances that its time grows with", [power], "")
-    yield figure("folds: an utterance's id in a fold", [_fold_bytes()], "bytes")
+    for count, seconds in zip(FITTED, found, strict=True):
+        yield figure(f"yardstick: an SVM fitted on {count:,} utterances", [seconds], "s")
+    power = float(np.log2(found[-1] / found[0]) / np.log2(FITTED[-1] / FITTED[0]))
+    yield figure("yardstick: exponent of the number of utterances in its time", [power], "")
+    yield figure("folds: memory per utterance and fold", [_fold_bytes()], "bytes")
     for tested in TESTED:
         with tempfile.TemporaryDirectory() as name:
             yield from _trials(Path(name), tested)
@@ -59,16 +59,13 @@ def _table_bytes() -> int:
 
 
 def _entries(folder: Path) -> list[float]:
-    """Seconds of each entry, read after all were written, so from the system's memory and not its disk."""
+    """Seconds to read each entry; they were just written, so the system reads them from memory, not from disk."""
     from common.features.store import Features
 
-    buffer = io.BytesIO()
-    np.save(buffer, np.random.default_rng(0).standard_normal((FRAMES, BINS), np.float32))
-    body = buffer.getvalue()
-    paths = {}
-    for number in range(ENTRIES):
-        paths[str(number)] = folder / f"{number}.npy"
-        paths[str(number)].write_bytes(body + hashlib.blake2b(body, digest_size=16).digest())
+    entry = cache_entry(np.random.default_rng(0).standard_normal((FRAMES, BINS), np.float32))
+    paths = {str(number): folder / f"{number}.npy" for number in range(ENTRIES)}
+    for path in paths.values():
+        path.write_bytes(entry)
     features = Features(paths, {})
     return [timed(lambda name=name: features[name], 1)[0] for name in paths]
 
@@ -78,7 +75,7 @@ def _yardstick() -> list[float]:
 
     generator = np.random.default_rng(0)
     seconds = []
-    for count in (100, *MACHINES):  # the first also imports
+    for count in (100, *FITTED):  # the first fit also imports
         labels = generator.integers(0, 4, count)
         features = generator.standard_normal((count, 88)) + 0.1 * np.eye(4)[labels] @ generator.standard_normal((4, 88))
         started = time.process_time()
@@ -88,7 +85,7 @@ def _yardstick() -> list[float]:
 
 
 def _fold_bytes() -> float:
-    """Memory of ten folds, an utterance and fold; cut once before, which also imports."""
+    """Bytes of memory per utterance and fold, for ten folds."""
     import tracemalloc
 
     import pandas as pd
@@ -97,7 +94,7 @@ def _fold_bytes() -> float:
 
     rows = {"utterance": [f"Ses01F_impro{n:06d}_F000" for n in range(5531)], "speaker": [n % 10 for n in range(5531)]}
     table, protocol = pd.DataFrame(rows), StratifiedKFold(10, by="speaker", validation="fold")
-    protocol(table)
+    protocol(table)  # imports
     tracemalloc.start()
     folds = protocol(table)
     taken, _ = tracemalloc.get_traced_memory()
@@ -111,14 +108,14 @@ def _trials(folder: Path, tested: int) -> Iterator[Figure]:
 
     files, size = _write_trials(folder, tested)
     yield figure(f"a trial of {tested:,} test utterances on disk, {files} files", [size / 1e3], "kB")
-    held = read_run(folder).predictions[0].memory_usage(deep=True).sum()
-    yield figure(f"a trial of {tested:,} in a report's memory, an utterance", [held / tested], "bytes")
+    size = read_run(folder).predictions[0].memory_usage(deep=True).sum()
+    yield figure(f"a trial of {tested:,} in a report's memory, per utterance", [size / tested], "bytes")
     each = [1e3 * seconds / TRIALS for seconds in timed(lambda: read_run(folder), 3)]
     yield figure(f"a trial of {tested:,} read for a report", each, "ms")
 
 
 def _write_trials(folder: Path, tested: int) -> tuple[int, int]:
-    """As `ser.results.trials.perform` writes them; files and bytes of one."""
+    """Writes trials as `ser.results.trials.perform` does; returns the number of files and the bytes of one."""
     import pandas as pd
 
     from common.files import write_json

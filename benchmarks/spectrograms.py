@@ -1,6 +1,6 @@
-"""EMODB's 535 spectrograms, cold and from the cache.
+"""EMODB's 535 spectrograms, extracted and read from the cache.
 
-Uses the real corpus where SER_CORPORA has it; otherwise 535 signals of noise with EMODB's mean duration (2.78 s).
+Uses the real corpus if SER_CORPORA has it, otherwise 535 noise signals of EMODB's mean duration (2.78 s).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from common.features.store import FeatureStore
 
 
 def utterances(folder: Path):
-    """EMODB, or as much noise."""
+    """The utterance table of EMODB, or of as much noise, and what it is in words."""
     try:
         return data_prep.load("emodb", "7class").table, "EMODB"
     except UserError:
@@ -36,14 +36,14 @@ def utterances(folder: Path):
 
 
 def main() -> list[Figure]:
-    """Extraction into an empty cache, then reading everything back, checksums included."""
+    """Seconds of extraction into an empty cache, and of reading everything back, including checksums."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         table, title = utterances(folder)
         extractor = Spectrogram()
         cold = []
         for attempt in range(3):
-            get_reusable_executor().shutdown(wait=True)  # a person's first run has to start its workers, too
+            get_reusable_executor().shutdown(wait=True)  # a user's first run has to start its workers, too
             store = FeatureStore(folder / f"cache{attempt}")
             cold += timed(lambda store=store: store.get(table, extractor), 1)
 
@@ -52,6 +52,6 @@ def main() -> list[Figure]:
             assert sum(len(features[utterance]) for utterance in features) > 100_000
 
         return [
-            figure(f"{title}: spectrograms, cold", cold, "s", 20.0),
+            figure(f"{title}: spectrograms, into an empty cache", cold, "s", 20.0),
             figure(f"{title}: spectrograms, from the cache", timed(warm, 5), "s", 1.0),
         ]

@@ -1,8 +1,9 @@
-"""Stage products: pretrained networks, codebooks and whatever else is made once and used by many trials.
+"""Artefacts: products of a training stage (networks, codebooks) that are made once and shared by many trials.
 
-An artefact is a folder, named by a hash of everything that made it, with an `artefact.json` that tells what that was
-and holds a checksum of each file. It appears by one rename when it is complete; while one process makes it, others wait
-for it; what a killed process left is made anew. A file that no longer fits its checksum makes the artefact absent.
+An artefact is a folder whose name is a hash of everything that made it. Its `artefact.json` says what that was and
+holds a checksum of each file. The folder appears by one rename when it is complete; other processes wait while one
+makes it; what a killed process left is removed and made again. If a file no longer matches its checksum, the whole
+artefact counts as absent.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Artefact:
 
     Attributes:
         folder: where its files are.
-        made_of: everything that made it.
+        made_of: everything that made it (config, data, seed).
         record: what its making reported (history, flags).
     """
 
@@ -38,7 +39,7 @@ class Artefact:
 
     @property
     def digest(self) -> str:
-        """Hash of `made_of`, the name of its folder."""
+        """Hash of `made_of`, which is also the name of its folder."""
         return self.folder.name
 
 
@@ -47,19 +48,19 @@ class Artefacts:
     """A folder of artefacts.
 
     Attributes:
-        root: the folder; made when needed.
+        root: the folder; created when it is needed.
     """
 
     root: Path
 
     def get(self, name: str, made_of: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]) -> Artefact:
-        """The artefact of that name made of these things; made now if it is not there yet.
+        """Returns the artefact that was made of these things, and makes it first if it does not exist.
 
         Args:
-            name: kind of artefact, for example "gmp_atl/codebook-64"; the folder below the root.
-            made_of: everything that could change it, as JSON holds it: config, data, seed, and the digests of artefacts
-                it is made from.
-            make: writes the files into an existing, empty folder, and may return a record of how it went.
+            name: kind of artefact, which is also its folder below the root, for example "PAPER/codebook".
+            made_of: everything that could change it, as JSON values: config, data, seed, and the digests of the
+                artefacts that it is made from.
+            make: writes the files into an existing, empty folder, and may return a record (history, flags).
         """
         from filelock import FileLock
 
@@ -82,16 +83,16 @@ class Artefacts:
             finished = datetime.now(UTC).isoformat(timespec="seconds")
             described = {"made_of": made_of, "record": dict(record), "files": files, "finished": finished}
             write_json(temporary / RECORD, described)
-            shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or it would have been found
+            shutil.rmtree(folder, ignore_errors=True)  # damaged, because `_read` did not accept it
             os.rename(temporary, folder)
         return Artefact(folder, made_of, described["record"])
 
     def find(self, name: str, digest: str) -> Artefact | None:
-        """The artefact of that name and hash, if it is here and whole."""
+        """Returns the artefact of that name and digest, or None if it is absent or damaged."""
         return _read(self.root / name / digest)
 
     def newest(self, name: str, matching: Mapping[str, Any]) -> Artefact | None:
-        """Of the whole artefacts of a name, the one that was finished last.
+        """Returns the artefact of a name that was finished last, or None if there is none.
 
         Args:
             name: kind of artefact.
@@ -111,6 +112,7 @@ def _digest(made_of: Mapping[str, Any]) -> str:
 
 
 def _read(folder: Path) -> Artefact | None:
+    """The artefact in a folder, or None if it is absent or a file does not match its checksum."""
     try:
         described = json.loads((folder / RECORD).read_bytes())
         if any(checksum(folder / name) != expected for name, expected in described["files"].items()):

@@ -1,4 +1,4 @@
-"""The one way audio is read: float32 in [-1, 1], mono, at the rate you ask for."""
+"""Reads audio files as mono float32 samples in [-1, 1], at a given sample rate."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from common.errors import AudioError
 
 SILENCE_PEAK = 1e-4
-"""Below this peak (-80 dB of full scale) a file is called silent: no 16-bit recording of speech is that quiet."""
+"""Audio with a peak below this (-80 dB of full scale) counts as silent; no 16-bit recording of speech is that quiet."""
 
 
 def duration(path: str | Path) -> float:
-    """Length of an audio file in seconds from its header; NaN if the header cannot be read."""
+    """Length of an audio file in seconds, read from its header; NaN if the header cannot be read."""
     import soundfile
 
     try:
@@ -25,22 +25,22 @@ def duration(path: str | Path) -> float:
 
 
 def read(path: str | Path, sample_rate: int, start: float | None = None, end: float | None = None) -> np.ndarray:
-    """Reads speech from a file of any rate, channel count and sample format that libsndfile knows.
+    """Reads an audio file, or a span of it, in any format that libsndfile supports.
 
-    The format is taken from the content, never from the name (some corpora hold AIFF named .wav).
-    Channels are averaged; another rate is resampled by soxr at high quality.
+    The format is recognised by the content, not by the file name (some corpora contain AIFF files named .wav).
+    Channels are averaged. A different sample rate is converted by soxr with high quality.
 
     Args:
         path: audio file.
-        sample_rate: rate to return, in Hz.
-        start: s into the file; None or NaN: from the beginning.
-        end: s into the file; None or NaN: to the end.
+        sample_rate: sample rate to return, in Hz.
+        start: first second to read; None or NaN: from the beginning.
+        end: second to read up to; None or NaN: to the end.
 
     Returns:
         float32 samples in [-1, 1], shape (samples,).
 
     Raises:
-        AudioError: missing, unreadable, empty, silent, or with samples that are not finite.
+        AudioError: The file is missing, unreadable, empty or silent, or contains samples that are not finite.
     """
     import soundfile
 
@@ -60,7 +60,7 @@ def read(path: str | Path, sample_rate: int, start: float | None = None, end: fl
     if not len(signal):
         raise AudioError(f"{path}: the audio is empty.")
     if not np.isfinite(signal).all():
-        raise AudioError(f"{path}: the audio holds samples that are not finite numbers.")
+        raise AudioError(f"{path}: the audio contains samples that are not finite numbers.")
     signal = signal.mean(axis=1) if signal.shape[1] > 1 else signal[:, 0]
     if rate != sample_rate:
         import soxr
@@ -68,5 +68,5 @@ def read(path: str | Path, sample_rate: int, start: float | None = None, end: fl
         signal = soxr.resample(signal, rate, sample_rate, quality="HQ")
     if not len(signal) or np.abs(signal).max() < SILENCE_PEAK:
         raise AudioError(f"{path}: the audio is silent (its peak is below -80 dB of full scale).")
-    # Resampling a clipped recording may overshoot by a little; [-1, 1] is promised.
+    # Resampling a clipped recording may overshoot [-1, 1] a little.
     return np.clip(signal, -1.0, 1.0).astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""The audit: what the test part of a fold shares with the parts a model learns from."""
+"""The audit of a fold: what its test part shares with its training and validation parts."""
 
 from __future__ import annotations
 
@@ -6,76 +6,71 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.files import checksum
 from common.splits import Fold
 
 if TYPE_CHECKING:
     import pandas as pd
 
-AUDITED = ("speaker", "dialogue", "script", "text")
-"""Columns whose values may not be shared unnoticed."""
+AUDITED_COLUMNS = ("speaker", "dialogue", "script", "text")
+"""Columns of the utterance table whose values the parts of a fold should not share."""
 
 
 def audit(table: pd.DataFrame, fold: Fold) -> dict[str, int]:
-    """What the test part of a fold shares with the parts a model learns from.
+    """Counts what the test part of a fold shares with its training and validation parts.
 
     Args:
         table: the subset's utterance table.
         fold: one of its folds.
 
     Returns:
-        Counts by what is shared, only those above zero: "utterance", the columns of `AUDITED`, each between training
-        and test ("speaker") and between validation and test ("speaker (validation)"), and "audio": test
-        utterances whose audio, under whatever name, is or overlaps training or validation audio.
+        Counts above zero, by what is shared. "utterance": test utterances that also train or validate. "speaker" and
+        the other `AUDITED_COLUMNS`: values shared by training and test; with " (validation)" behind the name, by
+        validation and test. "audio": test utterances whose audio overlaps training or validation audio, also where
+        the file has another name.
     """
     part = table.set_index("utterance")
     test = part.loc[list(fold.test)]
-    shared: dict[str, int] = {}
-
-    def note(name: str, count: int) -> None:
-        if count:
-            shared[name] = count
-
-    note("utterance", len(set(fold.test) & (set(fold.train) | set(fold.validation))))
+    shared = {"utterance": len(set(fold.test) & (set(fold.train) | set(fold.validation)))}
     for suffix, ids in (("", fold.train), (" (validation)", fold.validation)):
         other = part.loc[list(ids)]
-        for column in AUDITED:
-            values = set(test[column].dropna()) & set(other[column].dropna())
-            note(column + suffix, len(values))
-    note("audio", _same_audio(part, fold))
-    return shared
+        for column in AUDITED_COLUMNS:
+            shared[column + suffix] = len(set(test[column].dropna()) & set(other[column].dropna()))
+    shared["audio"] = _shared_audio(part, fold)
+    return {name: count for name, count in shared.items() if count}
 
 
-def _same_audio(part: pd.DataFrame, fold: Fold) -> int:
-    """Test utterances whose audio is also training or validation audio.
+def _shared_audio(part: pd.DataFrame, fold: Fold) -> int:
+    """Counts the test utterances whose audio is also training or validation audio.
 
-    Two utterances share audio if their files are the same, or equal byte for byte, and their spans overlap: segments of
-    one recording side by side share nothing, chunks that overlap do. Only files of equal size can be equal, so that
-    only those are hashed.
+    Two utterances share audio if their files are the same, or equal byte for byte, and their time spans overlap. So
+    consecutive segments of one recording share nothing, but overlapping chunks do. Only files of equal size can be
+    equal, so only those are hashed.
     """
-    learnt: dict[str, list[tuple[float, float]]] = {}
+    spans: dict[str, list[tuple[float, float]]] = {}  # of training and validation audio, by path
     for path, start, end in _spans(part.loc[[*fold.train, *fold.validation]]):
-        learnt.setdefault(path, []).append((start, end))
+        spans.setdefault(path, []).append((start, end))
     by_size: dict[int, list[str]] = {}
-    for path in learnt:
+    for path in spans:
         by_size.setdefault(_size(path), []).append(path)
-    hashes: dict[str, bytes] = {}
+    checksums: dict[str, str] = {}
 
-    def content(path: str) -> bytes:
-        if path not in hashes:
-            hashes[path] = _hash(path)
-        return hashes[path]
+    def content(path: str) -> str:
+        if path not in checksums:
+            checksums[path] = checksum(Path(path))
+        return checksums[path]
 
-    def is_learnt(path: str, start: float, end: float) -> bool:
+    def is_shared(path: str, start: float, end: float) -> bool:
         size = _size(path)
-        candidates = by_size.get(size, []) if size >= 0 else []  # absent files are equal to nothing
+        candidates = by_size.get(size, []) if size >= 0 else []  # files that do not exist are equal to nothing
         equal = [other for other in candidates if other != path and content(other) == content(path)]
-        return any(start < last and first < end for file in (path, *equal) for first, last in learnt.get(file, ()))
+        return any(start < last and first < end for file in (path, *equal) for first, last in spans.get(file, ()))
 
-    return sum(is_learnt(*span) for span in _spans(part.loc[list(fold.test)]))
+    return sum(is_shared(*span) for span in _spans(part.loc[list(fold.test)]))
 
 
 def _spans(part: pd.DataFrame) -> Iterator[tuple[str, float, float]]:
-    """Path, start and end of utterances; the whole file is from 0 to infinity."""
+    """Path, start and end of utterances; a whole file is from 0 to infinity."""
     starts, ends = part["start"].fillna(0.0), part["end"].fillna(float("inf"))
     return zip(part["path"], starts, ends, strict=True)
 
@@ -83,9 +78,3 @@ def _spans(part: pd.DataFrame) -> Iterator[tuple[str, float, float]]:
 def _size(path: str) -> int:
     file = Path(path)
     return file.stat().st_size if file.exists() else -1
-
-
-def _hash(path: str) -> bytes:
-    import hashlib
-
-    return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""Keras' backend, started without the notes it prints."""
+"""Starting Keras' backend without the notes that it prints."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import tempfile
 
 
 def start_backend() -> None:
-    """Imports Keras and its backend and looks for devices, keeping what they print to themselves.
+    """Imports Keras and its backend and looks for devices, without their messages.
 
-    TensorFlow writes start-up notes (and, on a machine without GPU, an error line about it) straight to file descriptor
-    2 before any log level takes effect. They are shown if the start fails, or if TF_CPP_MIN_LOG_LEVEL asks for them.
+    TensorFlow writes start-up notes (and, on a machine without a GPU, an error line about it) straight to file
+    descriptor 2 before any log level takes effect. They are shown only if the start fails, or if TF_CPP_MIN_LOG_LEVEL
+    asks for them.
     """
     if "keras" in sys.modules:
-        _without_retracing_warnings()
+        _hide_retracing_warnings()
         return
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2") < "2":
         _start()
@@ -43,13 +44,13 @@ def _start() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices("GPU")
-        _without_retracing_warnings()
+        _hide_retracing_warnings()
 
 
-def _without_retracing_warnings() -> None:
-    """Every trial has a model of its own and so traces its functions anew; TensorFlow warns of each after a few."""
-    logging.getLogger("tensorflow").addFilter(_is_no_retracing)
+def _hide_retracing_warnings() -> None:
+    """Hides TensorFlow's warnings about retracing, which are expected: each trial has its own model to trace."""
+    logging.getLogger("tensorflow").addFilter(_is_not_about_retracing)
 
 
-def _is_no_retracing(record: logging.LogRecord) -> bool:
+def _is_not_about_retracing(record: logging.LogRecord) -> bool:
     return "retracing" not in record.getMessage()

@@ -1,11 +1,13 @@
-"""What a paper hands to the harness, and what the harness hands to a paper.
+"""The contract between a paper and the application that runs it.
 
-A paper is a `Paper`: its experiments, its reported cells, and three functions by name ("module:function", imported when
-needed so that `ser list` never waits for TensorFlow):
+A paper hands over a `Paper`: its experiments, its reported cells, and the names of three functions ("module:function";
+a function is imported only when it is needed, so that listing experiments does not start TensorFlow):
 
-- ``features(config) -> {name: extractor}``: what a part must carry;
-- ``fit(config, train, validation, context) -> Fitted``: sees no test data;
-- ``load(folder) -> Fitted``: what `Fitted.save` wrote.
+- ``features(config) -> {name: extractor}``: the features that its data need;
+- ``fit(config, train, validation, context) -> Fitted``: trains; it never receives test data;
+- ``load(folder) -> Fitted``: reads what `Fitted.save` wrote.
+
+The application hands data to these functions as a `Part`, and everything else as a `Context`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.errors import UserError, unknown
+from common.errors import UserError, look_up, unknown
 from common.targets import EMOTION, Target
 
 if TYPE_CHECKING:
@@ -33,24 +35,24 @@ if TYPE_CHECKING:
 
 
 def setting(default: Any, source: str) -> Any:
-    """A config field with its provenance.
+    """Declares a config field together with its source.
 
     Args:
         default: the value.
-        source: section, equation or table of the paper; or "not given: ..." with the alternatives.
+        source: section, equation or table of the paper, or "not given: ..." with the alternatives.
     """
     return field(default=default, metadata={"source": source})
 
 
 def override(config: Any, changes: Mapping[str, Any]) -> Any:
-    """A config with some fields changed; strings, as typed on a command line, are read as the field's type.
+    """Returns a config with some fields changed.
 
     Args:
         config: frozen dataclass.
-        changes: values by field name.
+        changes: values by field name; strings are converted to the field's type.
 
     Raises:
-        UserError: no such field, or a value that the field cannot hold.
+        UserError: There is no such field, or the field cannot hold the value.
     """
     hints = typing.get_type_hints(type(config))
     values = {}
@@ -69,7 +71,7 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
         if value not in options:
             raise UserError(f"{name} cannot be '{value}'; it is one of {', '.join(map(str, options))}.")
         return value
-    # `Literal[...] | None` and `Optional[...]` are typing's own unions, `int | None` is Python's.
+    # `Literal[...] | None` and `Optional[...]` have the origin typing.Union, `int | None` has types.UnionType.
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         if value.lower() == "none" and type(None) in options:
             return None
@@ -86,18 +88,18 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One row of a table: a corpus, a protocol and a config, repeated over folds and seeds.
+    """One row of a paper's table: a corpus, a protocol and a config, to be run over folds and seeds.
 
     Attributes:
-        id: "paper/table/corpus/row", what `ser run` takes and reported cells name.
-        title: the row as a person reads it.
+        id: "paper/table/corpus/row", by which users and reported cells name it.
+        title: the row in words.
         corpus: name of the corpus.
         subset: name of its subset.
         protocol: cuts the folds (see `common.splits`).
-        config: the paper's config dataclass.
-        repeats: runs a fold, each with a seed of its own.
+        config: an instance of the paper's config dataclass.
+        repeats: runs per fold, each with its own seed.
         target: what is predicted (see `common.targets`).
-        auxiliary: "corpus/subset" whose utterances a fit may learn from besides, without their emotions; empty: none.
+        auxiliary: "corpus/subset" of auxiliary data, which are used without their emotion labels; empty: none.
     """
 
     id: str
@@ -112,20 +114,20 @@ class Experiment:
 
     @property
     def table(self) -> str:
-        """The table or figure the experiment belongs to first, for example "1" or "fig4"."""
+        """The table or figure in its id, for example "1" or "fig4"."""
         return self.id.split("/")[1].removeprefix("table")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a paper, drawn from trials.
+    """A figure of a paper, drawn from finished trials.
 
     Attributes:
-        id: as the paper numbers it, for example "4".
+        id: its number in the paper, for example "4".
         title: what it shows.
-        draw: "module:function" (see `Paper.function`); ``draw(runs, comparisons)`` takes the runs by experiment
+        draw: "module:function" (see `Paper.function`). ``draw(runs, comparisons)`` takes the runs by experiment id
             (`common.results.RunResults`) and one comparison for each of the paper's cells, measured or not
-            (`common.results.Comparison`). It returns a matplotlib figure, or None if nothing was run that it shows.
+            (`common.results.Comparison`). It returns a matplotlib figure, or None if no run has anything to show.
     """
 
     id: str
@@ -135,19 +137,20 @@ class Figure:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """A network that is trained once, by `ser pretrain PAPER NAME`, and then used by many experiments.
+    """A network that is trained once, on request, and then used by many experiments.
 
     Attributes:
         name: short name.
         title: what it is, in a few words.
-        field: config field that asks for it: "newest" for the last one made that fits, an artefact's digest for that
-            one, "none" (or the paper's other values) for none. A run whose field is "newest" carries the digest.
-        corpus: learnt from.
-        subset: of the corpus.
+        field: config field that chooses it: "newest" for the matching artefact that was made last, a digest for a
+            certain artefact, "none" (or other values of the paper) for none. In a run, "newest" is replaced by the
+            digest.
+        corpus: name of the corpus that it is trained on.
+        subset: name of the corpus's subset.
         make: "module:function"; ``make(config, part, folder, context) -> record`` trains on the part (with labels and
             paths) and writes files into the folder.
-        features: "module:function", what the part must carry: ``features(config) -> {name: extractor}``.
-        matching: config fields in which artefact and experiment must agree.
+        features: "module:function"; ``features(config) -> {name: extractor}`` gives the features that the part needs.
+        matching: config fields that must be equal in artefact and experiment.
     """
 
     name: str
@@ -165,24 +168,25 @@ class Paper:
     """A rebuilt paper.
 
     Attributes:
-        package: the package it lives in, `__package__`; names of functions are relative to it.
-        title: of the publication.
+        package: its Python package, `__package__`; names of functions are relative to it.
+        title: title of the publication.
         reference: authors, year, venue.
         experiments: all experiments.
+        scaled: config fields to change for a scaled run, which a laptop can do.
+        scaled_repeats: runs per fold of a scaled run.
         features: "module:function", see the module's docstring.
-        fit: "module:function".
-        load: "module:function".
-        scaled: config fields as a run with --scaled has them, to run on a laptop.
-        scaled_repeats: runs a fold with --scaled.
-        resolve: "module:function" that turns a config into what can be had here (for example random weights where
-            a checkpoint is missing) and says so: ``resolve(config) -> (config, flags)``. Empty: nothing to resolve.
-        cost: "module:function" that counts the work of a fit for `ser list --cost`, without TensorFlow:
-            ``work(config, speech) -> list of common.costs.Work``. A paper with pretrainings also accepts the name of
-            one as the third argument; `speech` is then its whole subset. Empty: not known.
-        demo: what `reproduce --demo` runs on the embedded corpus: the tables.
-        demo_changes: config fields that `reproduce --demo` changes besides, so that all papers take minutes.
-        figures: what `ser report` draws.
-        pretrainings: what `ser pretrain` makes.
+        fit: "module:function", see the module's docstring.
+        load: "module:function", see the module's docstring.
+        resolve: "module:function"; ``resolve(config) -> (config, flags)`` replaces what is not available on this
+            machine (for example by random weights if a checkpoint is missing), and the flags say so. Empty: nothing
+            to resolve.
+        cost: "module:function"; ``work(config, speech) -> [Work]`` counts, without TensorFlow, the steps of a fit for
+            `ser list --cost` (see `common.costs`). A paper with pretrainings also accepts the name of one as the third
+            argument; `speech` is then its whole subset. Empty: not known.
+        demo: the tables to run as a demonstration, on the embedded corpus.
+        demo_changes: further config fields to change for the demonstration, so that it takes minutes.
+        figures: the figures that a report draws.
+        pretrainings: the networks that can be pretrained.
     """
 
     package: str
@@ -203,45 +207,39 @@ class Paper:
 
     @property
     def name(self) -> str:
-        """The last part of the package's name, which experiments' ids begin with."""
+        """The last part of the package's name, with which the ids of its experiments begin."""
         return self.package.rsplit(".", 1)[-1]
 
     @property
     def folder(self) -> Path:
-        """The paper's package folder."""
+        """Folder of the paper's package."""
         return Path(importlib.import_module(self.package).__file__).parent
 
     @property
     def reported(self) -> Path:
-        """The paper's reported cells."""
+        """File of the paper's reported cells."""
         return self.folder / "reported.csv"
 
     def experiment(self, name: str) -> Experiment:
-        """The experiment of that id.
+        """Returns the experiment with that id.
 
         Raises:
-            UserError: there is none; offers the nearest.
+            UserError: There is no such experiment; offers the nearest names.
         """
-        for experiment in self.experiments:
-            if experiment.id == name:
-                return experiment
-        raise unknown("experiment", name, [experiment.id for experiment in self.experiments])
+        return look_up("experiment", name, {experiment.id: experiment for experiment in self.experiments})
 
     def pretraining(self, name: str) -> Pretraining:
-        """The pretraining of that name.
+        """Returns the pretraining with that name.
 
         Raises:
-            UserError: there is none; names what there is.
+            UserError: There is no such pretraining; offers the nearest names.
         """
-        for pretraining in self.pretrainings:
-            if pretraining.name == name:
-                return pretraining
-        raise unknown(f"pretraining of {self.name}", name, [pretraining.name for pretraining in self.pretrainings])
+        return look_up(f"pretraining of {self.name}", name, {one.name: one for one in self.pretrainings})
 
     def function(self, name: str) -> Callable:
-        """The function that "module:function" names, relative to the paper's package (":function": the package itself).
+        """Imports the function that "module:function" names, relative to the paper's package.
 
-        Its module is imported only now, so that naming a function never costs TensorFlow's start.
+        ":function" is a function of the package itself.
         """
         module, function = name.split(":")
         return getattr(importlib.import_module(f"{self.package}.{module}".rstrip(".")), function)
@@ -249,15 +247,15 @@ class Paper:
 
 @dataclass(frozen=True)
 class Part:
-    """Utterances with their features: what a paper fits on, validates on and predicts for.
+    """Utterances with their features: what a paper trains on, validates on and predicts for.
 
     Attributes:
-        table: utterance table, one row an utterance. For a part that is to be predicted, the labels are missing.
-        features: by name, as the paper's `features(config)` asked for.
-        classes: what is told apart, in the order that numbers it; empty for a regression.
-        flags: what every result on these data must carry ("bad audio skipped: 2 of 535 utterances").
+        table: utterance table, one row per utterance. In a part to predict for, the labels are missing.
+        features: the features that the paper's `features(config)` asked for, by name.
+        classes: class names in the order of their numbers; empty for a regression.
+        flags: what every result on these data must state ("bad audio skipped: 2 of 535 utterances").
         dimensions: of a regression, columns of the table; empty for a classification.
-        labeller: numbers the classes of a labelled table; None: the emotions among `classes`.
+        labeller: function from a labelled table to class numbers; None: emotions, numbered as in `classes`.
     """
 
     table: pd.DataFrame
@@ -275,26 +273,26 @@ class Part:
         """Class numbers, int64, shape (utterances,).
 
         Raises:
-            ValueError: an utterance's label is none of the classes, or hidden (see `without_labels`).
+            ValueError: An utterance's label is not one of the classes, or hidden (see `without_labels`).
         """
         return (self.labeller or EMOTION.labeller(self.table, self.classes))(self.table)
 
     @property
     def values(self) -> np.ndarray:
-        """Ratings of a regression, on the corpus' own scale, float32, shape (utterances, dimensions).
+        """Ratings on the corpus's own scale, float32, shape (utterances, dimensions).
 
         Raises:
-            ValueError: a rating is missing, or hidden (see `without_labels`).
+            ValueError: A rating is missing, or hidden (see `without_labels`).
         """
         values = self.table[list(self.dimensions)].to_numpy("float32")
         if values.size and not (values == values).all():
-            raise ValueError("Some utterances have no rating; a part to be predicted has none at all.")
+            raise ValueError("Some utterances have no rating, or their ratings are hidden.")
         return values
 
     def each(self, feature: str) -> Iterator[np.ndarray]:
-        """One kind of features of every utterance, in order; read from the cache one by one."""
-        source = self.features[feature]
-        return (source[utterance] for utterance in self.table["utterance"])
+        """Yields one feature of every utterance, in order; each is read from the cache when it is asked for."""
+        stored = self.features[feature]
+        return (stored[utterance] for utterance in self.table["utterance"])
 
     @property
     def fingerprint(self) -> str:
@@ -304,14 +302,15 @@ class Part:
         return fingerprint(self.table)
 
     def take(self, utterances: tuple[str, ...]) -> Part:
-        """The part with these utterances, in this order."""
+        """Returns the part with these utterances, in this order."""
         rows = self.table.set_index("utterance", drop=False).loc[list(utterances)].reset_index(drop=True)
         return dataclasses.replace(self, table=rows)
 
     def without_labels(self) -> Part:
-        """The same part as a model may see it when it predicts.
+        """Returns the part as a model may see it when it predicts: without labels and paths.
 
-        Paths go too: file names tell the emotion in many corpora. Ids stay, since features are found by them.
+        Paths are removed because file names contain the emotion in many corpora. Ids stay, since features are found
+        by them.
         """
         hidden = {column: float("nan") for column in ("valence", "arousal", "dominance")}
         return dataclasses.replace(self, table=self.table.assign(emotion=None, path=None, **hidden))
@@ -319,16 +318,16 @@ class Part:
 
 @dataclass
 class Context:
-    """What the harness gives a fit besides data, and what a fit leaves there.
+    """What a fit receives from the application besides data, and what it reports back.
 
     Attributes:
-        seed: already set for Python, NumPy and Keras; here for anything else that draws.
-        on_epoch: called with (epoch, epochs, logs) after each epoch.
-        seconds: time spent by name; "fit" and "predict" are Keras' own work.
-        history: one list a quantity, over epochs.
-        flags: what every result of this trial must carry.
-        auxiliary: utterances of another corpus to learn from, without their emotions; None if there are none.
-        artefacts: where products of stages are kept; None: nowhere, so they are made in a folder of the fit's own.
+        seed: the trial's seed; Python, NumPy and Keras are already seeded with it.
+        on_epoch: called with (epoch, epochs, logs) after each epoch; epochs are counted from 1.
+        seconds: reported: time spent, by name; "fit" and "predict" are the time inside Keras.
+        history: reported: values over epochs, by name.
+        flags: reported: what every result of this trial must state.
+        auxiliary: utterances of another corpus to train on, without their emotion labels; None: none.
+        artefacts: where artefacts are kept; None: they are not kept after the fit.
     """
 
     seed: int = 0
@@ -340,10 +339,12 @@ class Context:
     artefacts: Artefacts | None = None
 
     def for_training(self, number: int, count: int) -> Context:
-        """The context of one of several trainings of a fit: same seed, timings and progress, own history and flags.
+        """Returns the context of one of several trainings within a fit.
+
+        It shares seed, timings and progress with this context, but has its own history and flags.
 
         Args:
-            number: of the training, from 0.
+            number: number of the training, from 0.
             count: how many trainings there are; progress counts the epochs of all of them.
         """
         report = self.on_epoch
@@ -352,7 +353,7 @@ class Context:
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Adds the time spent inside to `seconds[name]`."""
+        """Adds the time spent in the `with` block to `seconds[name]`."""
         started = time.perf_counter()
         try:
             yield
@@ -363,29 +364,16 @@ class Context:
 class Fitted(typing.Protocol):
     """A fitted model.
 
-    It may also have ``activations(part) -> dict[str, np.ndarray]``, arrays with one row an utterance that a figure
-    needs; what it returns for the test part is kept beside the predictions.
+    It may also have ``activations(part) -> dict[str, np.ndarray]``: arrays with one row per utterance that a figure
+    needs. Those of the test part are kept with the predictions.
     """
 
     def predict(self, part: Part) -> dict[str, np.ndarray]:
-        """Columns of predictions, each with one value an utterance.
+        """Returns columns of predictions, each with one value per utterance.
 
-        A classification gives a probability "p_<class>" for each class, a regression "predicted_<dimension>" for each
-        dimension, on the corpus' own scale.
+        A classification gives the probability of each class as "p_<class>", a regression each dimension as
+        "predicted_<dimension>", on the corpus's own scale.
         """
 
     def save(self, folder: Path) -> None:
         """Writes everything that `load` needs into an existing, empty folder."""
-
-
-__all__ = [
-    "Context",
-    "Experiment",
-    "Figure",
-    "Fitted",
-    "Paper",
-    "Part",
-    "Pretraining",
-    "override",
-    "setting",
-]

@@ -1,8 +1,8 @@
-"""The utterance table: what every corpus becomes, and the named subsets that papers count.
+"""The utterance table, into which every corpus is read, and subsets with the counts that papers state.
 
-A corpus on disk becomes a pandas DataFrame with one row an utterance and the columns of
-`COLUMNS`. A `Subset` is a named filter with the counts a paper states; selecting it from a folder
-that disagrees stops with a diff, so that "IEMOCAP, 4 classes" can never silently be another corpus.
+A corpus on disk becomes a pandas DataFrame with one row per utterance and the columns of `COLUMNS`. A `Subset` is a
+named filter with the counts that a paper states. If the utterances found have other counts, selecting the subset stops
+with the differences, so that "4 classes" cannot silently mean another selection than the paper's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.errors import CorpusAbsent, UserError
+from common.errors import CorpusAbsent, UserError, look_up
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,12 +26,12 @@ COLUMNS: dict[str, str] = {
     "end": "float64",
     "speaker": "str",
     "gender": "str",  # one of GENDERS
-    "session": "str",  # missing where a corpus has none
+    "session": "str",  # missing if the corpus has no sessions
     "dialogue": "str",
     "script": "str",  # id of the text that was read or acted; missing: improvised
     "text": "str",  # transcript
     "emotion": "str",  # one of EMOTIONS
-    "valence": "float64",  # on the corpus' own scale
+    "valence": "float64",  # on the corpus's own scale
     "arousal": "float64",
     "dominance": "float64",
     "duration": "float64",  # s; missing: the audio file cannot be read
@@ -42,23 +42,22 @@ EMOTIONS = (
     "angry", "bored", "calm", "disgusted", "excited", "fearful", "frustrated", "happy",
     "neutral", "other", "sad", "surprised", "unresolved",
 )  # fmt: skip
-"""Closed vocabulary of `emotion`; "unresolved" is an utterance whose raters did not agree."""
+"""All values that `emotion` may have; "unresolved" is an utterance whose raters did not agree."""
 
 GENDERS = ("female", "male")
 
 
 @dataclass(frozen=True)
 class Subset:
-    """A named part of a corpus, with the counts its papers state.
+    """A named part of a corpus, with the counts that papers state.
 
     Attributes:
         name: name within the corpus, for example "4class-improvised".
-        counts: utterances per emotion after merging, in the order that numbers the classes. For a
-            subset that keeps every label (for example all utterances with valence and arousal),
-            leave it empty and give `total`.
-        total: utterances in all; follows from `counts` if those are given.
-        merge: emotions counted as another, for example {"excited": "happy"}.
-        where: takes the utterance table, returns a boolean mask; None keeps all.
+        counts: utterances per emotion after merging, in the order of the class numbers. Empty for a subset that keeps
+            every label (for example all utterances with ratings); `total` is then given.
+        total: number of utterances if `counts` is empty.
+        merge: emotions that count as another one, for example {"excited": "happy"}.
+        where: function from the utterance table to a boolean mask; None keeps all utterances.
         source: where the counts are stated.
     """
 
@@ -71,7 +70,7 @@ class Subset:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The emotions of this subset in the order that numbers them; empty if it keeps all labels."""
+        """The emotions of this subset in the order of their numbers; empty if it keeps all labels."""
         return tuple(self.counts)
 
     @property
@@ -82,23 +81,23 @@ class Subset:
 
 @dataclass(frozen=True)
 class Corpus:
-    """What the suite knows of a corpus before it has seen a folder of it.
+    """What is known about a corpus without reading it.
 
     Attributes:
-        name: name on the command line, for example "emodb".
-        title: the corpus' full name.
+        name: short name, which is also its folder's, for example "emodb".
+        title: full name.
         language: language(s) spoken.
         licence: licence or terms, in a few words.
         access: how to get it, one sentence.
-        layout: what the folder must hold, as a person would describe it.
+        layout: what the folder must hold, in words.
         subsets: the named subsets.
-        default_subset: the one a run takes if an experiment of another corpus is run on this one.
-        utterances: how many utterances the released corpus has.
-        speakers: how many speakers it has.
-        sessions: how many recording sessions it has; 0 if it is not cut into sessions.
-        hours: how many hours of speech it has; 0 if that is not known.
-        synthetic: True if no person spoke.
-        shipped: folder inside the suite, for the embedded corpus; None for all others.
+        default_subset: the subset to use if an experiment of another corpus is run on this one.
+        utterances: number of utterances in the released corpus.
+        speakers: number of speakers.
+        sessions: number of recording sessions; 0 if it has no sessions.
+        hours: hours of speech; 0 if they are not known.
+        synthetic: True if the speech is synthetic.
+        shipped: folder of a corpus that is part of this software; None for all others.
     """
 
     name: str
@@ -117,35 +116,30 @@ class Corpus:
     shipped: Path | None = None
 
     def subset(self, name: str) -> Subset:
-        """The subset of that name.
+        """Returns the subset with that name.
 
         Raises:
-            UserError: there is none; names what exists.
+            UserError: There is no such subset; offers the nearest names.
         """
-        for subset in self.subsets:
-            if subset.name == name:
-                return subset
-        from common.errors import unknown
-
-        raise unknown(f"subset of {self.name}", name, [subset.name for subset in self.subsets])
+        return look_up(f"subset of {self.name}", name, {subset.name: subset for subset in self.subsets})
 
 
 def build_table(rows: Iterable[Mapping], corpus: str) -> pd.DataFrame:
-    """Makes and validates the utterance table of a corpus.
+    """Builds and validates the utterance table of a corpus.
 
-    Durations are read from the audio files' headers; a file whose header cannot be read keeps a
-    missing duration (`common.features.store` says so when the audio is needed).
+    Missing durations are read from the headers of the audio files. If a header cannot be read, the duration stays
+    missing, and `common.features.store` reports the file when its audio is needed.
 
     Args:
-        rows: mappings with keys from `COLUMNS`; what is left out is missing.
-        corpus: the corpus' name, for error messages.
+        rows: mappings with keys from `COLUMNS`; a key that is left out is a missing value.
+        corpus: name of the corpus, for error messages.
 
     Returns:
         The table, sorted by path and utterance, with the columns and types of `COLUMNS`.
 
     Raises:
-        UserError: a column, label or gender outside the vocabulary, an utterance that occurs twice, or a path that is
-            not UTF-8.
+        UserError: A column, emotion or gender is not in the vocabulary, an utterance occurs twice, or a path is not
+            UTF-8.
     """
     import pandas as pd
 
@@ -195,14 +189,17 @@ def _durations(table: pd.DataFrame) -> list[float]:
 
 
 def gender_numbers(table: pd.DataFrame, remedy: str) -> np.ndarray:
-    """Number of each utterance's speaker's gender, its place in `GENDERS`, int64, shape (utterances,).
+    """Numbers the genders of the utterances' speakers by their places in `GENDERS`.
 
     Args:
         table: utterance table.
-        remedy: what to do if a gender is missing, one sentence for the error message.
+        remedy: what the user can do if a gender is missing, one sentence for the error message.
+
+    Returns:
+        int64, shape (utterances,).
 
     Raises:
-        UserError: A speaker's gender is not known.
+        UserError: The gender of a speaker is missing.
     """
     numbers = table["gender"].map({gender: number for number, gender in enumerate(GENDERS)})
     missing = table.loc[numbers.isna(), "utterance"]
@@ -215,11 +212,14 @@ def gender_numbers(table: pd.DataFrame, remedy: str) -> np.ndarray:
 
 
 def count_difference(table: pd.DataFrame, subset: Subset) -> str:
-    """How a selected table differs from its subset's stated counts, in words; empty if it does not.
+    """Describes how a table differs from the stated counts of its subset.
 
     Args:
         table: the utterances of the subset.
-        subset: what they should be.
+        subset: the subset that they should be.
+
+    Returns:
+        The differences in words; empty if there are none.
     """
     if not subset.counts:
         return "" if len(table) == subset.expected else f"{len(table)} utterances instead of {subset.expected}"
@@ -235,21 +235,21 @@ def count_difference(table: pd.DataFrame, subset: Subset) -> str:
 def select(
     table: pd.DataFrame, corpus: str, subset: Subset, *, partial: bool = False
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The utterances of a subset, with its emotions merged and its counts checked.
+    """Selects the utterances of a subset, merges emotions and checks the counts.
 
     Args:
-        table: the whole corpus' utterance table.
+        table: utterance table of the whole corpus.
         corpus: its name.
-        subset: which part.
-        partial: go on if the counts differ.
+        subset: the subset to select.
+        partial: continue if the counts differ.
 
     Returns:
-        The part of the table, renumbered, and flags: what every result of this run must carry
+        The selected rows, with a new index, and flags: what every result on them must state
         ("partial: 350 of 2800 utterances").
 
     Raises:
-        UserError: the counts differ and `partial` is False.
-        CorpusAbsent: nothing of the subset is there.
+        UserError: The counts differ and `partial` is False.
+        CorpusAbsent: The folder holds no utterance of the subset.
     """
     chosen = table
     if subset.where is not None:
@@ -269,18 +269,19 @@ def select(
     if not partial:
         raise UserError(
             f"{corpus}/{subset.name} should have {subset.expected} utterances but the folder gives {len(chosen)}: "
-            f"{difference}. Complete the folder, or go on with --partial (every result will then say so)."
+            f"{difference}. Complete the folder, or allow a partial corpus with the option `partial`; every result "
+            "will then say so."
         )
     return chosen, [f"partial: {len(chosen)} of {subset.expected} utterances"]
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """A short hash of what a run learns from: ids, labels, speakers, texts and file sizes.
+    """Hashes what a run is trained and tested on: ids, labels, speakers, texts and file sizes.
 
-    The audio's own bytes enter the feature cache's keys; file sizes here keep this instant.
+    It takes the sizes of the audio files, which is instant; their content is part of the feature cache's keys.
 
     Args:
-        table: a subset's utterances.
+        table: utterances of a subset.
 
     Returns:
         16 hexadecimal digits.

@@ -1,16 +1,19 @@
-"""Errors that a person reads: one or two sentences, the thing named, what to do."""
+"""Errors that a person reads: one or two sentences that name the thing and say what to do."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
-    """Something the user can mend; the command line prints it without a traceback and exits with 2.
+    """Something that the user can fix, so it is shown without a traceback.
 
-    Messages quote names and lines of files that may hold anything: what is not printable (control characters, bytes of
-    a name that is not UTF-8) is shown as an escape.
+    Messages quote file names and lines of files that may hold anything, so characters that are not printable (control
+    characters, bytes that are not UTF-8) are replaced by escape sequences.
     """
 
     def __init__(self, message: str):
@@ -18,27 +21,27 @@ class UserError(Exception):
 
 
 class CorpusAbsent(UserError):
-    """No folder of that corpus is here, or it holds nothing of the subset; a report shows "corpus absent"."""
+    """The corpus has no folder on this machine, or its folder holds nothing of the subset."""
 
 
 class WrongFolder(UserError):
-    """The folder is there but is not that corpus; its message says what was expected and what was found."""
+    """The folder exists but is not that corpus; the message says what was expected and what was found."""
 
 
 class AudioError(UserError):
-    """One audio file that cannot be used; its message names the file."""
+    """An audio file cannot be used; the message names the file."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a mistyped name.
+    """Makes the error for a mistyped name.
 
     Args:
-        kind: what the name should have named, as a person says it ("experiment", "corpus").
+        kind: what the name should have named, in the user's words ("experiment", "corpus").
         name: what was typed.
         known: the names that exist.
 
     Returns:
-        A `UserError` that offers the nearest names, or lists all of them if none is near.
+        A `UserError` that offers the nearest names, or lists the names if none is near.
     """
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -46,3 +49,14 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
         return UserError(f"There is no {kind} '{name}'. Did you mean {', '.join(near)}?")
     listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
     return UserError(f"There is no {kind} '{name}'. There is: {listed or 'none'}.")
+
+
+def look_up(kind: str, name: str, things: Mapping[str, T]) -> T:
+    """Returns the thing of a name.
+
+    Raises:
+        UserError: There is no such thing (see `unknown`).
+    """
+    if name not in things:
+        raise unknown(kind, name, things)
+    return things[name]

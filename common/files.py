@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Writing files completely or not at all, finding them, and hashing them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import IO, Any
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Writes a file under a temporary name in the same folder and renames it.
+    """Writes a file under a temporary name in the same folder and then renames it.
 
     Args:
-        path: where the file will be; its folder is made if missing.
-        write: takes the open binary file.
+        path: where the file will be; its folder is created if it does not exist.
+        write: function that takes the open binary file and writes the content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        # Not tempfile, whose files only their owner may read: a cache or a report is for colleagues, too.
+        # Files of `tempfile` can be read by their owner only, but a cache or a report may be shared with colleagues.
         with open(temporary, "xb") as file:
             write(file)
         os.replace(temporary, path)
@@ -33,19 +33,19 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text, whole or not at all."""
+    """Writes UTF-8 text, completely or not at all."""
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON, whole or not at all."""
+    """Writes JSON, completely or not at all."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def find(root: Path, name: str) -> Iterator[Path]:
-    """Files or folders of a name below a folder, in sorted order.
+    """Finds all files and folders with a name below a folder, in sorted order.
 
-    Hidden folders, where unfinished work lies, are left out; folders that vanish meanwhile are passed over.
+    Hidden folders are skipped, since they hold unfinished work; so are folders that are removed during the search.
     """
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(entry for entry in folders if not entry.startswith("."))
@@ -54,15 +54,15 @@ def find(root: Path, name: str) -> Iterator[Path]:
 
 
 def checksum(file: Path) -> str:
-    """Hash of a file's content, 32 hexadecimal digits."""
+    """Hashes a file's content; 32 hexadecimal digits."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def digest(files: Iterable[Path]) -> str:
-    """Which files these are: a hash of their names and contents in this order, 16 hexadecimal digits."""
-    found = hashlib.blake2b(digest_size=8)
+    """Hashes the names and contents of several files, in this order; 16 hexadecimal digits."""
+    total = hashlib.blake2b(digest_size=8)
     for file in files:
-        found.update(f"{file.name}:{file.stat().st_size}:".encode())
-        found.update(bytes.fromhex(checksum(file)))
-    return found.hexdigest()
+        total.update(f"{file.name}:{file.stat().st_size}:".encode())
+        total.update(bytes.fromhex(checksum(file)))
+    return total.hexdigest()

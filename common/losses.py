@@ -1,11 +1,11 @@
-r"""One family of classification losses: softmax, focal, ArcFace, APFL, AM-softmax.
+"""Losses: a family for classification (softmax, focal, ArcFace, APFL, AM-softmax), and 1 - CCC for regression.
 
-All of them are the focal form of a softmax over scaled, penalised logits,
+All losses of the family are focal losses of a softmax over scaled outputs with a margin,
 
     L = -(1 - p)^gamma * log p,    p = softmax(s * z)_y,
 
-where z are a network's outputs with the target's one replaced by a harder one:
-``cos(theta_y + m)`` (angular margin, ArcFace and APFL) or ``cos(theta_y) - m`` (cosine margin, AM-softmax).
+where z are the network's outputs, of which that of the true class y is made smaller, so that the class is harder to
+predict: ``cos(theta_y + m)`` (angular margin, ArcFace and APFL) or ``cos(theta_y) - m`` (cosine margin, AM-softmax).
 
 | loss       | outputs of the network | s  | angular m | cosine m | gamma |
 |------------|------------------------|----|-----------|----------|-------|
@@ -16,10 +16,8 @@ where z are a network's outputs with the target's one replaced by a harder one:
 | AM-softmax | cosines                | 30 | 0         | > 0      | 0     |
 
 Sources: focal, Lin et al. 2017, Eq. 4; ArcFace, Deng et al. 2019, Eq. 3; APFL, Wen et al. 2023, Eq. 1-2;
-AM-softmax, Wang et al. 2018, Eq. 6. The margin lives here and not in the model, so a fitted model ends in plain
-cosines.
-
-For regression there is `ConcordanceLoss`: 1 - CCC of each output over the batch, weighted and summed.
+AM-softmax, Wang et al. 2018, Eq. 6. The margin is part of the loss and not of the model, so a fitted model ends in
+plain cosines.
 """
 
 from __future__ import annotations
@@ -30,23 +28,23 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-SINE_FLOOR = 1e-12
-"""Added to sin^2(theta) before its root: the root's derivative stays finite at cos(theta) = +-1.
+SINE_EPSILON = 1e-12
+"""Added to sin^2(theta) before the square root, so that the derivative stays finite at cos(theta) = +-1.
 
-sin itself is then off by at most 1e-6, and by less than float32 resolves once theta > 1e-3.
+The error of sin(theta) is at most 1e-6, and below the resolution of float32 for theta > 1e-3.
 """
 
 
 @keras.saving.register_keras_serializable(package="ser")
 class MarginFocalLoss(keras.losses.Loss):
-    """The family's one implementation; prefer `softmax`, `focal`, `arcface`, `apfl`, `am_softmax`.
+    """All classification losses of this module; usually made by `softmax`, `focal`, `arcface`, `apfl`, `am_softmax`.
 
-    Computed in float32 whatever the model's precision. The focusing factor is formed in the log
-    domain, ``log(1 - p) = logsumexp(others) - logsumexp(all)``, so that its gradient stays finite for
-    gamma < 1 as p approaches 1, where ``gamma * (1 - p)^(gamma - 1)`` alone would be infinite.
+    It is computed in float32, whatever the precision of the model. The focusing factor is computed from
+    ``log(1 - p) = logsumexp(others) - logsumexp(all)``, so that its gradient stays finite if gamma < 1 and p approaches
+    1, where ``gamma * (1 - p)^(gamma - 1)`` would be infinite.
 
     Args:
-        scale: s, multiplies all outputs.
+        scale: s, by which all outputs are multiplied.
         angular_margin: m in cos(theta_y + m), in radians, in [0, pi].
         cosine_margin: m in cos(theta_y) - m.
         gamma: focusing exponent, >= 0.
@@ -58,7 +56,7 @@ class MarginFocalLoss(keras.losses.Loss):
         y_pred: logits or cosines, shape (batch, classes).
 
     Raises:
-        ValueError: a negative, oversized or not finite parameter.
+        ValueError: A parameter is negative, too large or not finite.
     """
 
     def __init__(
@@ -84,19 +82,19 @@ class MarginFocalLoss(keras.losses.Loss):
 
     @property
     def needs_cosines(self) -> bool:
-        """True if the network must end in cosines rather than in free logits."""
+        """True if the network must end in cosines instead of logits."""
         return self.scale != 1.0 or self.angular_margin > 0 or self.cosine_margin > 0
 
     def call(self, y_true, y_pred):
-        """Loss of each datapoint, shape (batch,)."""
+        """Loss of each example, shape (batch,)."""
         outputs = ops.cast(y_pred, "float32")
         classes = ops.shape(outputs)[-1]
         labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
         target = ops.one_hot(labels, classes, dtype="float32")
         if self.angular_margin:
-            # Rounding may push a cosine past 1; sin(theta) must not become NaN.
+            # A cosine may exceed 1 by rounding, but sin(theta) must not become NaN.
             cosine = ops.clip(outputs, -1.0, 1.0)
-            outputs = target * self._harder(cosine) + (1.0 - target) * cosine
+            outputs = target * self._with_margin(cosine) + (1.0 - target) * cosine
         if self.cosine_margin:
             outputs = outputs - self.cosine_margin * target
         logits = self.scale * outputs
@@ -104,17 +102,17 @@ class MarginFocalLoss(keras.losses.Loss):
         log_p = ops.sum(target * logits, axis=-1) - log_sum
         if not self.gamma:
             return -log_p
-        # -1e9 takes the target out of the sum and, unlike -inf, keeps 0 * x finite in the gradient.
+        # -1e9 removes the true class from the sum; -inf would give NaN in the gradient.
         log_others = ops.logsumexp(logits - 1e9 * target, axis=-1) - log_sum
         return -ops.exp(self.gamma * log_others) * log_p
 
-    def _harder(self, cosine):
-        """cos(theta + m), continued beyond theta = pi - m by ArcFace's safeguard cos(theta) - m sin(m).
+    def _with_margin(self, cosine):
+        """cos(theta + m), replaced for theta > pi - m by cos(theta) - m sin(m), as in ArcFace's code.
 
-        Past pi - m the cosine would rise again and reward a worse angle; the straight line keeps falling.
+        There cos(theta + m) would rise again with theta and so reward a worse angle.
         """
         m = self.angular_margin
-        sine = ops.sqrt(ops.maximum(1.0 - cosine * cosine, 0.0) + SINE_FLOOR)
+        sine = ops.sqrt(ops.maximum(1.0 - cosine * cosine, 0.0) + SINE_EPSILON)
         within = cosine * math.cos(m) - sine * math.sin(m)
         return ops.where(cosine > math.cos(math.pi - m), within, cosine - m * math.sin(m))
 
@@ -130,39 +128,39 @@ class MarginFocalLoss(keras.losses.Loss):
 
 
 def softmax() -> MarginFocalLoss:
-    """Cross-entropy on free logits."""
+    """Cross-entropy of logits."""
     return MarginFocalLoss(name="softmax")
 
 
 def focal(gamma: float) -> MarginFocalLoss:
-    """Focal loss on free logits (Lin et al. 2017, Eq. 4, without class weights)."""
+    """Focal loss of logits (Lin et al. 2017, Eq. 4, without class weights)."""
     return MarginFocalLoss(gamma=gamma, name="focal")
 
 
 def arcface(margin: float, scale: float = 10.0) -> MarginFocalLoss:
-    """Additive angular margin on cosines (Deng et al. 2019, Eq. 3)."""
+    """Softmax loss of cosines with an additive angular margin (Deng et al. 2019, Eq. 3)."""
     return MarginFocalLoss(scale=scale, angular_margin=margin, name="arcface")
 
 
 def apfl(gamma: float, margin: float, scale: float = 10.0) -> MarginFocalLoss:
-    """Additive angular penalty focal loss on cosines (Wen et al. 2023, Eq. 1-2; s = 10 in Sec. 5.2.2)."""
+    """Focal loss of cosines with an additive angular margin (Wen et al. 2023, Eq. 1-2; s = 10 in Sec. 5.2.2)."""
     return MarginFocalLoss(scale=scale, angular_margin=margin, gamma=gamma, name="apfl")
 
 
 def am_softmax(margin: float = 0.2, scale: float = 30.0) -> MarginFocalLoss:
-    """Additive cosine margin on cosines (Wang et al. 2018, Eq. 6)."""
+    """Softmax loss of cosines with an additive cosine margin (Wang et al. 2018, Eq. 6)."""
     return MarginFocalLoss(scale=scale, cosine_margin=margin, name="am_softmax")
 
 
-CONCORDANCE_FLOOR = 1e-8
-"""Added to the denominator of the CCC: 0 / 0, where truth and prediction are one and the same constant, becomes 0."""
+CONCORDANCE_EPSILON = 1e-8
+"""Added to the denominator of the CCC, which is 0 if truth and prediction are the same constant; the CCC is then 0."""
 
 
 def concordance(truth, prediction):
     """Concordance correlation coefficient of each column over the batch (Lin 1989; Atmaja and Akagi 2020, Eq. 2).
 
-    2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2), with 2 cov for 2 rho sigma_x sigma_y: no root, so that a
-    constant column has finite gradients. A column whose truth or prediction is constant has CCC 0.
+    2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2). The covariance stands for rho sigma_x sigma_y, whose square
+    roots would have infinite gradients for a constant column. If truth or prediction is constant, the CCC is 0.
 
     Args:
         truth: shape (batch, outputs).
@@ -176,18 +174,18 @@ def concordance(truth, prediction):
     truth, prediction = truth - truth_mean, prediction - mean
     covariance = ops.mean(truth * prediction, axis=0)
     spread = ops.mean(ops.square(truth), axis=0) + ops.mean(ops.square(prediction), axis=0)
-    return 2.0 * covariance / (spread + ops.square(truth_mean - mean) + CONCORDANCE_FLOOR)
+    return 2.0 * covariance / (spread + ops.square(truth_mean - mean) + CONCORDANCE_EPSILON)
 
 
 @keras.saving.register_keras_serializable(package="ser")
 class ConcordanceLoss(keras.losses.Loss):
     """Weighted sum of 1 - CCC over a network's outputs (Atmaja and Akagi 2020, Eq. 3 to 6).
 
-    The CCC belongs to a batch, not to a datapoint, so the loss is one number a batch, whatever the reduction, and
-    takes no sample weights. Computed in float32 whatever the model's precision.
+    A CCC belongs to a whole batch, so the loss is one number per batch and there can be no sample weights. It is
+    computed in float32, whatever the precision of the model.
 
     Args:
-        weights: of the outputs, in their order; may be 0 or negative, since 1 - alpha - beta of Eq. 5 can be.
+        weights: weights of the outputs; they may be 0 or negative, since 1 - alpha - beta of Eq. 5 can be.
         name: as in `keras.losses.Loss`.
 
     Call:
@@ -195,7 +193,8 @@ class ConcordanceLoss(keras.losses.Loss):
         y_pred: shape (batch, outputs).
 
     Raises:
-        ValueError: no weight, or one that is not finite; another number of outputs; sample weights.
+        ValueError: There is no weight, a weight is not finite, the number of outputs differs from that of weights, or
+            sample weights were given.
     """
 
     def __init__(self, weights: Sequence[float] = (1.0,), name: str = "concordance"):
@@ -205,15 +204,15 @@ class ConcordanceLoss(keras.losses.Loss):
             raise ValueError(f"The weights must be at least one finite number; got {weights}.")
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        """The loss of a batch, a scalar."""
+        """Loss of a batch, a scalar."""
         if sample_weight is not None:
-            raise ValueError("The concordance loss is one number a batch; it takes no sample weights.")
+            raise ValueError("The concordance loss is one number per batch, so there can be no sample weights.")
         return super().__call__(y_true, y_pred)
 
     def call(self, y_true, y_pred):
-        """The loss of a batch, a scalar."""
+        """Loss of a batch, a scalar."""
         if y_pred.shape[-1] != len(self.weights):
-            raise ValueError(f"{len(self.weights)} weights need as many outputs; the network has {y_pred.shape[-1]}.")
+            raise ValueError(f"There are {len(self.weights)} weights, but the network has {y_pred.shape[-1]} outputs.")
         weights = ops.convert_to_tensor(self.weights, "float32")
         return ops.sum(weights * (1.0 - concordance(y_true, y_pred)))
 

@@ -1,12 +1,13 @@
-"""Protocols that cut a corpus into folds.
+"""Protocols: rules that cut a corpus into folds of training, validation and test utterances.
 
-A protocol is a frozen dataclass with a `name`; called with an utterance table it returns the folds, the same ones every
-time: everything random is drawn from the protocol's own seed, never from a trial's.
+A protocol is a frozen dataclass that is called with an utterance table and returns its folds. They are the same every
+time, because whatever is random depends on the protocol's own seed and never on a trial's. Without reading a corpus, a
+protocol tells its `name`, the number of folds (`count`), and the shares of the utterances that train and validate
+(`shares`, a mean over folds).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fold:
-    """Utterance ids of one fold's parts.
+    """Utterance ids of the parts of one fold.
 
     Attributes:
-        name: for people and folders, for example "speaker-03".
-        train: what a model is fitted on.
-        validation: what epochs and settings are chosen on; may be empty.
-        test: seen by nobody but the harness.
+        name: name in reports and folders, for example "speaker-03".
+        train: utterances that the model is trained on.
+        validation: utterances that epochs and settings are chosen on; may be empty.
+        test: utterances that are only predicted, when the model is finished.
     """
 
     name: str
@@ -35,17 +36,14 @@ class Fold:
     test: tuple[str, ...]
 
 
-Protocol = Callable[["pd.DataFrame"], list[Fold]]
-
-
 @dataclass(frozen=True)
 class LeaveOneSpeakerOut:
-    """Every speaker is the test set once (speaker-independent).
+    """Every speaker is the test part once (speaker-independent).
 
     Attributes:
-        validation: "speaker" takes the next speaker in order as validation set (cyclic, so that each speaker validates
-            once), "stratified" takes `share` of the training utterances by emotion, "none" leaves it empty.
-        share: for "stratified".
+        validation: "speaker": the next speaker (cyclic, so each speaker validates once); "stratified": a random
+            `share` of each emotion's training utterances; "none": empty.
+        share: of the training utterances, for "stratified".
         seed: for "stratified".
     """
 
@@ -59,43 +57,44 @@ class LeaveOneSpeakerOut:
         return "leave one speaker out"
 
     def count(self, corpus: Corpus) -> int:
-        """Folds on a complete corpus, without reading it."""
+        """Number of folds on a complete corpus."""
         return corpus.speakers
 
     def shares(self, corpus: Corpus) -> tuple[float, float]:
-        """Parts of a complete corpus that train and validate, as the mean over folds."""
-        learnt = 1 - 1 / corpus.speakers
-        held = {"speaker": 1 / corpus.speakers, "stratified": self.share * learnt, "none": 0.0}[self.validation]
-        return learnt - held, held
+        """Shares of a complete corpus that train and validate."""
+        rest = 1 - 1 / corpus.speakers
+        validating = {"speaker": 1 / corpus.speakers, "stratified": self.share * rest, "none": 0.0}[self.validation]
+        return rest - validating, validating
 
     def __call__(self, table: pd.DataFrame) -> list[Fold]:
-        """One fold a speaker, in the order of their names."""
+        """One fold per speaker, in the order of their names."""
         speakers = _values(table, "speaker")
         needed = 3 if self.validation == "speaker" else 2
         if len(speakers) < needed:
             which = " with a validation speaker" if self.validation == "speaker" else ""
-            raise UserError(f"Leaving one speaker out{which} needs {needed} speakers; here are {len(speakers)}.")
+            raise UserError(f"Leaving one speaker out{which} needs {needed} speakers; there are {len(speakers)}.")
         folds = []
         for number, speaker in enumerate(speakers):
             is_test = table["speaker"] == speaker
             if self.validation == "speaker":
                 is_validation = table["speaker"] == speakers[(number + 1) % len(speakers)]
             else:
-                is_validation = _drawn(table, ~is_test, self.share if self.validation == "stratified" else 0, self.seed)
+                share = self.share if self.validation == "stratified" else 0.0
+                is_validation = _random_share(table, ~is_test, share, self.seed)
             folds.append(_fold(table, f"speaker-{speaker}", is_validation, is_test))
         return folds
 
 
 @dataclass(frozen=True)
 class StratifiedKFold:
-    """Random folds with the emotions in equal shares; speakers are in every part (speaker-dependent).
+    """Random folds with equal shares of each emotion; a speaker may be in every part (speaker-dependent).
 
     Attributes:
-        folds: how many.
-        share: share of a fold's training part that validates, by emotion; for `validation` "share".
-        seed: of the cut.
-        by: what the folds have in equal shares.
-        validation: "share", or "fold": the next fold validates (Rana et al. 2019: eight of ten folds train).
+        folds: number of folds.
+        share: of each emotion's training utterances that validate, for `validation` "share".
+        seed: of the random cut.
+        by: the column that has equal shares in the folds.
+        validation: "share": see `share`; "fold": the next fold (Rana et al. 2019: eight of ten folds train).
     """
 
     folds: int = 10
@@ -110,35 +109,36 @@ class StratifiedKFold:
         return f"{self.folds}-fold{' stratified by speaker' if self.by == 'speaker' else ''}, speaker-dependent"
 
     def count(self, corpus: Corpus) -> int:
-        """Folds on a complete corpus, without reading it."""
+        """Number of folds on a complete corpus."""
         return self.folds
 
     def shares(self, corpus: Corpus) -> tuple[float, float]:
-        """Parts of a complete corpus that train and validate, as the mean over folds."""
-        learnt = 1 - 1 / self.folds
-        held = 1 / self.folds if self.validation == "fold" else self.share * learnt
-        return learnt - held, held
+        """Shares of a complete corpus that train and validate."""
+        rest = 1 - 1 / self.folds
+        validating = 1 / self.folds if self.validation == "fold" else self.share * rest
+        return rest - validating, validating
 
     def __call__(self, table: pd.DataFrame) -> list[Fold]:
         """The folds, numbered from 1."""
         import numpy as np
-        from sklearn.model_selection import StratifiedKFold as Cut
+        from sklearn.model_selection import StratifiedKFold as Splitter
 
         smallest = table[self.by].value_counts().min()
         if smallest < self.folds:
             raise UserError(
-                f"{self.folds} stratified folds need as many utterances of each {self.by}; the rarest has {smallest}."
+                f"{self.folds} stratified folds need at least {self.folds} utterances of each {self.by}; "
+                f"the rarest has {smallest}."
             )
         if self.validation == "fold" and self.folds < 3:
-            raise UserError("A fold that validates, beside one that tests and one that trains, needs 3 folds.")
-        cut = Cut(self.folds, shuffle=True, random_state=self.seed)
-        parts = [_mask(table, table.index[test]) for _, test in cut.split(np.zeros(len(table)), table[self.by])]
+            raise UserError("If one fold tests and another one validates, at least 3 folds are needed.")
+        splitter = Splitter(self.folds, shuffle=True, random_state=self.seed)
+        parts = [_mask(table, table.index[test]) for _, test in splitter.split(np.zeros(len(table)), table[self.by])]
         result = []
         for number, is_test in enumerate(parts):
             if self.validation == "fold":
                 is_validation = parts[(number + 1) % self.folds]
             else:
-                is_validation = _drawn(table, ~is_test, self.share, self.seed)
+                is_validation = _random_share(table, ~is_test, self.share, self.seed)
             result.append(_fold(table, f"fold-{number + 1:02d}", is_validation, is_test))
         return result
 
@@ -148,11 +148,12 @@ class LeaveOneSessionOut:
     """Every session is held out once (LOSO).
 
     Attributes:
-        validation: where the validation part comes from. "half": the held-out session is cut into equal halves by
-            emotion, so both speakers are, as a rule, in both (Wen et al. 2023, Sec. 5.1). "half-speaker": one speaker
-            validates, the other tests. "session": the next session in order validates, the whole held-out one tests.
-            "none": the whole held-out session tests, nothing validates (Pan et al. 2024, who name no validation set).
-        seed: of the draw of halves.
+        validation: where the validation part comes from. "half": a random half of each emotion of the held-out session
+            validates and the other half tests, so usually both speakers are in both (Wen et al. 2023, Sec. 5.1).
+            "half-speaker": one speaker of the held-out session validates, the other tests. "session": the next session
+            validates, and the whole held-out session tests. "none": the whole held-out session tests and nothing
+            validates (Pan et al. 2024, who name no validation set).
+        seed: of the random halves.
     """
 
     validation: Literal["half", "half-speaker", "session", "none"] = "half"
@@ -164,23 +165,23 @@ class LeaveOneSessionOut:
         return "leave one session out" + (", halves" if self.validation.startswith("half") else "")
 
     def count(self, corpus: Corpus) -> int:
-        """Folds on a complete corpus, without reading it."""
+        """Number of folds on a complete corpus."""
         return corpus.sessions
 
     def shares(self, corpus: Corpus) -> tuple[float, float]:
-        """Parts of a complete corpus that train and validate, as the mean over folds."""
+        """Shares of a complete corpus that train and validate."""
         session = 1 / corpus.sessions
-        held = {"session": session, "none": 0.0}.get(self.validation, session / 2)
-        return 1 - session - (held if self.validation == "session" else 0.0), held
+        validating = {"session": session, "none": 0.0}.get(self.validation, session / 2)
+        return 1 - session - (validating if self.validation == "session" else 0.0), validating
 
     def __call__(self, table: pd.DataFrame) -> list[Fold]:
-        """One fold a session, in the order of their names."""
+        """One fold per session, in the order of their names."""
         sessions = _sessions(table, 3 if self.validation == "session" else 2)
         folds = []
         for number, session in enumerate(sessions):
             held_out = table["session"] == session
             if self.validation == "half":
-                is_validation = _drawn(table, held_out, 0.5, self.seed)
+                is_validation = _random_share(table, held_out, 0.5, self.seed)
             elif self.validation == "half-speaker":
                 speakers = _values(table[held_out], "speaker")
                 if len(speakers) < 2:
@@ -200,10 +201,10 @@ class FixedTestSession:
 
     Attributes:
         session: the session that tests.
-        validation: "tail" takes the last `share` of the training utterances in the table's order (by path), which is
-            what Keras' `validation_split` does and makes it the last session's end: speakers are shared with training.
-            "session" takes the last training session whole, the honest twin.
-        share: for "tail"; rounded down: 20 % of 7869 are 1573.
+        validation: "tail": the last `share` of the other sessions' utterances in the table's order (by path), as Keras'
+            `validation_split` takes it; it is the end of the last session, so its speakers also train. "session": the
+            whole last session that does not test, which shares no speaker with training.
+        share: for "tail"; rounded down, so that 20 % of 7869 are 1573.
     """
 
     session: str = "5"
@@ -216,14 +217,14 @@ class FixedTestSession:
         return f"session {self.session} tests"
 
     def count(self, corpus: Corpus) -> int:
-        """One."""
+        """Number of folds."""
         return 1
 
     def shares(self, corpus: Corpus) -> tuple[float, float]:
-        """Parts of a complete corpus that train and validate, if its sessions are equally long."""
-        learnt = 1 - 1 / corpus.sessions
-        held = 1 / corpus.sessions if self.validation == "session" else self.share * learnt
-        return learnt - held, held
+        """Shares of a complete corpus that train and validate, if all sessions have equal sizes."""
+        rest = 1 - 1 / corpus.sessions
+        validating = 1 / corpus.sessions if self.validation == "session" else self.share * rest
+        return rest - validating, validating
 
     def __call__(self, table: pd.DataFrame) -> list[Fold]:
         """One fold."""
@@ -234,25 +235,24 @@ class FixedTestSession:
         if self.validation == "session":
             is_validation = table["session"] == [session for session in sessions if session != self.session][-1]
         else:
-            learnt = table.index[~is_test]
-            is_validation = _mask(table, learnt[len(learnt) - int(self.share * len(learnt)) :])
+            rest = table.index[~is_test]
+            is_validation = _mask(table, rest[len(rest) - int(self.share * len(rest)) :])
         return [_fold(table, f"session-{self.session}", is_validation, is_test)]
 
 
 @dataclass(frozen=True)
 class HoldOut:
-    """A part of the corpus tests, a part validates, the rest trains (Guizzo et al. 2023: about 70/20/10).
+    """A share of the corpus tests, a share validates, the rest trains (Guizzo et al. 2023: about 70/20/10).
 
     Attributes:
-        unit: what is dealt out: single utterances (speakers are then in all parts), whole speakers, whole sessions, or
-            halves of speakers drawn by `seed` (a speaker may then validate and test; for a corpus of two speakers, as
-            the authors' code does).
-        validation: share of the units that validates.
-        test: share of the units that tests; of speakers and sessions at least one each validates and tests.
-        in_turn: False gives one fold: utterances are drawn by `seed`, speakers and sessions taken in order (the last
-            ones test, as the authors' code does). True, the honest twin, gives as many folds as it takes for every
-            speaker or session to be tested once.
-        seed: of the draw.
+        unit: what is assigned to a part as a whole: an "utterance" (a speaker may then be in all parts), a "speaker", a
+            "session", or a "half-speaker", a random half of a speaker's utterances (a speaker may then validate and
+            test; this is what the authors' code does for a corpus of two speakers).
+        validation: share of the units that validate, at least one unit.
+        test: share of the units that test, at least one unit.
+        in_turn: False: one fold, in which utterances are assigned at random, but speakers and sessions in order (the
+            last ones test, as in the authors' code). True: as many folds as are needed to test every unit once.
+        seed: of the random assignment.
     """
 
     unit: Literal["utterance", "speaker", "session", "half-speaker"] = "utterance"
@@ -268,32 +268,31 @@ class HoldOut:
         return f"{shares} by {self.unit}{', all in turn' if self.in_turn else ''}"
 
     def count(self, corpus: Corpus) -> int:
-        """Folds on a complete corpus, without reading it."""
-        counts = {"utterance": corpus.utterances, "speaker": corpus.speakers, "session": corpus.sessions}
-        units = counts.get(self.unit, 2 * corpus.speakers)
+        """Number of folds on a complete corpus."""
+        units = self._units(corpus)
         return -(-units // self._sizes(units)[1]) if self.in_turn else 1
 
     def shares(self, corpus: Corpus) -> tuple[float, float]:
-        """Parts of a complete corpus that train and validate, if its speakers or sessions are equally long."""
-        units = {"utterance": corpus.utterances, "session": corpus.sessions, "speaker": corpus.speakers}
-        units = units.get(self.unit, 2 * corpus.speakers)
+        """Shares of a complete corpus that train and validate, if all speakers or sessions have equal sizes."""
+        units = self._units(corpus)
         validating, testing = (size / units for size in self._sizes(units))
         return 1 - validating - testing, validating
 
     def __call__(self, table: pd.DataFrame) -> list[Fold]:
-        """One fold, or as many as it takes."""
+        """One fold, or with `in_turn` as many as are needed."""
         import numpy as np
 
         column = table[self.unit] if self.unit in table else _half_speakers(table, self.seed)
         units = _sessions(table, 3) if self.unit == "session" else sorted(column.unique())
         if len(units) < 3:
-            raise UserError(f"Training, validation and test part need 3 {self.unit}s; here are {len(units)}.")
+            raise UserError(f"Training, validation and test part need 3 {self.unit}s; there are {len(units)}.")
         if self.unit == "utterance":
             units = [str(unit) for unit in np.random.default_rng(self.seed).permutation(units)]
         validating, testing = self._sizes(len(units))
         folds = []
         for number in range(-(-len(units) // testing) if self.in_turn else 1):
-            # The last units test, those before them validate; in turn, the circle is moved on by what was tested.
+            # The last units test and those before them validate. The next fold tests the units before the tested ones,
+            # and the units after the tested ones move to the front.
             end = len(units) - number * testing
             tested = units[max(0, end - testing) : end]
             others = units[end:] + units[: max(0, end - testing)]
@@ -302,13 +301,18 @@ class HoldOut:
             folds.append(_fold(table, name, is_validation, is_test))
         return folds
 
+    def _units(self, corpus: Corpus) -> int:
+        """Number of units in a complete corpus."""
+        units = {"utterance": corpus.utterances, "speaker": corpus.speakers, "session": corpus.sessions}
+        return units.get(self.unit, 2 * corpus.speakers)
+
     def _sizes(self, units: int) -> tuple[int, int]:
-        """How many units validate and test: 24 speakers are cut 17/5/2, 5 sessions 3/1/1."""
+        """Numbers of units that validate and test: 24 speakers are cut 17/5/2, 5 sessions 3/1/1."""
         return max(1, round(self.validation * units)), max(1, round(self.test * units))
 
 
 def _half_speakers(table: pd.DataFrame, seed: int) -> pd.Series:
-    """Each utterance's speaker and the half of the speaker's utterances that it is drawn into."""
+    """Cuts each speaker's utterances into random halves; each utterance's half, for example "03-1"."""
     import numpy as np
 
     generator = np.random.default_rng(seed)
@@ -321,12 +325,12 @@ def _half_speakers(table: pd.DataFrame, seed: int) -> pd.Series:
 
 
 def _sessions(table: pd.DataFrame, least: int) -> list[str]:
-    """The sessions of a table, of which there must be at least some."""
+    """The sessions of a table; an error if there are fewer than `least`."""
     if table["session"].isna().any():
         raise UserError("This protocol needs a corpus with sessions; this one has none.")
     sessions = _values(table, "session")
     if len(sessions) < least:
-        raise UserError(f"This protocol needs {least} sessions; here are {len(sessions)}.")
+        raise UserError(f"This protocol needs {least} sessions; there are {len(sessions)}.")
     return sessions
 
 
@@ -340,8 +344,8 @@ def _mask(table: pd.DataFrame, index) -> pd.Series:
     return mask
 
 
-def _drawn(table: pd.DataFrame, among: pd.Series, share: float, seed: int) -> pd.Series:
-    """Marks `share` of the utterances `among`, by emotion, where there are enough of it to draw one."""
+def _random_share(table: pd.DataFrame, among: pd.Series, share: float, seed: int) -> pd.Series:
+    """Marks a random `share` of each emotion's utterances `among` those given; the share is rounded per emotion."""
     import numpy as np
 
     chosen = []

@@ -1,8 +1,8 @@
-"""What an experiment predicts: emotions, ratings on continuous dimensions, or classes a paper makes of those.
+"""What an experiment predicts: emotions, ratings on continuous dimensions, or classes that a paper derives from them.
 
-A target is a frozen dataclass with `name`, `needs` (columns of the utterance table that must be filled), and either
-`classes` (a classification) or `dimensions` (a regression). Its `labeller` is fitted on the training part of a fold
-alone, so a target whose classes are learnt (clusters of ratings) cannot see the test part.
+A target is a frozen dataclass with a `name`, `needs` (the columns of the utterance table that must be filled), and
+either `classes` (classification) or `dimensions` (regression). Its `labeller` is fitted on the training part of a fold
+only, so that a target whose classes are estimated from data (clusters of ratings) cannot see the test part.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Target(Protocol):
     Attributes:
         name: a few words.
         needs: columns of the utterance table that must be filled.
-        classes: of a classification, in the order that numbers them; empty for a regression and for `Emotion`.
+        classes: class names in the order of their numbers; empty for a regression and for `Emotion`.
         dimensions: of a regression, columns of the utterance table; empty for a classification.
     """
 
@@ -32,17 +32,17 @@ class Target(Protocol):
     dimensions: tuple[str, ...]
 
     def labeller(self, train: pd.DataFrame, classes: Sequence[str]) -> Callable[[pd.DataFrame], np.ndarray]:
-        """A function that numbers the class of each row of a labelled table, int64.
+        """Returns a function from a labelled table to the class number of each row, int64.
 
         Args:
-            train: training part of the fold, all that may be learnt from.
-            classes: of the run.
+            train: training part of the fold; nothing else may be used to define the classes.
+            classes: class names of the run.
         """
 
 
 @dataclass(frozen=True)
 class Emotion:
-    """The emotion, among the classes of the subset."""
+    """The emotion, one of the subset's classes."""
 
     name: ClassVar[str] = "emotion"
     needs: ClassVar[tuple[str, ...]] = ("emotion",)
@@ -50,30 +50,28 @@ class Emotion:
     dimensions: ClassVar[tuple[str, ...]] = ()
 
     def labeller(self, train: pd.DataFrame, classes: Sequence[str]) -> Callable[[pd.DataFrame], np.ndarray]:
-        """Numbers by the order of the classes.
+        """Returns a function that numbers emotions in the order of the classes.
 
-        The function raises ValueError if an utterance's emotion is none of them, or hidden.
+        The function raises ValueError if an utterance's emotion is not one of the classes, or hidden.
         """
         number = {emotion: index for index, emotion in enumerate(classes)}
 
         def label(table: pd.DataFrame) -> np.ndarray:
             numbers = table["emotion"].map(number)
             if numbers.isna().any():
-                raise ValueError(
-                    "Some utterances have no label among the classes; a part to be predicted has none at all."
-                )
+                raise ValueError("Some utterances have no label among the classes, or their labels are hidden.")
             return numbers.to_numpy("int64")
 
         return label
 
 
 EMOTION = Emotion()
-"""What most papers predict."""
+"""The target of an experiment that names no other."""
 
 
 @dataclass(frozen=True)
 class Dimensions:
-    """Ratings as they are, on the corpus' own scale.
+    """Ratings on the corpus's own scale.
 
     Attributes:
         dimensions: columns of the utterance table.
@@ -90,8 +88,5 @@ class Dimensions:
         return self.dimensions
 
     def labeller(self, train: pd.DataFrame, classes: Sequence[str]) -> Callable[[pd.DataFrame], np.ndarray]:
-        """A regression has no classes."""
+        """Raises ValueError, since a regression has no classes."""
         raise ValueError("A regression has no classes.")
-
-
-__all__ = ["EMOTION", "Dimensions", "Emotion", "Target"]

@@ -1,4 +1,4 @@
-"""Training: seeds, and epochs chosen on whole-vector validation metrics."""
+"""Training Keras models: seeds, choice of the best epoch, several devices, and fast prediction of batches."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from common.contract import Context
 
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:
-    """Seeds Python, NumPy and Keras; with `deterministic`, also forbids operations whose result depends on timing.
+    """Seeds Python, NumPy and Keras.
 
     Args:
         seed: any int >= 0.
-        deterministic: same seed, same bytes, at some cost in speed. It lasts as long as the process. JAX is
-            deterministic on a CPU as it is; on a GPU it needs XLA_FLAGS=--xla_gpu_deterministic_ops=true from the
-        start.
+        deterministic: also forbid operations whose result depends on timing, for the rest of the process: the same
+            seed then gives the same bytes, but training is slower. JAX is always deterministic on a CPU; on a GPU, the
+            process must be started with XLA_FLAGS=--xla_gpu_deterministic_ops=true.
     """
     keras.utils.set_random_seed(seed)
     if deterministic and keras.backend.backend() == "tensorflow":
@@ -34,22 +34,22 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def forget_models() -> None:
-    """Frees what Keras keeps of earlier models; what TensorFlow keeps of their training steps it cannot free.
+def clear_models() -> None:
+    """Frees the memory of earlier models, except what TensorFlow keeps of their training steps.
 
-    Between trials only: the precision that was set, and the devices of `data_parallel`, are forgotten with them.
+    Call it only between trials, because it also resets the precision and the devices of `data_parallel`.
     """
     keras.utils.clear_session(free_memory=True)
 
 
 class BestEpoch(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the best score and stops when none has been better for a while.
+    """Restores the weights of the epoch with the best score, and stops training early.
 
-    The score is computed from predictions of the whole validation set, so nothing is averaged over batches.
+    The score should be computed from predictions of the whole validation part, not averaged over batches.
 
     Args:
-        score: called after each epoch; larger is better. None: nothing is chosen, the last epoch stays.
-        patience: epochs without a better score before training stops.
+        score: function that is called after each epoch; larger is better. None: keep the last epoch.
+        patience: number of epochs without a better score after which training stops.
         context: receives history and progress.
     """
 
@@ -63,7 +63,7 @@ class BestEpoch(keras.callbacks.Callback):
         self.weights = None
 
     def on_epoch_end(self, epoch, logs=None):
-        """Scores the epoch."""
+        """Scores the epoch, keeps its weights if it is the best one, and reports it."""
         logs = dict(logs or {})
         if self.score is not None:
             logs["validation"] = self.score()
@@ -78,23 +78,23 @@ class BestEpoch(keras.callbacks.Callback):
             self.context.on_epoch(epoch + 1, self.params["epochs"], logs)
 
     def on_train_end(self, logs=None):
-        """Restores the best epoch."""
+        """Restores the weights of the best epoch."""
         if self.weights is not None:
             self.model.set_weights(self.weights)
 
 
-def fit_epochs(
+def train_epochs(
     model: keras.Model, batches: Callable[[int], keras.utils.PyDataset], epochs: int, best: BestEpoch
 ) -> None:
-    """Trains on batches that are cut anew for each epoch, also if their number changes.
+    """Trains on other batches in each epoch, whose number may change.
 
-    `Model.fit` alone counts the batches of the first epoch and stops there in all others.
+    `Model.fit` alone would count the batches of the first epoch and use that number in all epochs.
 
     Args:
-        model: compiled.
-        batches: gives the batches of an epoch, counted from 0.
-        epochs: at most so many.
-        best: chooses and reports.
+        model: compiled model.
+        batches: function from the number of an epoch, from 0, to its batches.
+        epochs: number of epochs, unless `best` stops training earlier.
+        best: chooses the epoch and reports progress.
     """
     best.set_model(model)
     best.set_params({"epochs": epochs})
@@ -107,36 +107,43 @@ def fit_epochs(
     best.on_train_end()
 
 
-def answer(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> Any:
-    """What a network answers to a batch, as `Model.predict_on_batch` does, in NumPy arrays.
+def predict_batch(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> Any:
+    """Predicts one batch, as `Model.predict_on_batch`, without repeated tracing for batches of different shapes.
 
-    TensorFlow traces that one anew until it has met every side that varies; here once, for batches of any shape.
+    Under TensorFlow, `predict_on_batch` traces the model again for new shapes; this function traces it once.
 
     Args:
-        model: with a dict of inputs.
-        inputs: by name.
+        model: model with a dict of inputs.
+        inputs: arrays by the names of the inputs.
+
+    Returns:
+        The outputs as NumPy arrays, in the model's structure.
     """
     if keras.backend.backend() != "tensorflow":
         return model.predict_on_batch(dict(inputs))
     import tensorflow as tf
 
-    if not hasattr(model, "any_shape"):
+    if not hasattr(model, "predict_any_shape"):
         signature = {name: tf.TensorSpec(one.shape, one.dtype) for name, one in model.input.items()}
-        model.any_shape = tf.function(lambda batch: model(batch, training=False), input_signature=[signature])
-    found = model.any_shape({name: tf.convert_to_tensor(inputs[name]) for name in model.input})
-    return keras.tree.map_structure(np.asarray, found)
+        model.predict_any_shape = tf.function(lambda batch: model(batch, training=False), input_signature=[signature])
+    outputs = model.predict_any_shape({name: tf.convert_to_tensor(inputs[name]) for name in model.input})
+    return keras.tree.map_structure(np.asarray, outputs)
 
 
 @contextlib.contextmanager
 def data_parallel(devices: Sequence[str] | None = None) -> Iterator[int]:
-    """Models made and trained inside share each batch among devices; gives their number.
+    """Context manager: models that are built and trained inside share each batch among several devices.
 
-    TensorFlow does it by `tf.distribute.MirroredStrategy`, JAX by `keras.distribution.DataParallel`. On one device, and
-    under Torch, nothing changes. A batch should have as many rows as a multiple of the devices: TensorFlow weighs
-    unequal shares as equal ones, JAX refuses them.
+    TensorFlow uses `tf.distribute.MirroredStrategy`, JAX uses `keras.distribution.DataParallel`. With one device, and
+    under PyTorch, nothing changes. The size of a batch should be a multiple of the number of devices: TensorFlow gives
+    unequal shares equal weight, and JAX refuses them.
 
     Args:
-        devices: as the backend names them ("gpu:0", "cpu:1"); None: all GPUs (under JAX: all devices of its platform).
+        devices: names of the devices in the backend ("gpu:0", "cpu:1"); None: all GPUs (under JAX: all devices of its
+            default platform).
+
+    Yields:
+        The number of devices.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -161,5 +168,9 @@ def data_parallel(devices: Sequence[str] | None = None) -> Iterator[int]:
 
 
 def jit_compile() -> bool | str:
-    """What `Model.compile` should get: XLA costs minutes of compilation for deep networks on TensorFlow's CPU path."""
+    """Returns the argument of that name for `Model.compile`.
+
+    Under TensorFlow it is False, since XLA cannot compile cuDNN's recurrent layers and needs minutes for deep networks
+    on a CPU.
+    """
     return False if keras.backend.backend() == "tensorflow" else "auto"

@@ -1,4 +1,4 @@
-"""A folder held against what is known of its corpus: counts, files, audio. `ser corpora check` prints it."""
+"""Compares a corpus's folder with what is known of the corpus: counts, files, audio. `ser corpora check` prints it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import data_prep
 from common.errors import AudioError, CorpusAbsent, UserError, WrongFolder
+from common.machine import cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,31 +22,32 @@ if TYPE_CHECKING:
     from common.corpus import Corpus
 
 AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".sph", ".wav")
-"""A file with one of these that no utterance uses is listed."""
+"""Files with one of these suffixes are listed if no utterance uses them."""
 
 SHORTEST_S, LONGEST_S = 0.1, 60.0
-"""An utterance that is shorter or longer is listed: no corpus of the suite has one."""
+"""Utterances that are shorter or longer are listed: no corpus of the suite has any."""
 
-_CUT = re.compile(r"^data *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_STREAMED = 0x7FFFF000  # programs that write to a pipe cannot know the length; they leave this, or more
+_DATA_SIZE = re.compile(r"^data *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNKNOWN_SIZE = 0x7FFFF000
+"""Programs that write to a pipe do not know the size of the samples in advance; they state this size, or more."""
 
 
 @dataclass(frozen=True)
 class Count:
-    """How many there are, and how many there should be."""
+    """How many of something there are, and how many there should be."""
 
     found: int
     expected: int
 
 
 @dataclass(frozen=True)
-class Part:
-    """A subset as the folder gives it.
+class SubsetCount:
+    """The number of utterances of a subset, compared with what papers state.
 
     Attributes:
         found: utterances in the folder.
         expected: utterances that papers state.
-        classes: likewise for each emotion; empty for a subset that keeps all labels.
+        classes: the counts of each emotion; empty for a subset that keeps all labels.
         difference: how the counts differ, in words; empty if they do not.
     """
 
@@ -57,7 +59,7 @@ class Part:
 
 @dataclass(frozen=True)
 class BadAudio:
-    """An audio file that a run would refuse, and why; the path is relative to the folder."""
+    """An audio file that a run would refuse, and the reason; the path is relative to the folder."""
 
     path: str
     problem: str
@@ -73,15 +75,15 @@ class Length:
 
 @dataclass(frozen=True)
 class Durations:
-    """What the durations say; utterances whose audio cannot be opened have none.
+    """The durations of all utterances whose audio can be opened.
 
     Attributes:
         total_s: sum.
         median_s: median.
-        shortest: shortest utterance.
-        longest: longest utterance.
-        too_short: those under `SHORTEST_S`, shortest first.
-        too_long: those over `LONGEST_S`, longest first.
+        shortest: the shortest utterance.
+        longest: the longest utterance.
+        too_short: utterances below `SHORTEST_S`, shortest first.
+        too_long: utterances above `LONGEST_S`, longest first.
     """
 
     total_s: float
@@ -94,24 +96,24 @@ class Durations:
 
 @dataclass(frozen=True)
 class Check:
-    """What a folder holds, beside what it should.
+    """What a folder holds, compared with what it should hold.
 
     Attributes:
         corpus: name of the corpus.
         root: the folder.
         quick: only the headers of the audio files were read.
-        refusal: why the reader refuses the folder (a label without its audio, a line it cannot read); None if it does
-            not. A refused folder has no counts: all below are empty then.
-        utterances: in the folder and in the release.
-        speakers: likewise.
-        sessions: likewise; None for a corpus without sessions.
-        texts: utterances with a transcript; nobody states how many there should be, so this is no difference.
-        subsets: each subset by its name.
-        bad_audio: files that are unreadable, cut short, empty, silent, or hold samples that are not finite.
-        unused_files: audio files that belong to no utterance, relative to the folder. Releases have some (IEMOCAP's
-            whole dialogues, RAVDESS' songs), so they are no difference.
-        durations: None if there is none.
-        sample_rates: number of files by rate in Hz.
+        refusal: why the reader refuses the folder (a label without audio, a line that it cannot read); None if it does
+            not. Everything below is empty for a refused folder.
+        utterances: number of utterances in the folder and in the release.
+        speakers: number of speakers, likewise.
+        sessions: number of sessions, likewise; None for a corpus without sessions.
+        texts: number of utterances with a transcript. No release states it, so it never counts as a difference.
+        subsets: counts of each subset, by name.
+        bad_audio: files that are unreadable, cut short, empty or silent, or have samples that are not finite.
+        unused_files: audio files that belong to no utterance, relative to the folder. Releases have some (whole
+            dialogues in IEMOCAP, songs in RAVDESS), so they do not count as a difference.
+        durations: None if no audio file can be opened.
+        sample_rates: number of files by sampling rate in Hz.
         channels: number of files by number of channels.
         notes: what the reader decided.
     """
@@ -124,7 +126,7 @@ class Check:
     speakers: Count | None = None
     sessions: Count | None = None
     texts: int = 0
-    subsets: dict[str, Part] = dataclasses.field(default_factory=dict)
+    subsets: dict[str, SubsetCount] = dataclasses.field(default_factory=dict)
     bad_audio: list[BadAudio] = dataclasses.field(default_factory=list)
     unused_files: list[str] = dataclasses.field(default_factory=list)
     durations: Durations | None = None
@@ -134,7 +136,7 @@ class Check:
 
     @property
     def differences(self) -> list[str]:
-        """What is not as stated, a short sentence each; empty if all is."""
+        """All differences from what is stated, in words; empty if there are none."""
         if self.refusal is not None:
             return [self.refusal]
         found = []
@@ -142,9 +144,9 @@ class Check:
             count = getattr(self, name)
             if count is not None and count.found != count.expected:
                 found.append(f"{count.found} {name} instead of {count.expected}")
-        names = [name for name, part in self.subsets.items() if part.difference]
+        names = [name for name, subset in self.subsets.items() if subset.difference]
         if names:
-            found.append(f"other counts than stated in {', '.join(names)}")
+            found.append(f"unexpected counts in {', '.join(names)}")
         if self.bad_audio:
             found.append(f"{len(self.bad_audio)} audio files that cannot be used")
         if self.durations is not None and self.durations.too_short:
@@ -154,23 +156,23 @@ class Check:
         return found
 
     def as_dict(self) -> dict:
-        """All fields under their names, and `differences`, in types that JSON has."""
+        """All fields by name, and `differences`, as types that JSON has."""
         return {**dataclasses.asdict(self), "differences": self.differences}
 
 
 def check(
     name: str, root: str | Path, *, quick: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> Check:
-    """Reads a folder and holds it against what is known of the corpus.
+    """Reads a folder and compares it with what is known of the corpus.
 
     Args:
-        name: corpus.
+        name: name of the corpus.
         root: its folder.
         quick: read only the headers of the audio files.
-        progress: is called with the number of audio files done and of all.
+        progress: called after each audio file with the number of files read so far and of all files.
 
     Raises:
-        UserError: there is no such corpus or folder, or the folder is another corpus.
+        UserError: There is no such corpus or folder, or the folder is another corpus.
     """
     spec = data_prep.corpus(name)
     folder = data_prep.find_root(name, root)
@@ -180,7 +182,7 @@ def check(
         raise
     except UserError as error:
         return Check(name, str(folder), quick, refusal=str(error))
-    bad, rates, channels = _listen(table, folder, quick, progress)
+    bad_audio, sample_rates, channels = _check_audio(table, folder, quick, progress)
     return Check(
         corpus=name,
         root=str(folder),
@@ -190,44 +192,44 @@ def check(
         sessions=Count(int(table["session"].nunique()), spec.sessions) if spec.sessions else None,
         texts=int(table["text"].notna().sum()),
         subsets=count_subsets(table, spec),
-        bad_audio=bad,
-        unused_files=_unused(table, folder),
+        bad_audio=bad_audio,
+        unused_files=_unused_files(table, folder),
         durations=_durations(table),
-        sample_rates=rates,
+        sample_rates=sample_rates,
         channels=channels,
         notes=list(table.attrs.get("notes", [])),
     )
 
 
-def count_subsets(table: pd.DataFrame, corpus: Corpus) -> dict[str, Part]:
-    """The subsets of a corpus by name, as its utterance table has them."""
+def count_subsets(table: pd.DataFrame, corpus: Corpus) -> dict[str, SubsetCount]:
+    """Counts the utterances of each subset of a corpus, by the subset's name, in its utterance table."""
     from common.corpus import count_difference, select
 
-    parts = {}
+    counts = {}
     for subset in corpus.subsets:
         try:
             chosen, _ = select(table, corpus.name, subset, partial=True)
             difference = count_difference(chosen, subset)
-        except UserError:  # a corpus whose parts are downloaded one by one
+        except CorpusAbsent:  # for example a part of LibriSpeech that was not downloaded
             chosen, difference = table[:0], f"no utterance instead of {subset.expected}"
         found = chosen["emotion"].value_counts()
         classes = {emotion: Count(int(found.get(emotion, 0)), count) for emotion, count in subset.counts.items()}
-        parts[subset.name] = Part(len(chosen), subset.expected, classes, difference)
-    return parts
+        counts[subset.name] = SubsetCount(len(chosen), subset.expected, classes, difference)
+    return counts
 
 
-def _listen(
+def _check_audio(
     table: pd.DataFrame, folder: Path, quick: bool, progress: Callable[[int, int], None] | None
 ) -> tuple[list[BadAudio], dict[int, int], dict[int, int]]:
     """Bad files, and the numbers of files by sampling rate and by channels."""
     bad: list[BadAudio] = []
     rates: Counter[int] = Counter()
     channels: Counter[int] = Counter()
-    # libsndfile works outside Python's lock, so threads are enough.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        answers = pool.map(_look, table["path"], table["start"], table["end"], [quick] * len(table))
-        for done, (path, answer) in enumerate(zip(table["path"], answers, strict=True), start=1):
-            rate, count, problem = answer
+    # libsndfile works without holding Python's lock, so threads are sufficient.
+    with ThreadPoolExecutor(cores()) as pool:
+        results = pool.map(_check_file, table["path"], table["start"], table["end"], [quick] * len(table))
+        for done, (path, result) in enumerate(zip(table["path"], results, strict=True), start=1):
+            rate, count, problem = result
             if rate:
                 rates[rate] += 1
                 channels[count] += 1
@@ -238,8 +240,8 @@ def _listen(
     return bad, dict(sorted(rates.items())), dict(sorted(channels.items()))
 
 
-def _look(path: str, start: float, end: float, quick: bool) -> tuple[int, int, str]:
-    """Sampling rate and channels of a file, 0 if it cannot be opened, and what is wrong with it."""
+def _check_file(path: str, start: float, end: float, quick: bool) -> tuple[int, int, str]:
+    """Sampling rate and channels of a file (0 if it cannot be opened), and what is wrong with it."""
     import soundfile
 
     from common import audio
@@ -248,13 +250,13 @@ def _look(path: str, start: float, end: float, quick: bool) -> tuple[int, int, s
         info = soundfile.info(path, verbose=True)
     except (soundfile.SoundFileError, OSError):
         return 0, 0, "not readable as audio"
-    # What libsndfile reads is what is there, so a file that was cut short is found by what its header says.
-    cut = _CUT.search(info.extra_info)
+    # libsndfile reads a file that was cut short without an error, so the size that its header states is compared.
+    sizes = _DATA_SIZE.search(info.extra_info)
     problem = ""
     if not info.frames:
         problem = "empty"
-    elif cut and int(cut[2]) < int(cut[1]) < _STREAMED:
-        problem = f"cut short: {cut[2]} of {cut[1]} bytes of samples are there"
+    elif sizes and int(sizes[2]) < int(sizes[1]) < _UNKNOWN_SIZE:
+        problem = f"cut short: {sizes[2]} of {sizes[1]} bytes of samples are there"
     elif not quick:
         try:
             audio.read(path, info.samplerate, start, end)
@@ -278,15 +280,11 @@ def _durations(table: pd.DataFrame) -> Durations | None:
     )
 
 
-def _unused(table: pd.DataFrame, folder: Path) -> list[str]:
+def _unused_files(table: pd.DataFrame, folder: Path) -> list[str]:
     used = set(table["path"])
-    return sorted(os.path.relpath(path, folder) for path in _audio_files(folder) if path not in used)
-
-
-def _audio_files(folder: Path) -> Iterator[str]:
-    for upper, folders, names in os.walk(folder):
+    unused = []
+    for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            # Archives packed on a Mac carry a "._NAME" of metadata beside every file.
-            if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."):
-                yield os.path.join(upper, name)
+        audio = (name for name in names if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."))
+        unused += [path for name in audio if (path := os.path.join(parent, name)) not in used]
+    return sorted(os.path.relpath(path, folder) for path in unused)

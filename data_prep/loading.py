@@ -58,7 +58,7 @@ def find_root(name: str, root: str | Path | None = None) -> Path:
 
 
 def _how_to_get(spec: Corpus) -> str:
-    public = any(source.split("/")[0] == spec.name for source in SOURCES)
+    public = any(source.folder == spec.name for source in SOURCES.values())
     return f"`ser fetch {spec.name}` downloads it." if public else spec.access
 
 

@@ -43,10 +43,10 @@ def experiments(paper: str | None = None, tables: Sequence[str] = ()) -> pd.Data
     """
     import pandas as pd
 
-    from ser.lists import described
+    from ser.lists import experiment_rows
 
     papers = registry.all_papers() if paper is None else [registry.paper(paper)]
-    rows = [row for one in papers for row in described(one, registry.experiments_of(one, tables))]
+    rows = [row for one in papers for row in experiment_rows(one, registry.experiments_of(one, tables))]
     return pd.DataFrame(rows).set_index("experiment")
 
 

@@ -1,4 +1,4 @@
-"""What `ser corpora check` prints: a summary a person can act on, or JSON."""
+"""`ser corpora check`: checks a corpus folder and prints a summary or JSON."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from data_prep.check import LONGEST_S, SHORTEST_S, Check, Part, check
+from data_prep.check import LONGEST_S, SHORTEST_S, Check, SubsetCount, check
 from ser.console import console
-from ser.progress import counted, in_words
+from ser.progress import counted, duration_in_words
 
 SHOWN = 5
-"""How many files of a kind are named; --json names all."""
+"""How many entries of a list are printed; --json prints all."""
 
 
-def run(name: str, root: Path, *, quick: bool, as_json: bool) -> int:
-    """Checks a folder and prints what was found.
+def check_folder(name: str, root: Path, *, quick: bool, as_json: bool) -> int:
+    """Checks a folder and prints the result.
 
-    With `as_json` standard output gets one JSON object: the fields of `data_prep.check.Check` under their names
-    (`corpus`, `root`, `quick`, `refusal`, `utterances`, `speakers`, `sessions`, `texts`, `subsets`, `bad_audio`,
-    `unused_files`, `durations`, `sample_rates`, `channels`, `notes`; counts are {"found", "expected"}), and
-    `differences`, a list of sentences, empty if all is as stated.
+    Args:
+        name: corpus.
+        root: its folder.
+        quick: read only the headers of the audio files.
+        as_json: print one JSON object: the fields of `data_prep.check.Check`, in which counts are
+            {"found", "expected"}, and `differences`, a list of sentences that is empty if nothing differs.
 
     Returns:
-        0 if all is as stated, 1 if something differs.
+        0 if everything is as expected, 1 if something differs.
 
     Raises:
-        UserError: there is no such corpus or folder, or the folder is another corpus.
+        UserError: There is no such corpus or folder, or the folder is another corpus.
     """
-    shown = Console(stderr=True, highlight=False)
-    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as bars:
+    stderr = Console(stderr=True, highlight=False)
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
         task = bars.add_task("headers" if quick else "audio", total=None)
         result = check(
             name, root, quick=quick, progress=lambda done, total: bars.update(task, completed=done, total=total)
@@ -48,7 +50,7 @@ def run(name: str, root: Path, *, quick: bool, as_json: bool) -> int:
 
 
 def show(result: Check) -> None:
-    """Prints a check."""
+    """Prints the result of a check."""
     out = console()
 
     def line(text: str, style: str | None = None) -> None:
@@ -56,18 +58,12 @@ def show(result: Check) -> None:
 
     line(f"{result.corpus} in {result.root}", "bold")
     if result.refusal is not None:
-        line(f"The reader refuses this folder: {result.refusal}")
+        line(f"The folder cannot be read as this corpus: {result.refusal}")
         return
     counts = [(name, getattr(result, name)) for name in ("utterances", "speakers", "sessions")]
     found = ", ".join(f"{_of(count.found, count.expected)} {name}" for name, count in counts if count is not None)
-    texts = (
-        "all"
-        if result.texts == result.utterances.found
-        else f"{result.texts} of the utterances"
-        if result.texts
-        else "none"
-    )
-    line(f"{found}; {texts} with a transcript")
+    texts = "all" if result.texts == result.utterances.found else result.texts or "none"
+    line(f"{found}; {texts} of the utterances have a transcript")
     table = Table(header_style="bold")
     for name in ("Subset", "Found", "Expected", "Classes"):
         table.add_column(name, justify="right" if name in ("Found", "Expected") else "left")
@@ -75,22 +71,22 @@ def show(result: Check) -> None:
         style = "yellow" if part.difference else None
         table.add_row(name, str(part.found), str(part.expected), _classes(part), style=style)
     out.print(table)
-    for text in _of_audio(result):
+    for text in _audio_lines(result):
         line(text)
-    _list(line, "Audio that cannot be used", (f"{bad.path}: {bad.problem}" for bad in result.bad_audio))
+    _show_list(line, "Audio that cannot be used", (f"{bad.path}: {bad.problem}" for bad in result.bad_audio))
     if result.durations is not None:
-        for words, lengths in (
-            (f"Under {SHORTEST_S:g} s", result.durations.too_short),
-            (f"Over {LONGEST_S:g} s", result.durations.too_long),
+        for title, lengths in (
+            (f"Shorter than {SHORTEST_S:g} s", result.durations.too_short),
+            (f"Longer than {LONGEST_S:g} s", result.durations.too_long),
         ):
-            _list(line, words, (f"{length.utterance}: {length.seconds:.2f} s" for length in lengths))
-    _list(line, "Audio files that no utterance uses", result.unused_files)
+            _show_list(line, title, (f"{length.utterance}: {length.seconds:.2f} s" for length in lengths))
+    _show_list(line, "Audio files that no utterance uses", result.unused_files)
     for note in result.notes:
         line(f"Note: {note}")
     if not result.differences:
-        line("As stated.", "green")
+        line("Everything is as expected.", "green")
         return
-    line(f"Not as stated: {'; '.join(result.differences)}.", "yellow")
+    line(f"Not as expected: {'; '.join(result.differences)}.", "yellow")
     if any(part.difference for part in result.subsets.values()):
         line("Complete the folder, or run with --partial: every result then says so.")
     if result.bad_audio:
@@ -101,15 +97,15 @@ def _of(found: int, expected: int) -> str:
     return str(found) if found == expected else f"{found} of {expected}"
 
 
-def _classes(part: Part) -> str:
+def _classes(part: SubsetCount) -> str:
     return ", ".join(f"{name} {_of(count.found, count.expected)}" for name, count in part.classes.items())
 
 
-def _of_audio(result: Check) -> Iterable[str]:
+def _audio_lines(result: Check) -> Iterable[str]:
     lengths = result.durations
     if lengths is not None:
         yield (
-            f"Durations: {in_words(lengths.total_s)} in all; shortest {lengths.shortest.seconds:.2f} s "
+            f"Durations: {duration_in_words(lengths.total_s)} in total; shortest {lengths.shortest.seconds:.2f} s "
             f"({lengths.shortest.utterance}), median {lengths.median_s:.2f} s, longest {lengths.longest.seconds:.2f} s "
             f"({lengths.longest.utterance})"
         )
@@ -121,7 +117,7 @@ def _of_audio(result: Check) -> Iterable[str]:
         yield f"Audio: {rates}; {channels}{' (only headers were read)' if result.quick else ''}"
 
 
-def _list(line, title: str, entries: Iterable[str]) -> None:
+def _show_list(line, title: str, entries: Iterable[str]) -> None:
     entries = list(entries)
     if entries:
         line(f"{title}: {len(entries)}")

@@ -38,7 +38,7 @@ def check_corpus(arguments: argparse.Namespace) -> int:
     """`ser corpora check`: compares a folder with what is known of its corpus; 1 if something differs."""
     from ser import checking
 
-    return checking.run(arguments.name, arguments.root, quick=arguments.quick, as_json=arguments.json)
+    return checking.check_folder(arguments.name, arguments.root, quick=arguments.quick, as_json=arguments.json)
 
 
 def fetch(arguments: argparse.Namespace) -> int:
@@ -139,7 +139,7 @@ def show(report: Report) -> int:
 
 
 def failure_lines(failures: Sequence[Failure]) -> list[str]:
-    """A line per reason, with the trials that failed for it."""
+    """One line per reason, with the trials that failed for it."""
     trials: dict[str, list[str]] = {}
     for failure in failures:
         trial = failure.trial
@@ -171,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--root", type=Path, help="folder to read and count")
     verb.set_defaults(command=show_corpora)
 
-    # One verb of two words, so that its arguments may stand in any order and `ser corpora NAME` stays.
+    # One verb of two words, so that its arguments may be in any order and `ser corpora NAME` still works.
     verb = verbs.add_parser("corpora check", help="compare a folder with its corpus: counts, files, all audio")
     verb.add_argument("name", help="corpus")
     verb.add_argument("root", type=Path, help="its folder")
@@ -220,7 +220,7 @@ def parser() -> argparse.ArgumentParser:
     verb.set_defaults(command=reproduce)
 
     verb = verbs.add_parser("report", help="compare everything in a results folder with the reported numbers")
-    verb.add_argument("--results", type=Path, default=results)
+    verb.add_argument("--results", type=Path, default=results, help="results folder")
     verb.add_argument("--html", type=Path, help="page to write (default: report.html in the results folder)")
     verb.add_argument("--markdown", type=Path, help="Markdown to write (default: report.md in the results folder)")
     verb.set_defaults(command=report)
@@ -228,7 +228,7 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("predict", help="predict the emotions of audio files with a kept model")
     verb.add_argument("files", nargs="+", type=Path, help="audio files")
     verb.add_argument("--model", type=Path, help="model folder (default: the newest one in the results folder)")
-    verb.add_argument("--results", type=Path, default=results)
+    verb.add_argument("--results", type=Path, default=results, help="results folder")
     verb.set_defaults(command=predict)
     return top
 
@@ -263,7 +263,7 @@ def guarded(command: Callable[[], int], kept: str = "Finished trials are kept") 
         print(f"ser: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader of our output went away (`ser list | head`); nobody is left to tell.
+        # The process that reads the output has ended (`ser list | head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

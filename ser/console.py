@@ -1,4 +1,4 @@
-"""Where results are printed."""
+"""The console that results are printed to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from rich.console import Console
 
 
 def console() -> Console:
-    """Standard output; a file or a pipe gets lines of 120 characters, so that no number is cut."""
+    """Standard output; in a file or a pipe, lines have 120 characters, so that no number is cut."""
     terminal = Console(highlight=False)
     return terminal if terminal.is_terminal else Console(highlight=False, width=120)

@@ -63,7 +63,7 @@ class CachedFeatures:
         Args:
             extractors: by the name that features get in the part.
             table: utterance table.
-            observer: is told of progress.
+            observer: receives the progress.
             classes: of the part (see `Part`).
             dimensions: of the part.
 

@@ -1,4 +1,4 @@
-"""What `ser corpora` and `ser list` print."""
+"""`ser corpora` and `ser list`: prints corpora, experiments and costs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from common.corpus import Corpus
 from common.errors import CorpusAbsent
 from data_prep.check import count_subsets
 from ser.console import console
+from ser.progress import counted
 from ser.registry import experiments_of
 from ser.results.report.content import table_title
 from ser.results.reported import read_cells
@@ -25,23 +26,23 @@ if TYPE_CHECKING:
 
 
 def show_corpora(corpora: list[Corpus]) -> None:
-    """A line a corpus."""
+    """Prints one line per corpus."""
     table = Table(header_style="bold")
     for name in ("Corpus", "", "Utterances", "Speakers", "Licence", "Here"):
         table.add_column(name, justify="right" if name in ("Utterances", "Speakers") else "left")
     for corpus in corpora:
         table.add_row(
-            corpus.name, corpus.title, str(corpus.utterances), str(corpus.speakers), corpus.licence, _found(corpus)
+            corpus.name, corpus.title, str(corpus.utterances), str(corpus.speakers), corpus.licence, _is_here(corpus)
         )
     console().print(table)
     console().print(
-        "`ser corpora NAME` shows how to get a corpus and the layout it should have; `ser corpora check NAME FOLDER` "
-        "holds a folder against it.",
+        "`ser corpora NAME` shows how to get a corpus and how its folder must look; `ser corpora check NAME FOLDER` "
+        "checks a folder.",
         style="dim",
     )
 
 
-def _found(corpus: Corpus) -> str:
+def _is_here(corpus: Corpus) -> str:
     if corpus.shipped is not None:
         return "shipped"
     try:
@@ -52,11 +53,15 @@ def _found(corpus: Corpus) -> str:
 
 
 def show_corpus(corpus: Corpus, root: Path | None) -> None:
-    """One corpus, and, if its folder is here or given, what was read from it.
+    """Prints what is known about a corpus and, if its folder is found, what was read from it.
+
+    Args:
+        corpus: the corpus.
+        root: its folder; None: found by `data_prep.find_root`.
 
     Raises:
-        CorpusAbsent: a folder was given that does not exist.
-        UserError: the folder is not that corpus.
+        CorpusAbsent: The folder `root` does not exist.
+        UserError: The folder is not that corpus.
     """
     out = console()
     out.print(f"[bold]{corpus.title}[/bold] ({corpus.name})")
@@ -82,20 +87,17 @@ def show_corpus(corpus: Corpus, root: Path | None) -> None:
     )
     unreadable = table.loc[table["duration"].isna(), "path"]
     if len(unreadable):
-        out.print(f"  unreadable audio: {len(unreadable)} files, first {unreadable.iloc[0]}", markup=False)
+        out.print(
+            f"  unreadable audio: {counted(len(unreadable), 'file')}; the first is {unreadable.iloc[0]}", markup=False
+        )
     for note in table.attrs.get("notes", []):
         out.print(f"  {note}", markup=False)
     for name, part in count_subsets(table, corpus).items():
-        out.print(f"  {corpus.name}/{name}: {part.difference or 'as stated'}", markup=False)
+        out.print(f"  {corpus.name}/{name}: {part.difference or 'as expected'}", markup=False)
 
 
-def described(paper: Paper, experiments: Iterable[Experiment]) -> list[dict[str, Any]]:
-    """Experiments as rows of a list: what is run, on what, how many trials, and how many reported cells it measures.
-
-    Args:
-        paper: the paper.
-        experiments: of this paper.
-    """
+def experiment_rows(paper: Paper, experiments: Iterable[Experiment]) -> list[dict[str, Any]]:
+    """Describes experiments of a paper, one dictionary each (see `ser.api.experiments` for the keys)."""
     cells = Counter(cell.experiment for cell in read_cells(paper.reported))
     rows = []
     for one in experiments:
@@ -124,14 +126,15 @@ def show_experiments(paper: Paper, tables: Sequence[str]) -> None:
     shown = Table(title=f"{paper.name}: {paper.title}", title_justify="left", title_style="bold", header_style="bold")
     for name in ("Experiment", "Corpus", "Protocol", "Trials", "Cells"):
         shown.add_column(name, justify="right" if name in ("Trials", "Cells") else "left", no_wrap=name == "Experiment")
-    for row in described(paper, experiments_of(paper, tables)):
+    for row in experiment_rows(paper, experiments_of(paper, tables)):
         shown.add_row(*(str(row[name]) for name in ("experiment", "corpus", "protocol", "trials", "cells")))
     out = console()
     out.print(shown)
     cells = read_cells(paper.reported)
     without = sum(not cell.experiment for cell in cells)
     out.print(
-        f"{len(cells)} reported cells, {without} of them quoted from others or without an experiment yet.", style="dim"
+        f"{len(cells)} reported cells; {without} of them are quoted from other papers or have no experiment yet.",
+        style="dim",
     )
 
 

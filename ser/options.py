@@ -106,7 +106,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--auxiliary",
         metavar="CORPUS[/SUBSET]",
-        help="also learn from this corpus, without its emotion labels, or 'none' (default: as the experiment)",
+        help="also train on this corpus, without its emotion labels, or 'none' (default: as the experiment)",
     )
     add("--jobs", type=positive, help="processes for feature extraction (default: one per core)")
 
@@ -117,10 +117,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default=default_executor(),
         help="local: processes of this machine; ray: a cluster; here: only this process, for a debugger",
     )
-    add("--address", help="of the Ray cluster, for example auto (default: $RAY_ADDRESS, or a new one on this machine)")
-    add("--workers", type=positive, help="trials at the same time (default: as cores, memory and GPUs allow)")
-    add("--gpus-per-trial", type=gpu_amount, metavar="N", help="also a fraction (default: 1, if there is any)")
-    add("--cpus-per-trial", type=positive, metavar="N", help="default: the cores are divided among the workers")
+    add("--address", help="address of the Ray cluster, for example auto (default: $RAY_ADDRESS, or a new one here)")
+    add("--workers", type=positive, help="trials at the same time (default: as many as cores, memory and GPUs allow)")
+    add(
+        "--gpus-per-trial",
+        type=gpu_amount,
+        metavar="N",
+        help="GPUs per trial, or a fraction (default: 1 if there is any)",
+    )
+    add("--cpus-per-trial", type=positive, metavar="N", help="cores per trial (default: divided among the workers)")
 
 
 def gpu_amount(text: str) -> float:

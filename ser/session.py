@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import data_prep
 from common.artefacts import Artefact, Artefacts
@@ -19,7 +19,7 @@ from ser.resolving import ConfigResolver
 from ser.subsets import LoadedSubset, Subsets, check_labels, corpus_and_subset
 
 if TYPE_CHECKING:
-    from ser.execution.executor import Failure, Outcome
+    from ser.execution.executor import Failure, Observer, Outcome
     from ser.results.runs import Run
 
 
@@ -28,15 +28,15 @@ class Session:
 
     Args:
         options: the user's choices.
-        observer: is told of progress (see `ser.execution.executor.Observer`; `planned` besides).
+        observer: receives the progress (see `ser.execution.executor.Observer`).
     """
 
-    def __init__(self, options: Options, observer: Any):
+    def __init__(self, options: Options, observer: Observer):
         self.options = options
         self.observer = observer
         self.failures: list[Failure] = []
         self.artefacts = Artefacts(options.cache / "artefacts")
-        self.source = CachedFeatures(options.cache, options.jobs, options.skip_bad_audio)
+        self.data_source = CachedFeatures(options.cache, options.jobs, options.skip_bad_audio)
         self.subsets = Subsets(options, observer.note)
         self.resolver = ConfigResolver(options, self.artefacts)
 
@@ -68,7 +68,7 @@ class Session:
                 absent[experiment.id] = str(error)
         if not runs and absent:
             raise CorpusAbsent(next(iter(absent.values())))
-        self.observer.planned(runs, self.options.results)
+        self.observer.runs_planned(runs, self.options.results)
         self.perform(runs)
         return {run.experiment.id: run.folder(self.options.results) for run in runs}, absent
 
@@ -167,7 +167,7 @@ class Session:
             from common.backend import start_backend
 
             extractors = paper.function(pretraining.features)(resolved.config)
-            part = self.source.extract(extractors, data.loaded.table, self.observer)
+            part = self.data_source.extract(extractors, data.loaded.table, self.observer)
             start_backend()
             from common.training import seed_everything
 
@@ -189,7 +189,9 @@ class Session:
         from ser.execution.executor import Job, execute
 
         options = self.options
-        jobs = [Job(run, self._source(run), options.results, self.artefacts, options.keep_models) for run in runs]
+        jobs = [
+            Job(run, self._data_source_of(run), options.results, self.artefacts, options.keep_models) for run in runs
+        ]
         outcome = execute(jobs, self._pool, self.observer)
         if outcome.failures and not outcome.done + outcome.found:
             raise UserError(outcome.failures[0].message)
@@ -200,11 +202,11 @@ class Session:
                 self._evaluate_yardstick(run)
         return outcome
 
-    def _source(self, run: Run) -> CachedFeatures:
+    def _data_source_of(self, run: Run) -> CachedFeatures:
         if run.auxiliary is None:
-            return self.source
+            return self.data_source
         others = self.subsets.load(run.auxiliary["corpus"], run.auxiliary["subset"], own_root=False)
-        return dataclasses.replace(self.source, others=others.loaded.table)
+        return dataclasses.replace(self.data_source, others=others.loaded.table)
 
     def _pool(self, trials: int):
         """The workers that the user wants."""
@@ -234,8 +236,8 @@ class Session:
         file = yardstick.file_of(self.options.results, record)
         if not yardstick.read(file):
             self.observer.note("Yardstick: eGeMAPS + SVM on the same folds")
-            functionals = self.source.features(run.table, GemapsFunctionals(), self.observer)
-            yardstick.write(file, run.table, functionals, run.folds, run.classes, run.target)
+            functionals = self.data_source.features(run.table, GemapsFunctionals(), self.observer)
+            yardstick.evaluate_and_write(file, run.table, functionals, run.folds, run.classes, run.target)
 
 
 def chosen_folds(names: Sequence[str], choice: str | None) -> tuple[str, ...]:

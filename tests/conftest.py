@@ -66,5 +66,5 @@ def undisturbed(tmp_path_factory):
     from tests.helpers import toy
 
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert toy.answer(toy.start({"results": folder / "results"}, folder / "log"))["done"] == 8
+    assert toy.result_of(toy.start({"results": folder / "results"}, folder / "log"))["done"] == 8
     return toy.contents(folder / "results")

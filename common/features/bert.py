@@ -1,4 +1,4 @@
-"""BERT features of transcripts (Devlin et al. 2019): frozen, one vector an utterance."""
+"""Features of transcripts from a frozen BERT (Devlin et al. 2019): one vector per utterance."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ import numpy as np
 from common.errors import UserError
 
 
-class TranscriptTooLong(UserError):
-    """A transcript of more tokens than the network reads."""
-
-
 @dataclass(frozen=True)
 class Bert:
     """Extractor of BERT's representation of a transcript, shape (width,), float32; 768 for BERT base.
 
     Attributes:
-        checkpoint: a Hugging Face folder, a keras-hub preset, or "random", "random-tiny": weights of a fixed seed.
-        digest: of the checkpoint (see `common.models.bert.digest`); it stands for the folder in the cache's keys.
-        pooling: "pooled" is BERT's own output for the sentence (a dense layer with tanh on the first token), "cls"
-            the first token, "mean" the mean over all tokens, the two marks included.
+        checkpoint: a Hugging Face folder, a keras-hub preset, or "random" or "random-tiny" for random weights from a
+            fixed seed.
+        digest: of the checkpoint (see `common.models.bert.digest`); it represents the folder in the cache's keys.
+        pooling: "pooled" is BERT's own output for the sentence (a dense layer with tanh on the first token), "cls" the
+            first token, and "mean" the mean over all tokens, including [CLS] and [SEP].
     """
 
     name: ClassVar[str] = "bert"
@@ -37,18 +34,18 @@ class Bert:
     pooling: Literal["pooled", "cls", "mean"] = "pooled"
 
     def __call__(self, text: str) -> np.ndarray:
-        """Features of one transcript.
+        """Computes the features of one transcript.
 
         Raises:
-            TranscriptTooLong: it has more tokens than the network reads (512 for BERT base).
+            UserError: The transcript has more tokens than the network can read (512 for BERT base).
         """
         return self.batch([text])[0]
 
     def batch(self, texts: list[str]) -> list[np.ndarray]:
-        """Features of several transcripts."""
+        """Computes the features of several transcripts, with the same errors."""
         tokenizer, network = _loaded(self.checkpoint, self.digest)
         rows = [token_ids(tokenizer, text, network.max_sequence_length) for text in texts]
-        # Lengths in steps of 16: few shapes; padding is masked and changes nothing.
+        # Padding to multiples of 16 keeps the number of shapes small; it is masked and does not change the result.
         width = min(math.ceil(max(map(len, rows)) / 16) * 16, network.max_sequence_length)
         ids = np.zeros((len(rows), width), np.int32)
         mask = np.zeros_like(ids)
@@ -66,24 +63,30 @@ class Bert:
 
 
 def token_ids(tokenizer, text: str, longest: int) -> list[int]:
-    """Word pieces of a text between BERT's two marks, [CLS] and [SEP].
+    """Token ids of a text's word pieces, between [CLS] and [SEP].
+
+    Args:
+        tokenizer: keras-hub's tokeniser.
+        text: the transcript.
+        longest: how many tokens the network can read.
 
     Raises:
-        TranscriptTooLong: more than `longest`.
+        UserError: The text has more than `longest` tokens.
     """
     ids = [tokenizer.cls_token_id, *map(int, np.asarray(tokenizer(text))), tokenizer.sep_token_id]
     if len(ids) > longest:
-        raise TranscriptTooLong(
-            f"The transcript '{text[:40]}...' has {len(ids)} tokens; BERT reads at most {longest}. Cut the utterance."
+        raise UserError(
+            f"The transcript '{text[:40]}...' has {len(ids)} tokens; BERT reads at most {longest}. Split the utterance."
         )
     return ids
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(checkpoint: str, digest: str):  # the digest keeps a changed checkpoint from being mistaken for the old one
+def _loaded(checkpoint: str, digest: str):
+    """The tokeniser and the network; `digest` is an argument so that a changed checkpoint is loaded again."""
     from common.backend import start_backend
 
     start_backend()
-    from common.models.bert import bert
+    from common.models.bert import load_bert
 
-    return bert(checkpoint)
+    return load_bert(checkpoint)

@@ -1,4 +1,4 @@
-"""eGeMAPS through openSMILE (Eyben et al. 2016): 88 functionals an utterance, or 23 low-level descriptors a frame."""
+"""eGeMAPS by openSMILE (Eyben et al. 2016): 88 functionals per utterance, or 23 low-level descriptors per frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LLD_COLUMNS = (
     *("F1frequency", "F1bandwidth", "F1amplitudeLogRelF0"),
     *("F2frequency", "F2amplitudeLogRelF0", "F3frequency", "F3amplitudeLogRelF0"),
 )
-"""Names of the 23 descriptors, as openSMILE gives them without what says how they are smoothed (_sma3, _sma3nz)."""
+"""openSMILE's names of the 23 descriptors, without the suffix for their smoothing (_sma3, _sma3nz)."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class GemapsFunctionals:
     """Extractor of the 88 eGeMAPSv02 functionals, shape (88,), float32.
 
     Attributes:
-        sample_rate: Hz; openSMILE itself takes any, 16 kHz keeps corpora alike.
+        sample_rate: of the signal, in Hz. openSMILE accepts any; 16 kHz makes corpora comparable.
     """
 
     name: ClassVar[str] = "egemaps-functionals"
@@ -34,22 +34,26 @@ class GemapsFunctionals:
     sample_rate: int = 16000
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
-        """Functionals of one utterance; samples in [-1, 1] (int16 samples would give F0 = 0)."""
+        """Computes the functionals of one utterance.
+
+        Args:
+            signal: samples in [-1, 1], shape (samples,); int16 samples would give F0 = 0.
+        """
         values = extract("eGeMAPSv02", "Functionals", signal, self.sample_rate)[0]
-        # openSMILE leaves functionals of absent voicing undefined; 0 is what it writes for the others of that kind.
+        # Without voiced frames, openSMILE writes 0 for most functionals of voicing, but NaN for some.
         return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 @dataclass(frozen=True)
 class GemapsLLD:
-    """Extractor of the 23 eGeMAPSv01b low-level descriptors, shape (frames, 23), float32, a frame every 10 ms.
+    """Extractor of the 23 eGeMAPSv01b low-level descriptors, shape (frames, 23), float32, one frame every 10 ms.
 
     Atmaja and Akagi 2020 (Sec. III.A, Table 1) call them the 23 descriptors of GeMAPS. Of openSMILE's sets, GeMAPSv01b
-    has 18 and eGeMAPSv02 has 25; only eGeMAPSv01a and v01b have those 23. The set brings its own frames (20 ms, and
-    60 ms for what voicing yields), not the 25 ms that the paper states.
+    has 18 and eGeMAPSv02 has 25; only eGeMAPSv01a and v01b have these 23. openSMILE fixes the frames of the set (20 ms,
+    and 60 ms for descriptors of voicing), which differ from the 25 ms that the paper states.
 
     Attributes:
-        sample_rate: Hz; openSMILE itself takes any, 16 kHz keeps corpora alike.
+        sample_rate: of the signal, in Hz. openSMILE accepts any; 16 kHz makes corpora comparable.
     """
 
     name: ClassVar[str] = "egemaps-lld"
@@ -58,16 +62,16 @@ class GemapsLLD:
     sample_rate: int = 16000
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
-        """Descriptors of one utterance.
+        """Computes the descriptors of one utterance.
 
         Args:
             signal: samples in [-1, 1], shape (samples,); int16 samples would give F0 = 0.
 
         Returns:
-            shape (frames, 23), columns as in `LLD_COLUMNS`.
+            Shape (frames, 23), columns as in `LLD_COLUMNS`.
 
         Raises:
-            AudioError: the signal is shorter than openSMILE's longest frame.
+            AudioError: The signal is shorter than openSMILE's longest frame.
         """
         values = extract("eGeMAPSv01b", "LowLevelDescriptors", signal, self.sample_rate)
         if np.isnan(values).all():

@@ -1,9 +1,9 @@
-"""The 34 short-term features of pyAudioAnalysis (Giannakopoulos 2015), for all frames of an utterance at once.
+"""The 34 short-term features of pyAudioAnalysis (Giannakopoulos 2015), vectorised over frames.
 
 Atmaja and Akagi 2020 (Sec. III.A, Table 1) use them with frames of 25 ms every 10 ms and without deltas. The package
-(0.3.14) loops over frames and, in each, over bins; here a block of frames shares one FFT, and filter banks and chroma
-are matrix products. Everything the package does in a way of its own is kept, because features computed otherwise are
-other features. The places are marked "as the package".
+(0.3.14) loops over frames, and over the bins of each frame. Here a block of frames shares one FFT, and filter banks and
+chroma are matrix products. The results are the same: all peculiarities of the package are kept, and comments mark
+them with "as in the package".
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ COLUMNS = (
     *(f"chroma_{number}" for number in range(1, 13)),
     "chroma_std",
 )
-"""Names of the 34 columns, as pyAudioAnalysis gives them."""
+"""Names of the 34 columns, as in pyAudioAnalysis."""
 
 EPSILON = sys.float_info.epsilon
 SUB_BLOCKS = 10
 BLOCK = 64
-"""Frames computed together: their spectra (100 kB each) stay in a core's cache."""
+"""Frames that are computed together; few enough for their spectra to stay in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class PaaShortTerm:
     """Extractor of pyAudioAnalysis' short-term features, shape (frames, 34), float32.
 
     Attributes:
-        sample_rate: Hz; the signal must have it.
+        sample_rate: of the signal, in Hz.
         frame_ms: frame length.
-        hop_ms: distance of frames.
-        implementation: "vectorised", or "package" for pyAudioAnalysis itself (the same numbers, many times slower).
+        hop_ms: time from the start of one frame to the start of the next.
+        implementation: "vectorised", or "package" for pyAudioAnalysis itself (the same numbers, much slower).
     """
 
     name: ClassVar[str] = "paa"
@@ -53,37 +53,37 @@ class PaaShortTerm:
 
     def __post_init__(self):
         if self.implementation not in ("vectorised", "package"):
-            raise ValueError(f"implementation is 'vectorised' or 'package', not {self.implementation!r}.")
+            raise ValueError(f"implementation must be 'vectorised' or 'package', not {self.implementation!r}.")
         if self.hop_samples < 1:
-            raise ValueError("the hop must be at least one sample.")
+            raise ValueError("The hop must be at least one sample.")
         bins = self.frame_samples // 2
-        # In both cases the package itself stops with an index out of range.
+        # In both of the following cases the package fails with an index out of range.
         if bins < 1 or _pitch_classes(self.sample_rate, bins).max() >= bins:
-            raise ValueError(f"frames of {self.frame_ms:g} ms are too short for chroma at {self.sample_rate} Hz.")
+            raise ValueError(f"Frames of {self.frame_ms:g} ms are too short for chroma at {self.sample_rate} Hz.")
         if _mel_corners()[-1] * bins / self.sample_rate >= bins - 1:
-            raise ValueError(f"a rate of {self.sample_rate} Hz is too low for the MFCC filters (up to 6.9 kHz).")
+            raise ValueError(f"A sample rate of {self.sample_rate} Hz is too low for the MFCC filters (up to 6.9 kHz).")
 
     @property
     def frame_samples(self) -> int:
-        """Samples in a frame, rounded down as the package does."""
+        """Samples per frame, rounded down as in the package."""
         return int(self.sample_rate * self.frame_ms / 1000)
 
     @property
     def hop_samples(self) -> int:
-        """Samples from one frame to the next, rounded down as the package does."""
+        """Samples from the start of one frame to the start of the next, rounded down as in the package."""
         return int(self.sample_rate * self.hop_ms / 1000)
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
-        """Features of one utterance.
+        """Computes the features of one utterance.
 
         Args:
-            signal: samples in [-1, 1], shape (samples,); a last frame that is not full is dropped.
+            signal: samples in [-1, 1], shape (samples,); an incomplete last frame is dropped.
 
         Returns:
-            shape (frames, 34), float32, columns as in `COLUMNS`; frames = 1 + (samples - frame) // hop.
+            Shape (frames, 34), float32, columns as in `COLUMNS`; frames = 1 + (samples - frame) // hop.
 
         Raises:
-            AudioError: the signal is shorter than one frame.
+            AudioError: The signal is shorter than one frame.
         """
         if len(signal) < self.frame_samples:
             raise AudioError(
@@ -97,7 +97,7 @@ class PaaShortTerm:
     def _package(self, signal: np.ndarray) -> np.ndarray:
         from pyAudioAnalysis import ShortTermFeatures
 
-        # The package expects the values of int16 samples and divides by 2^15.
+        # The package expects int16 values and divides them by 2^15.
         samples = np.asarray(signal, np.float64) * 2.0**15
         features, _ = ShortTermFeatures.feature_extraction(
             samples, self.sample_rate, self.frame_samples, self.hop_samples, deltas=False
@@ -106,36 +106,46 @@ class PaaShortTerm:
 
     def _vectorised(self, signal: np.ndarray) -> np.ndarray:
         """The features in float64; shape (frames, 34)."""
-        # As the package: no mean, and a peak of 1, for each utterance on its own.
+        # As in the package, each utterance is scaled to mean 0 and a peak of 1.
         signal = signal - signal.mean()
         signal /= np.abs(signal).max() + 1e-10
         frame, hop = self.frame_samples, self.hop_samples
         frames = np.lib.stride_tricks.sliding_window_view(signal, frame)[::hop]
         features = np.empty((len(frames), len(COLUMNS)))
         features[:, 0] = _zero_crossings(signal, np.arange(len(frames)) * hop, frame)
-        # Memory that each block would ask the system for anew costs a third of the time.
+        # Allocating these arrays anew for each block would take a third of the time.
         rows = min(BLOCK, len(frames))
         spectrum = np.empty((rows, frame // 2 + 1), np.complex128)
         squares = np.empty((rows, frame))
         scratch = np.empty((5, rows, frame // 2))
         previous = None
         for first in range(0, len(frames), BLOCK):
-            some = frames[first : first + BLOCK]
-            here, count = features[first : first + BLOCK], len(some)
-            np.multiply(some, some, out=squares[:count])
+            block = frames[first : first + BLOCK]
+            filled, count = features[first : first + BLOCK], len(block)
+            np.multiply(block, block, out=squares[:count])
             energy = squares[:count].sum(axis=1)
-            here[:, 1] = energy / frame
-            here[:, 2] = _entropy(squares[:count], energy)
-            # numpy's FFT takes a place for its result; scipy's, the same code, does not.
-            np.fft.rfft(some, axis=1, out=spectrum[:count])
-            previous = self._spectral(spectrum[:count], scratch[:, :count], here, previous)
+            filled[:, 1] = energy / frame
+            filled[:, 2] = _entropy(squares[:count], energy)
+            # Unlike scipy's FFT, numpy's can write its result into an existing array.
+            np.fft.rfft(block, axis=1, out=spectrum[:count])
+            previous = self._fill_spectral(spectrum[:count], scratch[:, :count], filled, previous)
         return features
 
-    def _spectral(self, spectrum, scratch, features, previous):
-        """Fills the columns from a block's spectra; returns the last normalised frame, which the next block needs."""
+    def _fill_spectral(self, spectrum, scratch, features, previous):
+        """Fills the spectral columns of a block of frames.
+
+        Args:
+            spectrum: complex spectra, shape (frames, frame_samples // 2 + 1).
+            scratch: memory for intermediate results, shape (5, frames, frame_samples // 2).
+            features: the block's features, shape (frames, 34); written.
+            previous: normalised magnitudes of the frame before the block; None for the first block.
+
+        Returns:
+            Normalised magnitudes of the last frame, which the next block needs.
+        """
         bins = self.frame_samples // 2
         magnitude, power, normalised, work, summed = scratch
-        # As the package: no window; the Nyquist bin is left out; divided by the number of bins.
+        # As in the package: no window, no Nyquist bin, and divided by the number of bins.
         np.abs(spectrum[:, :bins], out=magnitude)
         magnitude /= bins
         total = magnitude.sum(axis=1)
@@ -143,12 +153,12 @@ class PaaShortTerm:
         np.multiply(magnitude, magnitude, out=power)
         power_sum = power.sum(axis=1)
         features[:, 5] = _entropy(power, power_sum)
-        # Epsilon in each bin's summand, as the package; the first frame is compared with itself.
+        # As in the package: epsilon is added for each bin, and the first frame is compared with itself.
         np.divide(magnitude, (total + bins * EPSILON)[:, None], out=normalised)
         np.subtract(normalised[1:], normalised[:-1], out=work[1:])
         work[0] = 0.0 if previous is None else normalised[0] - previous
         features[:, 6] = np.einsum("fb,fb->f", work, work)
-        # First bin where the summed power passes 90 %; argmax of a row without True is 0, what the package writes.
+        # The first bin at which the cumulative power exceeds 90 %; 0 if there is none, as in the package.
         np.cumsum(power, axis=1, out=summed)
         summed += EPSILON
         features[:, 7] = (summed > 0.9 * power_sum[:, None]).argmax(axis=1) / bins
@@ -161,7 +171,7 @@ class PaaShortTerm:
 
 
 def _zero_crossings(signal: np.ndarray, starts: np.ndarray, frame: int) -> np.ndarray:
-    """Sign changes a sample pair of each frame; a step to or from an exact zero counts half, as the package."""
+    """Sign changes per pair of samples in each frame; as in the package, a step to or from exact zero counts half."""
     sign = (signal > 0).view(np.int8) - (signal < 0).view(np.int8)
     summed = np.zeros(len(signal), np.int64)
     np.cumsum(np.abs(np.diff(sign)), out=summed[1:])
@@ -169,9 +179,9 @@ def _zero_crossings(signal: np.ndarray, starts: np.ndarray, frame: int) -> np.nd
 
 
 def _entropy(squares: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Entropy in bits over ten sub-blocks of a row.
+    """Entropy in bits over ten sub-blocks of each row.
 
-    As the package: samples beyond ten whole sub-blocks count in the total but in no sub-block.
+    As in the package, samples beyond ten full sub-blocks are part of the total but of no sub-block.
     """
     length = squares.shape[1] // SUB_BLOCKS
     blocks = squares[:, : length * SUB_BLOCKS].reshape(len(squares), SUB_BLOCKS, length).sum(axis=2)
@@ -180,13 +190,13 @@ def _entropy(squares: np.ndarray, total: np.ndarray) -> np.ndarray:
 
 
 def _centroid_and_spread(magnitude: np.ndarray, sample_rate: int, weight: np.ndarray, work: np.ndarray) -> np.ndarray:
-    """Both as fractions of half the sampling rate, shape (frames, 2); `weight` and `work` are overwritten.
+    """Spectral centroid and spread as fractions of half the sample rate, shape (frames, 2).
 
-    In Hz and relative to the frame's peak until the last step, as the package: of a frame that is constant, the spread
-    is nothing but what these steps round.
+    `weight` and `work` are overwritten. As in the package, all steps but the last are in Hz and relative to the frame's
+    peak: the spread of a constant frame is only the rounding error of these steps.
     """
     bins = magnitude.shape[1]
-    # Bin k is taken for (k + 1) / bins of half the rate, as the package.
+    # As in the package, bin k has the frequency of bin k + 1.
     frequency = np.arange(1, bins + 1) * (sample_rate / (2.0 * bins))
     peak = magnitude.max(axis=1)
     np.divide(magnitude, np.where(peak == 0, EPSILON, peak)[:, None], out=weight)
@@ -205,17 +215,17 @@ def _mfcc(magnitude: np.ndarray, filters: np.ndarray) -> np.ndarray:
 
 
 def _mel_corners() -> np.ndarray:
-    """Corner frequencies of 13 linear and 27 logarithmic triangles, Hz, shape (42,)."""
+    """Corner frequencies of 13 linearly and 27 logarithmically spaced triangles, in Hz, shape (42,)."""
     linear = 133.33 + np.arange(13) * (200 / 3)
     return np.concatenate([linear, linear[-1] * 1.0711703 ** np.arange(1, 30)])
 
 
 @functools.lru_cache(maxsize=16)
 def _mel_filters(sample_rate: int, bins: int) -> np.ndarray:
-    """Triangular filters, shape (bins up to the highest filter's end, 40).
+    """Triangular filters, shape (bins up to the end of the highest filter, 40).
 
-    As the package: bin k is taken for k / bins of the whole sampling rate, although its magnitudes end at half of it;
-    so filters lie on half of the frequencies that they name.
+    As in the package, bin k has the frequency k / bins of the whole sample rate, although the last bin is at half of
+    it. So the filters are at half of their nominal frequencies.
     """
     corners = _mel_corners()
     frequency = np.arange(bins) / bins * sample_rate
@@ -229,24 +239,24 @@ def _mel_filters(sample_rate: int, bins: int) -> np.ndarray:
 
 
 def _pitch_classes(sample_rate: int, bins: int) -> np.ndarray:
-    """Semitones above 27.5 Hz of each bin, rounded, shape (bins,)."""
+    """Rounded number of semitones from 27.5 Hz to each bin, shape (bins,)."""
     frequency = np.arange(1, bins + 1) * sample_rate / (2 * bins)
     return np.round(12.0 * np.log2(frequency / 27.5)).astype(int)
 
 
 @functools.lru_cache(maxsize=16)
 def _chroma_matrix(sample_rate: int, bins: int) -> np.ndarray:
-    """What chroma makes of a power spectrum, as a matrix of shape (bins, 12).
+    """The matrix that maps a power spectrum to chroma, shape (bins, 12).
 
-    As the package: of the bins that share a semitone only the last one counts, and semitone s is divided by the number
-    of bins that share the semitone of the semitone of bin s.
+    As in the package, only the last of the bins with the same semitone counts. For semitone s, it is divided by the
+    number of bins that have the same semitone as bin t, where t is the semitone of bin s.
     """
     semitones = _pitch_classes(sample_rate, bins)
     values, inverse, counts = np.unique(semitones, return_inverse=True, return_counts=True)
-    shared = counts[inverse]
+    counts_by_bin = counts[inverse]
     matrix = np.zeros((bins, 12))
     for semitone in values:
         last = np.flatnonzero(semitones == semitone)[-1]
-        place = semitone % bins  # a bin below 27.5 Hz has a negative semitone, which the package counts from the end
-        matrix[last, place % 12] += 1.0 / shared[semitones[place]]
+        place = semitone % bins  # a negative semitone (below 27.5 Hz) counts from the end
+        matrix[last, place % 12] += 1.0 / counts_by_bin[semitones[place]]
     return matrix

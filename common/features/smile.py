@@ -1,7 +1,8 @@
-"""openSMILE in a process in which it can live.
+"""openSMILE without the crash that loading it after TensorFlow causes.
 
-Its library corrupts the heap if it is loaded after TensorFlow's ("malloc(): invalid size", abort); loaded before it,
-both live together. A process that already holds TensorFlow therefore hands its signals to a worker that does not.
+openSMILE's library corrupts the heap if it is loaded after TensorFlow ("malloc(): invalid size", abort). Loaded before
+TensorFlow, both work. So a process that has already loaded TensorFlow sends its signals to a worker process that has
+not.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ import numpy as np
 
 
 def extract(feature_set: str, level: str, signal: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Features of one signal as openSMILE computes them.
+    """Computes the features of one signal with openSMILE.
 
     Args:
         feature_set: name in `opensmile.FeatureSet`, for example "eGeMAPSv02".
         level: name in `opensmile.FeatureLevel`, for example "Functionals".
         signal: samples in [-1, 1], shape (samples,).
-        sample_rate: Hz.
+        sample_rate: of the signal, in Hz.
 
     Returns:
-        float32, shape (rows, columns); one row of functionals, or one row a frame.
+        float32, shape (rows, columns); one row of functionals, or one row per frame.
     """
     if "tensorflow" in sys.modules and not _smile.cache_info().currsize:
         return _worker().submit(_extract, feature_set, level, signal, sample_rate).result()
@@ -32,7 +33,7 @@ def extract(feature_set: str, level: str, signal: np.ndarray, sample_rate: int) 
 
 def _extract(feature_set: str, level: str, signal: np.ndarray, sample_rate: int) -> np.ndarray:
     with warnings.catch_warnings():
-        # A signal too short for a frame gives a row of NaN, which the extractor turns into an error of its own.
+        # A signal that is too short gives a row of NaN, for which the extractor raises an error.
         warnings.filterwarnings("ignore", message="Segment too short")
         return _smile(feature_set, level).process_signal(signal, sample_rate).to_numpy(np.float32)
 
@@ -40,7 +41,7 @@ def _extract(feature_set: str, level: str, signal: np.ndarray, sample_rate: int)
 @functools.cache
 def _smile(feature_set: str, level: str):
     with warnings.catch_warnings():
-        # Papers fix the version of a set, however much a later one is preferred today.
+        # The versions are those that the papers used.
         warnings.filterwarnings("ignore", message=".*is deprecated")
         import opensmile
 

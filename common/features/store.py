@@ -1,11 +1,13 @@
-"""The feature cache: content-addressed, parallel, resumable, atomic, and never trusted blindly.
+"""The feature cache: one file per utterance, found by content; extraction is parallel, resumable and atomic.
 
-An entry's key is a hash of the audio file's bytes, the span of the utterance, the extractor's name, its version and its
-settings; so a renamed file is found again, and a changed file, setting or version never is. For an extractor that reads
-transcripts the text takes the place of the audio. A setting that only says where something lies (a dataclass field with
-``compare=False``) is not part of the key; a digest of what lies there is. An entry is a plain `.npy`
-file followed by a 16-byte checksum of everything before it: `numpy.load(path, mmap_mode="r")` opens it, and an entry
-whose checksum does not fit is made anew. Kill the extraction at any moment: entries that exist are whole.
+An entry's key is a hash of the bytes of the audio file, the utterance's span, and the extractor's name, version and
+settings. So a renamed file is found again, and a changed file, setting or version is extracted again. If an extractor
+reads transcripts, the text replaces the audio. Settings that only say where something is on disk (dataclass fields with
+``compare=False``) are not part of the key; a digest of their content is.
+
+An entry is a plain `.npy` file followed by a 16-byte checksum of everything before it, so that
+`numpy.load(path, mmap_mode="r")` opens it. Entries with a wrong checksum are extracted again. Extraction can be killed
+at any moment: the entries that exist are complete.
 """
 
 from __future__ import annotations
@@ -32,20 +34,20 @@ if TYPE_CHECKING:
 DIGEST_SIZE = 16
 
 BATCH = 32
-"""Utterances that an extractor in this process gets at once; what a killed extraction loses at most."""
+"""How many utterances an extractor in this process gets at once, and how many a killed extraction loses at most."""
 
 
 class Extractor(Protocol):
-    """What the store asks of an extractor: a frozen dataclass whose fields are its settings.
+    """An extractor of features: a frozen dataclass whose fields are its settings.
 
-    Two more class attributes are optional. ``reads = "text"``: it is called with the transcript instead of samples,
-    and has no sample rate. ``in_process = True``: it runs a Keras model, so it is called here and not in worker
+    Two more class attributes are optional. ``reads = "text"``: it is called with the transcript instead of samples and
+    has no sample rate. ``in_process = True``: it runs a Keras model, so it is called in this process and not in worker
     processes, with ``batch(list of inputs) -> list of arrays``.
 
     Attributes:
         name: short name; the cache folder starts with it.
-        version: raised whenever the same settings would give other numbers.
-        sample_rate: rate of the audio that it is given, in Hz.
+        version: increased whenever the same settings give different numbers.
+        sample_rate: of the audio that it expects, in Hz.
     """
 
     name: str
@@ -53,27 +55,29 @@ class Extractor(Protocol):
     sample_rate: int
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
-        """Features of one utterance from its samples, float32 in [-1, 1], shape (samples,)."""
+        """Computes the features of one utterance from its samples, float32 in [-1, 1], shape (samples,)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Features(Mapping):
-    """Features of utterances, read from the cache when asked for.
+    """Features by utterance, read from the cache when they are used.
 
     Attributes:
         paths: cache entry of each utterance.
-        skipped: utterances that were left out, with the reason.
+        skipped: for each utterance that was left out, the reason.
     """
 
     paths: dict[str, Path]
     skipped: dict[str, str]
 
     def __getitem__(self, utterance: str) -> np.ndarray:
-        """The utterance's features, as the extractor returned them."""
-        array = _read_entry(self.paths[utterance])
-        if array is None:
-            raise UserError(f"The cache entry {self.paths[utterance]} was damaged after the run began; start it again.")
-        return array
+        """Reads the features of an utterance, as the extractor returned them."""
+        content = _read_intact(self.paths[utterance])
+        if content is None:
+            raise UserError(
+                f"The cache entry {self.paths[utterance]} was damaged after the command started; start it again."
+            )
+        return np.load(io.BytesIO(content), allow_pickle=False)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.paths)
@@ -82,12 +86,55 @@ class Features(Mapping):
         return len(self.paths)
 
 
+@dataclasses.dataclass(frozen=True)
+class _AudioInput:
+    """The audio of an utterance, as an extractor's input."""
+
+    utterance: str
+    path: str
+    start: float
+    end: float
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    def key(self, settings: str) -> str:
+        digest = hashlib.blake2b(Path(self.path).read_bytes(), digest_size=DIGEST_SIZE)
+        digest.update(f"{settings}|{self.start!r}|{self.end!r}".encode())
+        return digest.hexdigest()
+
+    def read(self, extractor: Extractor) -> np.ndarray:
+        return audio.read(self.path, extractor.sample_rate, self.start, self.end)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TextInput:
+    """The transcript of an utterance, as an extractor's input."""
+
+    utterance: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        return self.utterance
+
+    def key(self, settings: str) -> str:
+        return hashlib.blake2b(f"{settings}|{self.text}".encode(), digest_size=DIGEST_SIZE).hexdigest()
+
+    def read(self, extractor: Extractor) -> str:
+        return self.text
+
+
+_Input = _AudioInput | _TextInput
+
+
 class FeatureStore:
     """A folder of cached features.
 
     Args:
         root: the cache folder.
-        jobs: worker processes for extraction; None: one a core.
+        jobs: worker processes for extraction; None: one per core.
     """
 
     def __init__(self, root: Path, jobs: int | None = None):
@@ -102,216 +149,182 @@ class FeatureStore:
         skip_bad_audio: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Features:
-        """Features of every utterance of a table, extracted where the cache does not hold them.
-
-        A corpus without any transcript has the empty one for all utterances; where some have one, all must.
+        """Returns features of every utterance in a table; extracts those that are not in the cache.
 
         Args:
             table: utterance table.
-            extractor: what to compute.
-            skip_bad_audio: leave out utterances whose audio cannot be used instead of stopping.
-            progress: called with (done, all) utterances; only while there is extraction to do.
+            extractor: computes the features.
+            skip_bad_audio: leave out utterances whose audio cannot be used, instead of stopping.
+            progress: called with (done, all) utterances during extraction.
 
         Raises:
-            UserError: audio that cannot be used, or missing transcripts; names the first and how many there are.
+            UserError: Some audio cannot be used, or some transcripts are missing. The message names the first ones and
+                says how many there are.
         """
-        settings = _settings(extractor)
+        settings = _settings_hash(extractor)
         folder = self.root / f"{extractor.name}-v{extractor.version}-{settings[:8]}"
+        inputs: list[_Input]
         if getattr(extractor, "reads", "audio") == "text":
-            rows = list(zip(table["utterance"], transcripts(table), strict=True))
-            states = [_text_state(folder, settings, text) for _, text in rows]
+            inputs = [_TextInput(*row) for row in zip(table["utterance"], transcripts(table), strict=True)]
         else:
-            rows = list(table[["utterance", "path", "start", "end"]].itertuples(index=False, name=None))
-            with ThreadPoolExecutor(self.jobs) as pool:
-                states = list(pool.map(lambda row: _state(folder, settings, row[1], row[2], row[3]), rows))
+            rows = table[["utterance", "path", "start", "end"]].itertuples(index=False, name=None)
+            inputs = [_AudioInput(*row) for row in rows]
+        with ThreadPoolExecutor(self.jobs) as pool:
+            found = list(pool.map(lambda one: _find_entry(folder, settings, one), inputs))
         paths: dict[str, Path] = {}
         skipped: dict[str, str] = {}
-        missing = []
-        for row, state in zip(rows, states, strict=True):
-            if isinstance(state, str):
-                skipped[row[0]] = state
-            elif state[1]:
-                paths[row[0]] = state[0]
+        missing: list[tuple[_Input, Path]] = []
+        for one, (entry, intact, problem) in zip(inputs, found, strict=True):
+            if problem:
+                skipped[one.utterance] = problem
+            elif intact:
+                paths[one.utterance] = entry
             else:
-                missing.append((row, state[0]))
-        if missing:
-            extract = self._extract_here if getattr(extractor, "in_process", False) else self._extract
-            extract(missing, extractor, paths, skipped, progress)
-        if skipped and not skip_bad_audio:
-            raise UserError(_bad_audio_message(skipped))
-        order = {row[0]: paths[row[0]] for row in rows if row[0] in paths}
-        return Features(order, skipped)
-
-    def _extract(self, missing, extractor, paths, skipped, progress) -> None:
-        from joblib import Parallel, delayed
-
-        jobs = min(self.jobs, max(1, len(missing) // 8))
-        tasks = (delayed(_extract_one)(row, entry, extractor) for row, entry in missing)
-        parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=4 if jobs > 1 else 1)
-        for done, (utterance, entry, reason) in enumerate(parallel(tasks), start=1):
-            if reason is None:
+                missing.append((one, entry))
+        extract = self._extract_in_process if getattr(extractor, "in_process", False) else self._extract_in_workers
+        for done, (utterance, entry, problem) in enumerate(extract(missing, extractor), start=1):
+            if problem:
+                skipped[utterance] = problem
+            else:
                 paths[utterance] = entry
-            else:
-                skipped[utterance] = reason
             if progress is not None:
                 progress(done, len(missing))
+        if skipped and not skip_bad_audio:
+            raise UserError(_bad_audio_message(list(skipped.values())))
+        return Features({one.utterance: paths[one.utterance] for one in inputs if one.utterance in paths}, skipped)
 
-    def _extract_here(self, missing, extractor, paths, skipped, progress) -> None:
-        """Extraction in this process, batch by batch; what several utterances share (a sentence) is extracted once."""
-        by_entry: dict[Path, list[tuple]] = {}
-        for row, entry in missing:
-            by_entry.setdefault(entry, []).append(row)
+    def _extract_in_workers(self, missing: list, extractor: Extractor) -> Iterator[tuple[str, Path, str]]:
+        """Yields utterance, entry and problem ("" if there is none), in the order in which they are finished."""
+        from joblib import Parallel, delayed
+
+        if missing:
+            jobs = min(self.jobs, max(1, len(missing) // 8))
+            parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=4 if jobs > 1 else 1)
+            yield from parallel(delayed(_extract_one)(one, entry, extractor) for one, entry in missing)
+
+    def _extract_in_process(self, missing: list, extractor: Extractor) -> Iterator[tuple[str, Path, str]]:
+        """The same in this process, batch by batch; utterances that share an entry (a sentence) are extracted once."""
+        by_entry: dict[Path, list[_Input]] = {}
+        for one, entry in missing:
+            by_entry.setdefault(entry, []).append(one)
         entries = list(by_entry)
-        done = 0
         with ThreadPoolExecutor(self.jobs) as pool:
             for first in range(0, len(entries), BATCH):
-                chunk = [(by_entry[entry][0], entry) for entry in entries[first : first + BATCH]]
-                for (_, entry), reason in zip(chunk, _extract_batch(pool, chunk, extractor), strict=True):
-                    for row in by_entry[entry]:
-                        if reason is None:
-                            paths[row[0]] = entry
-                        else:
-                            skipped[row[0]] = reason
-                        done += 1
-                        if progress is not None:
-                            progress(done, len(missing))
+                batch = [(by_entry[entry][0], entry) for entry in entries[first : first + BATCH]]
+                for (_, entry), problem in zip(batch, _extract_batch(pool, batch, extractor), strict=True):
+                    for one in by_entry[entry]:
+                        yield one.utterance, entry, problem
 
 
 def transcripts(table: pd.DataFrame) -> list[str]:
-    """The transcript of every utterance; the empty one for all of them if the corpus has none.
+    """The transcript of every utterance; empty texts if the corpus has no transcripts at all.
 
     Raises:
-        UserError: some utterances have one and others have not.
+        UserError: Only some of the utterances have a transcript.
     """
     texts = [text.strip() if isinstance(text, str) else "" for text in table["text"]]
     without = [name for name, text in zip(table["utterance"], texts, strict=True) if not text]
     if without and len(without) < len(texts):
         raise UserError(
-            f"{len(without)} of {len(texts)} utterances have no transcript, the first is {without[0]}. "
-            "Complete the corpus' transcripts, or run without text."
+            f"{len(without)} of {len(texts)} utterances have no transcript; the first is {without[0]}. "
+            "Complete the corpus's transcripts, or run without text."
         )
     return texts
 
 
-def _settings(extractor: Extractor) -> str:
-    """Hash of what an extractor is, besides the audio or text."""
+def _settings_hash(extractor: Extractor) -> str:
     settings = {item.name: getattr(extractor, item.name) for item in dataclasses.fields(extractor) if item.compare}
     described = {"name": extractor.name, "version": extractor.version, **settings}
     return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _state(folder: Path, settings: str, path: str, start: float, end: float) -> tuple[Path, bool] | str:
-    """Where an utterance's entry is and whether it is whole; or why its audio file cannot be read at all."""
+def _find_entry(folder: Path, settings: str, one: _Input) -> tuple[Path, bool, str]:
+    """An utterance's cache entry, whether it is intact, and the problem if the audio file cannot be read at all."""
     try:
-        content = Path(path).read_bytes()
+        key = one.key(settings)
     except OSError as error:
-        return f"{path}: {'the audio file does not exist' if isinstance(error, FileNotFoundError) else error}."
-    digest = hashlib.blake2b(content, digest_size=DIGEST_SIZE)
-    digest.update(f"{settings}|{start!r}|{end!r}".encode())
-    return _entry(folder, digest.hexdigest())
-
-
-def _text_state(folder: Path, settings: str, text: str) -> tuple[Path, bool]:
-    """Where a transcript's entry is and whether it is whole."""
-    return _entry(folder, hashlib.blake2b(f"{settings}|{text}".encode(), digest_size=DIGEST_SIZE).hexdigest())
-
-
-def _entry(folder: Path, key: str) -> tuple[Path, bool]:
+        reason = "the audio file does not exist" if isinstance(error, FileNotFoundError) else error
+        return folder, False, f"{one.name}: {reason}."
     entry = folder / key[:2] / f"{key}.npy"
-    return entry, _is_whole(entry)
+    return entry, _read_intact(entry) is not None, ""
 
 
-def _is_whole(entry: Path) -> bool:
-    try:
-        content = entry.read_bytes()
-    except OSError:
-        return False
-    return _checksum_fits(content)
-
-
-def _checksum_fits(content: bytes) -> bool:
-    body = memoryview(content)[:-DIGEST_SIZE]
-    return (
-        len(content) > DIGEST_SIZE and hashlib.blake2b(body, digest_size=DIGEST_SIZE).digest() == content[-DIGEST_SIZE:]
-    )
-
-
-def _read_entry(entry: Path) -> np.ndarray | None:
+def _read_intact(entry: Path) -> bytes | None:
+    """The content of an entry; None if it does not exist or its checksum is wrong."""
     try:
         content = entry.read_bytes()
     except OSError:
         return None
-    return np.load(io.BytesIO(content), allow_pickle=False) if _checksum_fits(content) else None
+    body, checksum = memoryview(content)[:-DIGEST_SIZE], content[-DIGEST_SIZE:]
+    return content if len(body) and hashlib.blake2b(body, digest_size=DIGEST_SIZE).digest() == checksum else None
 
 
-def _extract_one(row: tuple, entry: Path, extractor: Extractor) -> tuple[str, Path, str | None]:
-    utterance, path, start, end = row
+def _extract_one(one: _Input, entry: Path, extractor: Extractor) -> tuple[str, Path, str]:
     try:
-        signal = audio.read(path, extractor.sample_rate, start, end)
+        content = one.read(extractor)
     except AudioError as error:
-        return utterance, entry, str(error)
+        return one.utterance, entry, str(error)
     try:
-        features = np.asarray(extractor(signal))
-    except AudioError as error:  # an extractor knows no file
-        return utterance, entry, f"{path}: {error}"
-    return utterance, entry, _write(row, entry, extractor, features)
+        features = np.asarray(extractor(content))
+    except AudioError as error:  # an extractor does not know the file's name
+        return one.utterance, entry, f"{one.name}: {error}"
+    return one.utterance, entry, _write_entry(one, entry, extractor, features)
 
 
-def _extract_batch(pool: ThreadPoolExecutor, chunk: list[tuple[tuple, Path]], extractor) -> list[str | None]:
-    """Extracts and writes some utterances; returns for each why it could not be, or None."""
-    inputs = list(pool.map(lambda one: _input(one[0], extractor), chunk))
-    good = [number for number, one in enumerate(inputs) if not isinstance(one, AudioError)]
-    arrays = _batch(extractor, [inputs[number] for number in good], [chunk[number][0] for number in good])
-    reasons = {
-        number: found if isinstance(found, str) else _write(*chunk[number], extractor, found)
-        for number, found in zip(good, arrays, strict=True)
-    }
-    return [reasons[number] if number in reasons else str(one) for number, one in enumerate(inputs)]
+def _extract_batch(pool: ThreadPoolExecutor, batch: list[tuple[_Input, Path]], extractor) -> list[str]:
+    """Extracts and writes some utterances; returns the problem of each, "" if there is none."""
+
+    def read(pair):
+        try:
+            return pair[0].read(extractor)
+        except AudioError as error:
+            return error
+
+    contents = list(pool.map(read, batch))
+    problems = [str(content) if isinstance(content, AudioError) else "" for content in contents]
+    readable = [number for number, problem in enumerate(problems) if not problem]
+    results = _run_batch(extractor, [batch[number][0] for number in readable], [contents[n] for n in readable])
+    for number, result in zip(readable, results, strict=True):
+        problems[number] = result if isinstance(result, str) else _write_entry(*batch[number], extractor, result)
+    return problems
 
 
-def _input(row: tuple, extractor: Extractor) -> str | np.ndarray | AudioError:
-    """What an extractor reads of an utterance: its transcript, its samples, or why there are none."""
-    if len(row) == 2:
-        return row[1]
-    try:
-        return audio.read(row[1], extractor.sample_rate, row[2], row[3])
-    except AudioError as error:
-        return error
+def _run_batch(extractor: Extractor, inputs: list[_Input], contents: list) -> list[np.ndarray | str]:
+    """Features of several utterances, or the problem of those whose audio cannot be used.
 
-
-def _batch(extractor: Extractor, inputs: list, rows: list[tuple]) -> list[np.ndarray | str]:
-    """Features of several inputs, or why audio cannot be used; any other error names the utterance."""
-    if not inputs:
+    Raises:
+        UserError: An utterance cannot be used for another reason; the message names it.
+    """
+    if not contents:
         return []
     try:
-        return [np.asarray(array) for array in extractor.batch(inputs)]
-    except UserError:  # one of them is at fault: one by one tells which
-        return [_alone(extractor, one, row) for row, one in zip(rows, inputs, strict=True)]
+        return [np.asarray(array) for array in extractor.batch(contents)]
+    except UserError:  # one utterance is the cause; running them one by one shows which
+        return [_run_alone(extractor, one, content) for one, content in zip(inputs, contents, strict=True)]
 
 
-def _alone(extractor: Extractor, one, row: tuple) -> np.ndarray | str:
+def _run_alone(extractor: Extractor, one: _Input, content) -> np.ndarray | str:
     try:
-        return np.asarray(extractor.batch([one])[0])
+        return np.asarray(extractor.batch([content])[0])
     except AudioError as error:
-        return f"{row[1]}: {error}"
+        return f"{one.name}: {error}"
     except UserError as error:
-        raise UserError(f"{row[0]}: {error}") from error
+        raise UserError(f"{one.utterance}: {error}") from error
 
 
-def _write(row: tuple, entry: Path, extractor: Extractor, features: np.ndarray) -> str | None:
-    """Writes an entry; returns why it could not be."""
+def _write_entry(one: _Input, entry: Path, extractor: Extractor, features: np.ndarray) -> str:
+    """Writes an entry; returns the problem if the features cannot be used, otherwise ""."""
     if not np.isfinite(features).all():
-        return f"{row[1] if len(row) > 2 else row[0]}: {extractor.name} gives values that are not finite numbers."
+        return f"{one.name}: {extractor.name} gives values that are not finite numbers."
     buffer = io.BytesIO()
     np.save(buffer, features, allow_pickle=False)
     body = buffer.getvalue()
     write_atomic(entry, lambda file: file.write(body + hashlib.blake2b(body, digest_size=DIGEST_SIZE).digest()))
-    return None
+    return ""
 
 
-def _bad_audio_message(skipped: dict[str, str]) -> str:
-    reasons = list(skipped.values())
-    first = " ".join(reasons[:3])
-    if len(reasons) > 3:
-        first += f" ... and {len(reasons) - 3} more files."
-    return f"{first} Replace the audio, or go on without it with --skip-bad-audio (every result will then say so)."
+def _bad_audio_message(problems: list[str]) -> str:
+    first = " ".join(problems[:3])
+    if len(problems) > 3:
+        first += f" ... and {len(problems) - 3} more files."
+    return f"{first} Replace the audio, or continue without it: --skip-bad-audio (every result will then say so)."

@@ -1,8 +1,8 @@
-"""VGGish features (Hershey et al. 2017): Google's log-mel front end in NumPy, one vector an utterance.
+"""VGGish features (Hershey et al. 2017), one vector per utterance; Google's log-mel front end in NumPy.
 
-The front end's constants are those of AudioSet's `vggish_params`; it agrees with the original to 1e-5. The original
-drops what does not fill 0.96 s, so a clip under 0.975 s would give nothing at all: here such a clip is zero-padded to
-one example.
+The front end uses the constants of AudioSet's `vggish_params` and agrees with the original to 1e-5. The original drops
+what does not fill an example of 0.96 s, so that an utterance below 0.975 s would give no features at all. Here such an
+utterance is zero-padded to one example.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ MEL_BANDS, MEL_LOW_HZ, MEL_HIGH_HZ = 64, 125.0, 7500.0
 LOG_OFFSET = 0.01
 EXAMPLE_FRAMES = 96
 SHORTEST = (EXAMPLE_FRAMES - 1) * HOP + FRAME
-"""Samples that give one example: 15,600, or 0.975 s."""
+"""Samples needed for one example: 15,600, or 0.975 s."""
 
-CONVOLVED = 4
-"""Examples a call of the convolutions: so few that their maps stay in the cache; with 16, each takes twice as long."""
+CONVOLUTION_BATCH = 4
+"""Examples per call of the convolutions: few, so that feature maps stay in the CPU's cache (with 16, an example takes
+twice as long)."""
 
-EMBEDDED = 64
-"""Examples a call of the dense layers, at most: their 67 million weights are read from memory at every call."""
+DENSE_BATCH = 64
+"""Examples per call of the dense layers, at most: many, because each call reads 67 million weights from memory."""
 
 
 def mel_matrix() -> np.ndarray:
-    """Weights from DFT bins to mel bands, shape (257, 64): triangles linear in mel, no weight for the bin at 0 Hz."""
+    """Weights from DFT bins to mel bands, shape (257, 64): triangles that are linear in mel, and 0 for the 0 Hz bin."""
 
     def mel(hertz):
         return 1127.0 * np.log1p(np.asarray(hertz, np.float64) / 700.0)
@@ -47,39 +48,41 @@ def mel_matrix() -> np.ndarray:
 
 
 @functools.cache
-def _constants():
+def _window_and_mel():
     from scipy.sparse import csr_array
 
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)
-    # A bin belongs to two bands at most: the sparse product is faster than the dense one and starts no threads.
+    # A bin belongs to at most two bands, so a sparse product is faster than a dense one, and it starts no threads.
     return window, csr_array(mel_matrix().T)
 
 
 def log_mel(signal: np.ndarray) -> np.ndarray:
-    """Log-mel spectrogram.
+    """Computes the log-mel spectrogram.
 
     Args:
         signal: samples in [-1, 1] at 16 kHz, shape (samples,), at least one frame (400).
 
     Returns:
-        shape (frames, 64), float64: float32 would lose 1e-5 where a band holds little more than the offset.
+        Shape (frames, 64), float64: float32 would lose 1e-5 in bands whose energy is close to `LOG_OFFSET`.
     """
     from scipy.fft import rfft
 
-    window, mel = _constants()
+    window, mel = _window_and_mel()
     frames = np.lib.stride_tricks.sliding_window_view(signal, FRAME)[::HOP]
     magnitude = np.abs(rfft(frames * window, n=DFT, axis=1))
     return np.log((mel @ magnitude.T).T + LOG_OFFSET)
 
 
 def examples(signal: np.ndarray) -> np.ndarray:
-    """What the network sees: consecutive stretches of 0.96 s; a shorter rest is dropped, a short clip padded to one.
+    """Cuts an utterance into the network's inputs: consecutive log-mel spectrograms of 0.96 s.
+
+    An incomplete last example is dropped; an utterance shorter than one example is zero-padded to one.
 
     Args:
         signal: samples in [-1, 1] at 16 kHz, shape (samples,).
 
     Returns:
-        shape (examples, 96, 64), float32; at least one example.
+        Shape (examples, 96, 64), float32; at least one example.
     """
     if len(signal) < SHORTEST:
         signal = np.pad(signal, (0, SHORTEST - len(signal)))
@@ -90,10 +93,10 @@ def examples(signal: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Pca:
-    """AudioSet's post-processing: PCA, clipping to [-2, 2], eight bits.
+    """AudioSet's post-processing of embeddings: PCA, clipping to [-2, 2], quantisation to eight bits.
 
     Attributes:
-        vectors: eigenvectors, one a row, shape (128, 128).
+        vectors: eigenvectors, one per row, shape (128, 128).
         means: shape (128,).
     """
 
@@ -105,7 +108,7 @@ class Pca:
         """Reads `vggish_pca_params.npz`.
 
         Raises:
-            UserError: it is not that file.
+            UserError: The file cannot be read, or is not that file.
         """
         try:
             with np.load(file, allow_pickle=False) as stored:
@@ -119,7 +122,7 @@ class Pca:
         return cls(vectors, means)
 
     def __call__(self, embeddings: np.ndarray) -> np.ndarray:
-        """Quantised embeddings, shape (examples, 128), uint8; the fraction is cut off, as the original does."""
+        """Returns quantised embeddings, shape (examples, 128), uint8; fractions are cut off, as in the original."""
         projected = np.clip((embeddings - self.means) @ self.vectors.T, -2.0, 2.0)
         return ((projected + 2.0) * (255.0 / 4.0)).astype(np.uint8)
 
@@ -129,14 +132,12 @@ class Vggish:
     """Extractor of VGGish embeddings pooled over an utterance's examples, shape (128,), float32.
 
     Attributes:
-        checkpoint: the SavedModel's folder; "random" or "random-tiny": no checkpoint but weights drawn with a fixed
-            seed.
-        digest: of the checkpoint's bytes (see `common.models.vggish.digest`); it stands for the folder in the cache's
-            keys.
+        checkpoint: folder of the SavedModel, or "random" or "random-tiny" for random weights from a fixed seed.
+        digest: of the checkpoint (see `common.models.vggish.digest`); it represents the folder in the cache's keys.
         pooling: how an utterance's examples become one vector.
-        pca: file of the PCA parameters; empty: raw embeddings, as TF-Hub's module gives them.
+        pca: file of the PCA parameters; empty: raw embeddings, as the TF-Hub module returns them.
         pca_digest: of that file.
-        sample_rate: Hz; the network knows no other.
+        sample_rate: of the signal, in Hz; the network supports no other.
     """
 
     name: ClassVar[str] = "vggish"
@@ -151,28 +152,25 @@ class Vggish:
     sample_rate: int = SAMPLE_RATE
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
-        """Features of one utterance."""
+        """Computes the features of one utterance."""
         return self.batch([signal])[0]
 
     def batch(self, signals: list[np.ndarray]) -> list[np.ndarray]:
-        """Features of several utterances, whose examples share the network's batches."""
-        stretches = [examples(signal) for signal in signals]
-        embeddings = _embedder(self.checkpoint, self.digest)(np.concatenate(stretches))
+        """Computes the features of several utterances; their examples go through the network together."""
+        by_utterance = [examples(signal) for signal in signals]
+        embeddings = _embedder(self.checkpoint, self.digest)(np.concatenate(by_utterance))
         if self.pca:
             embeddings = _pca(self.pca, self.pca_digest)(embeddings).astype(np.float32)
-        ends = np.cumsum([len(stretch) for stretch in stretches])[:-1]
+        ends = np.cumsum([len(one) for one in by_utterance])[:-1]
         pool = {"mean": np.mean, "max": np.max}[self.pooling]
         return [pool(own, axis=0).astype(np.float32) for own in np.split(embeddings, ends)]
 
 
 class Embedder:
-    """The network in two steps, each with examples by the number that suits it.
+    """Runs the network in two parts, convolutions and dense layers, each with the batch size that is fastest for it.
 
     Args:
         network: Keras model (see `common.models.vggish.vggish`).
-
-    Call:
-        inputs: examples, shape (examples, 96, 64). Returns embeddings, shape (examples, 128), float32.
     """
 
     def __init__(self, network):
@@ -183,12 +181,13 @@ class Embedder:
         self.dense = keras.Model(inner, network.output)
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        """Embeddings of examples."""
-        return _by_batches(self.dense, _by_batches(self.convolutions, inputs[..., None], CONVOLVED, 4), EMBEDDED, 16)
+        """Computes embeddings, shape (examples, 128), float32, of examples, shape (examples, 96, 64)."""
+        maps = _predict_batches(self.convolutions, inputs[..., None], CONVOLUTION_BATCH, 4)
+        return _predict_batches(self.dense, maps, DENSE_BATCH, 16)
 
 
-def _by_batches(model, inputs: np.ndarray, size: int, step: int) -> np.ndarray:
-    """Predictions; a batch that is not full is padded to a multiple of `step`, so that few shapes are traced."""
+def _predict_batches(model, inputs: np.ndarray, size: int, step: int) -> np.ndarray:
+    """Predicts in batches; the last batch is padded to a multiple of `step`, so that few shapes are traced."""
     outputs = []
     for first in range(0, len(inputs), size):
         chunk = inputs[first : first + size]
@@ -198,9 +197,8 @@ def _by_batches(model, inputs: np.ndarray, size: int, step: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1)
-def _embedder(
-    checkpoint: str, digest: str
-):  # the digest keeps a changed checkpoint from being mistaken for the old one
+def _embedder(checkpoint: str, digest: str) -> Embedder:
+    """The network; `digest` is an argument so that a changed checkpoint is loaded again."""
     from common.backend import start_backend
 
     start_backend()
@@ -213,4 +211,5 @@ def _embedder(
 
 @functools.lru_cache(maxsize=1)
 def _pca(file: str, digest: str) -> Pca:
+    """The PCA; `digest` is an argument so that a changed file is read again."""
     return Pca.read(Path(file))

@@ -1,1 +1,1 @@
-"""Keras building blocks, each with a test against something independent."""
+"""Keras layers, each tested against an independent implementation."""

@@ -1,4 +1,4 @@
-"""The anti-transfer loss: feature maps that differ from those of a network trained on another task."""
+"""The anti-transfer loss: makes feature maps differ from those of a network that was trained for another task."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ import numpy as np
 from keras import ops
 
 from common.errors import UserError
-from common.layers.gram import as_features, scaled_gram, triangle
+from common.layers.gram import flatten_positions, scaled_gram, triangle_indices
 
 VARIANTS = ("datapoint", "batch")
 
 
-def squared_cosines(activation, target):
-    """Squared cosine of the vectorised Gram matrices, one a datapoint (Guizzo et al. 2023, Eq. 1).
+def squared_cosines(feature_map, signature):
+    """Squared cosine of the vectorised Gram matrices of two feature maps (Guizzo et al. 2023, Eq. 1).
 
     Args:
-        activation: feature map under training, shape (batch, height, width, channels).
-        target: what `GramSignature` made of the extractor's, in either form.
+        feature_map: of the network in training, shape (batch, height, width, channels).
+        signature: of the extractor's feature map, by `GramSignature` in the form "gram" or "features".
 
     Returns:
-        Shape (batch,), in [0, 1]; 0 where one of the two is all zero.
+        Shape (batch,), in [0, 1]; 0 if one of the two is all zero.
     """
-    features = as_features(activation)
+    features = flatten_positions(feature_map)
     positions, channels = features.shape[1:]
     gram, norm, scale = scaled_gram(features)
-    target = ops.cast(target, "float32")
-    if len(target.shape) == 3:
-        crossed = ops.einsum("bnc,bmc->bnm", features, target) / ops.sqrt(scale)
+    signature = ops.cast(signature, "float32")
+    if len(signature.shape) == 3:
+        crossed = ops.einsum("bnc,bmc->bnm", features, signature) / ops.sqrt(scale)
         product = ops.sum(crossed * crossed, axis=(1, 2))
     else:
-        if positions < channels:
+        if positions < channels:  # then `gram` is over positions
             gram = ops.einsum("bnc,bnd->bcd", features, features) / scale
-        whole = ops.take(target, triangle(channels)[1], axis=1)
+        whole = ops.take(signature, triangle_indices(channels)[1], axis=1)
         product = ops.sum(whole * ops.reshape(gram, (-1, channels * channels)), axis=1)
     return ops.square(product / norm[:, 0, 0])
 
 
-def batch_wide(activation, target):
-    """The authors' public code: squared mean absolute cosine of the rows of one Gram matrix that spans the batch.
+def batch_squared_cosine(feature_map, raw):
+    """The loss of the authors' public code: squared mean absolute cosine of the rows of one Gram matrix per batch.
 
-    Their matrix has a row and a column a channel *of each datapoint*, so it also compares different utterances. The
-    rows' products and norms need no such matrix: with R = sum of f f^T over all rows f, of shape (positions,
-    positions), <row_p, row_t> = f_p^T (sum of f_p f_t^T) f_t. That way is taken where it is the smaller one.
+    Their matrix has a row and a column for each channel *of each example*, so it also compares different utterances.
+    The products and norms of its rows can be computed without the matrix: with R = sum of f f^T over all rows f, of
+    shape (positions, positions), <row_p, row_t> = f_p^T (sum of f_p f_t^T) f_t. The smaller of the two is used.
 
     Args:
-        activation: feature map under training, shape (batch, height, width, channels).
-        target: the extractor's feature map in the form "raw", shape (batch, positions, channels).
+        feature_map: of the network in training, shape (batch, height, width, channels).
+        raw: the extractor's `GramSignature` in the form "raw", shape (batch, positions, channels).
 
     Returns:
-        One number.
+        A scalar.
     """
     maps = []
-    for features in (as_features(activation), ops.cast(target, "float32")):
+    for features in (flatten_positions(feature_map), ops.cast(raw, "float32")):
         largest = ops.max(ops.abs(features))  # cancels in the cosine
         maps.append(features / ops.stop_gradient(ops.where(largest > 0, largest, ops.ones_like(largest))))
     trained, fixed = maps
@@ -82,20 +82,22 @@ class AntiTransfer(keras.layers.Layer):
 
     Args:
         beta: weight of the loss.
-        variant: "datapoint": as the paper defines it, averaged over the batch; "batch": the authors' public code.
+        variant: "datapoint": as the publication defines it, the mean of `squared_cosines` over the batch; "batch": as
+            in the authors' public code, `batch_squared_cosine`.
         **kwargs: as in `keras.layers.Layer`.
 
     Call:
-        inputs: (activation, target): the trained network's feature map, shape (batch, height, width, channels), and
-            the extractor's `GramSignature` (for "batch": of the form "raw"). Returns the squared cosines, (batch,).
+        inputs: (feature_map, signature): the feature map of the network in training, shape (batch, height, width,
+            channels), and the extractor's `GramSignature` (for "batch" in the form "raw"). Returns the squared
+            cosines, shape (batch,).
 
     Raises:
-        UserError: the two have other numbers of channels.
+        UserError: The variant is unknown, or the two inputs have different numbers of channels.
     """
 
     def __init__(self, beta: float = 1.0, variant: str = "datapoint", **kwargs):
         kwargs["dtype"] = "float32"
-        # No autocast: half precision stays as it comes, and a target keeps every digit.
+        # Without autocast, because signatures must keep their precision.
         super().__init__(autocast=False, **kwargs)
         if variant not in VARIANTS:
             raise UserError(f"There is no anti-transfer variant '{variant}'; it is 'datapoint' or 'batch'.")
@@ -103,12 +105,12 @@ class AntiTransfer(keras.layers.Layer):
         self.variant = variant
 
     def build(self, input_shape):
-        """Checks that the two belong together."""
-        activation, target = input_shape
-        width, rank = activation[-1], len(target)
-        if self.variant == "batch" and (rank != 3 or target[1] != np.prod(activation[1:-1])):
-            raise UserError("The batch-wide variant compares feature maps: make its targets with the form 'raw'.")
-        other = target[-1] if rank == 3 else (math.isqrt(8 * target[-1] + 1) - 1) // 2
+        """Checks that feature map and signature fit each other."""
+        feature_map, signature = input_shape
+        width, rank = feature_map[-1], len(signature)
+        if self.variant == "batch" and (rank != 3 or signature[1] != np.prod(feature_map[1:-1])):
+            raise UserError("The variant 'batch' compares feature maps: make its signatures with the form 'raw'.")
+        other = signature[-1] if rank == 3 else (math.isqrt(8 * signature[-1] + 1) - 1) // 2
         if other != width:
             raise UserError(
                 f"The pretrained extractor has {other} channels at the anti-transfer layer and the network {width}; "
@@ -116,13 +118,13 @@ class AntiTransfer(keras.layers.Layer):
             )
 
     def call(self, inputs):
-        """Adds the loss; returns the squared cosines."""
-        activation, target = inputs
-        target = ops.stop_gradient(target)
+        """Adds the loss and returns the squared cosines."""
+        feature_map, signature = inputs
+        signature = ops.stop_gradient(signature)
         if self.variant == "batch":
-            values = batch_wide(activation, target) * ops.ones_like(target[:, 0, 0])
+            values = batch_squared_cosine(feature_map, signature) * ops.ones_like(signature[:, 0, 0])
         else:
-            values = squared_cosines(activation, target)
+            values = squared_cosines(feature_map, signature)
         self.add_loss(self.beta * ops.mean(values))
         return values
 
@@ -131,5 +133,5 @@ class AntiTransfer(keras.layers.Layer):
         return (input_shape[0][0],)
 
     def get_config(self):
-        """The arguments, for saving."""
+        """Arguments of the constructor, for saving."""
         return {**super().get_config(), "beta": self.beta, "variant": self.variant}

@@ -1,4 +1,4 @@
-"""A classification head that answers with cosines."""
+"""A classification head whose outputs are cosines."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="ser")
 class CosineDense(keras.layers.Layer):
-    """Cosine of the angle between a feature vector and one weight vector a class.
+    """Cosine of the angle between a feature vector and one weight vector per class.
 
-    ``cos(theta_j) = W_j . x / (|W_j| |x|)``, no bias (Wen et al. 2023, Sec. 3.1; Deng et al. 2019, Eq. 2).
-    Always computed and returned in float32: half precision cannot tell small angles apart.
+    ``cos(theta_j) = W_j . x / (|W_j| |x|)``, without bias (Wen et al. 2023, Sec. 3.1; Deng et al. 2019, Eq. 2).
+    Computed and returned in float32, because half precision cannot distinguish small angles.
 
     Args:
         units: number of classes.
-        epsilon: floor of the norms, so that an all-zero feature vector gives cosines of 0 and finite gradients.
+        epsilon: lower limit of the norms, so that an all-zero feature vector has cosines of 0 and finite gradients.
         **kwargs: as in `keras.layers.Layer`.
 
     Call:
@@ -38,7 +38,7 @@ class CosineDense(keras.layers.Layer):
         return ops.matmul(self._unit(features, axis=-1), self._unit(self.kernel, axis=0))
 
     def _unit(self, vectors, axis):
-        # sqrt(x + eps^2) and not max(norm, eps): its derivative exists at the zero vector.
+        # sqrt(x + eps^2) instead of max(norm, eps), because it has a derivative at the zero vector.
         square = ops.sum(vectors * vectors, axis=axis, keepdims=True)
         return vectors / ops.sqrt(square + self.epsilon**2)
 
@@ -47,5 +47,5 @@ class CosineDense(keras.layers.Layer):
         return (*input_shape[:-1], self.units)
 
     def get_config(self):
-        """The arguments, for saving."""
+        """Arguments of the constructor, for saving."""
         return {**super().get_config(), "units": self.units, "epsilon": self.epsilon}

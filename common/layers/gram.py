@@ -1,12 +1,12 @@
-"""Gram matrices of feature maps, in the smallest form that anti-transfer can be computed from.
+"""Gram matrices of feature maps, in the smallest form from which the anti-transfer loss can be computed.
 
-With a datapoint's feature map F of shape (positions, channels), the channel Gram matrix is G = F^T F. The cosine of two
-vectorised Gram matrices needs a product and two norms, and both have a second form over positions:
+For an example's feature map F of shape (positions, channels), the channel Gram matrix is G = F^T F. The cosine of two
+vectorised Gram matrices needs an inner product and two norms, which can also be computed from matrices over positions:
 
     <G_p, G_t> = tr(F_p^T F_p F_t^T F_t) = ||F_t F_p^T||^2        ||G|| = ||F^T F|| = ||F F^T||
 
-(Frobenius norms; the trace is cyclic). So where a layer has fewer positions than channels, the feature map itself is
-the smaller thing to keep, and the smaller thing to compute with; the values are the same.
+(Frobenius norms; the trace is cyclic). So if a layer has fewer positions than channels, it is cheaper to store the
+feature map itself and to compute with it; the values are the same.
 """
 
 from __future__ import annotations
@@ -21,39 +21,44 @@ FORMS = ("gram", "features", "raw")
 
 
 def smaller_form(positions: int, channels: int) -> str:
-    """The form with fewer numbers: "gram", channels (channels + 1) / 2, or "features", positions * channels."""
+    """The form with fewer numbers: "gram" has channels (channels + 1) / 2, "features" has positions * channels."""
     return "gram" if (channels + 1) / 2 < positions else "features"
 
 
-def as_features(activation):
-    """A feature map (batch, height, width, channels) as float32 (batch, positions, channels)."""
-    shape = activation.shape
+def flatten_positions(feature_map):
+    """Reshapes a feature map (batch, height, width, channels) to (batch, positions, channels), float32."""
+    shape = feature_map.shape
     positions = int(np.prod(shape[1:-1]))
-    return ops.cast(ops.reshape(activation, (-1, positions, shape[-1])), "float32")
+    return ops.cast(ops.reshape(feature_map, (-1, positions, shape[-1])), "float32")
 
 
 def scaled_gram(features):
-    """The Gram matrix over channels or over positions, whichever is smaller, at a scale that float32 can square.
+    """Computes the Gram matrix over channels or over positions, whichever is smaller.
+
+    It is divided by its largest absolute element, so that its squares do not overflow in float32.
 
     Args:
         features: shape (batch, positions, channels).
 
     Returns:
-        (gram / scale, norm of gram / scale, scale), shapes (batch, n, n), (batch, 1, 1), (batch, 1, 1); scale is the
-        largest element, 1 for an all-zero map. It is no function of the features for a gradient: whoever uses it
-        must use it so that it cancels.
+        (gram / scale, norm of gram / scale, scale), with shapes (batch, n, n), (batch, 1, 1) and (batch, 1, 1). The
+        scale is 1 for an all-zero feature map. No gradient flows through it, so it must cancel in the final result.
     """
     positions, channels = features.shape[1:]
     gram = ops.einsum("bnc,bmc->bnm" if positions < channels else "bnc,bnd->bcd", features, features)
     scale = ops.max(ops.abs(gram), axis=(1, 2), keepdims=True)
     scale = ops.stop_gradient(ops.where(scale > 0, scale, ops.ones_like(scale)))
     gram = gram / scale
-    # The added number is below float32's resolution of a norm that is at least 1, and keeps sqrt's slope finite at 0.
+    # 1e-12 does not change a norm of at least 1 in float32, and it keeps the derivative finite at 0.
     return gram, ops.sqrt(ops.sum(gram * gram, axis=(1, 2), keepdims=True) + 1e-12), scale
 
 
-def triangle(channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of a symmetric matrix' upper triangle in the flattened matrix, and of the matrix in that triangle."""
+def triangle_indices(channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices between a flattened symmetric matrix and its upper triangle.
+
+    Returns:
+        The indices of the triangle's elements in the matrix, and of the matrix's elements in the triangle.
+    """
     rows, columns = np.triu_indices(channels)
     inverse = np.empty((channels, channels), np.int32)
     inverse[rows, columns] = inverse[columns, rows] = np.arange(len(rows))
@@ -62,16 +67,16 @@ def triangle(channels: int) -> tuple[np.ndarray, np.ndarray]:
 
 @keras.saving.register_keras_serializable(package="ser")
 class GramSignature(keras.layers.Layer):
-    """What `AntiTransfer` needs of the fixed extractor: its Gram matrix of norm 1, in the smaller form; float32.
+    """The signature of a feature map: what `AntiTransfer` needs of the fixed extractor, float32.
 
     Args:
-        form: "gram": the upper triangle of G / ||G||; "features": F / sqrt(||G||); "raw": F as it is, which the
-            authors' batch-wide variant needs; None: the smaller of the first two.
+        form: "gram": the upper triangle of G / ||G||; "features": F / sqrt(||G||); "raw": F, for the variant "batch" of
+            `AntiTransfer`; None: "gram" or "features", whichever is smaller.
         **kwargs: as in `keras.layers.Layer`.
 
     Call:
         inputs: feature map, shape (batch, height, width, channels). Returns shape (batch, channels (channels + 1) / 2)
-        for "gram", else (batch, positions, channels).
+        for "gram", otherwise (batch, positions, channels).
     """
 
     def __init__(self, form: str | None = None, **kwargs):
@@ -86,25 +91,25 @@ class GramSignature(keras.layers.Layer):
 
     def call(self, inputs):
         """The signature."""
-        features, form = as_features(inputs), self._form(inputs.shape)
+        features, form = flatten_positions(inputs), self._form(inputs.shape)
         if form == "raw":
             return features
         gram, norm, scale = scaled_gram(features)
         if form == "features":
             return features / ops.sqrt(norm * scale)
         positions, channels = features.shape[1:]
-        if positions < channels:  # asked for, though the larger form
+        if positions < channels:  # then `gram` is over positions
             gram = ops.einsum("bnc,bnd->bcd", features, features) / scale
         unit = ops.reshape(gram / norm, (-1, channels * channels))
-        return ops.take(unit, triangle(channels)[0], axis=1)
+        return ops.take(unit, triangle_indices(channels)[0], axis=1)
 
     def compute_output_shape(self, input_shape):
-        """See the class."""
+        """Shape of the signature, see the class."""
         channels = input_shape[-1]
         if self._form(input_shape) == "gram":
             return (input_shape[0], channels * (channels + 1) // 2)
         return (input_shape[0], int(np.prod(input_shape[1:-1])), channels)
 
     def get_config(self):
-        """The arguments, for saving."""
+        """Arguments of the constructor, for saving."""
         return {**super().get_config(), "form": self.form}

@@ -1,4 +1,4 @@
-"""The transformer layer of wav2vec 2.0 and HuBERT, normalised behind (base) or before (large) its two halves."""
+"""The transformer layer of wav2vec 2.0 and HuBERT, with normalisation after (base) or before (large) its two blocks."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from common.layers.waveform import gelu
 
 @keras.saving.register_keras_serializable(package="ser")
 class TransformerLayer(keras.layers.Layer):
-    """Self-attention and feed-forward network, each with dropout and residual (Vaswani et al. 2017).
+    """Self-attention block and feed-forward block, each with dropout and a residual connection (Vaswani et al. 2017).
 
     Args:
-        heads: attention heads.
+        heads: number of attention heads.
         intermediate: width of the feed-forward network.
-        norm_first: normalise before each half instead of after its residual.
+        norm_first: normalise before each block instead of after its residual connection.
         epsilon: of the normalisations.
-        dropout: after each half.
+        dropout: after each block.
         attention_dropout: of attention weights.
         activation_dropout: within the feed-forward network.
-        layerdrop: probability that a training step passes over the layer. Its work is done and left out, so that every
-            backend can compile it; PyTorch's loop saves that time.
+        layerdrop: probability that a training step skips the layer. The layer is computed and then not used, so that
+            every backend can compile the step (PyTorch's loop does not compute it).
         **kwargs: as in `keras.layers.Layer`.
 
     Call:
         inputs: shape (batch, frames, width).
-        valid: which frames may be attended to, bool, shape (batch, frames). None: all.
+        valid: which frames may be attended to, bool, shape (batch, frames); None: all.
         Returns (batch, frames, width).
     """
 
@@ -79,7 +79,7 @@ class TransformerLayer(keras.layers.Layer):
         self.final_norm.build(shape)
 
     def call(self, inputs, valid=None, training=None):
-        """One layer."""
+        """Output of the layer, or its input if the layer is skipped."""
         if self.norm_first:
             middle = inputs + self._attend(self.attention_norm(inputs), valid, training)
             outputs = middle + self._feed_forward(self.final_norm(middle), training)
@@ -112,9 +112,9 @@ class TransformerLayer(keras.layers.Layer):
         return self.dropout(self.narrow(wide), training=training)
 
     def compute_output_shape(self, inputs_shape, valid_shape=None):
-        """As the input's."""
+        """Same shape as the inputs."""
         return inputs_shape
 
     def get_config(self):
-        """The arguments, for saving."""
+        """Arguments of the constructor, for saving."""
         return {**super().get_config(), **self.settings}

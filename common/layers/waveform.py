@@ -1,7 +1,7 @@
-"""Strided convolutions over audio as matrix products: the front end of wav2vec 2.0, HuBERT and their kin.
+"""Strided convolutions over audio, computed by matrix products: the front end of wav2vec 2.0, HuBERT and others.
 
-TensorFlow's gradients of one-dimensional strided convolutions cost three times as much on a CPU as the products do that
-they amount to; a convolution whose kernel is as long as its stride is one product of the reshaped input.
+On a CPU, TensorFlow needs three times as long for the gradients of one-dimensional strided convolutions as for
+equivalent matrix products. If the kernel is as long as the stride, one product of the reshaped input is enough.
 """
 
 from __future__ import annotations
@@ -11,17 +11,23 @@ from keras import ops
 
 
 def gelu(x):
-    """X Phi(x) with the exact error function; `keras.ops.gelu` takes TensorFlow's slower erfc."""
+    """GELU, x Phi(x), with the error function; `keras.ops.gelu` uses TensorFlow's slower erfc."""
     return x * (0.5 * (1.0 + ops.erf(x * 0.7071067811865476)))
 
 
 def frames_after(length, kernel_size: int, stride: int):
-    """Frames of a convolution without padding; `length` an int, an array of ints, or None for unknown."""
+    """Number of output frames of a convolution without padding.
+
+    Args:
+        length: number of input frames: an int, an array of ints, or None if it is unknown.
+        kernel_size: length of the kernel.
+        stride: input frames from one output frame to the next.
+    """
     return None if length is None else (length - kernel_size) // stride + 1
 
 
-class _Strided(keras.layers.Layer):
-    """What the two convolutions share: arguments, shapes and saving."""
+class _StridedLayer(keras.layers.Layer):
+    """Base of the two convolutions: arguments, shapes and saving."""
 
     def __init__(self, filters: int, kernel_size: int, stride: int, use_bias: bool = False, **kwargs):
         super().__init__(**kwargs)
@@ -30,7 +36,7 @@ class _Strided(keras.layers.Layer):
         self.stride = stride
         self.use_bias = use_bias
 
-    def add_kernel(self, channels: int) -> None:
+    def _add_kernel(self, channels: int) -> None:
         """Creates kernel and bias."""
         shape = (self.kernel_size, channels, self.filters)
         self.kernel = self.add_weight(shape=shape, initializer="he_normal", name="kernel")
@@ -41,21 +47,21 @@ class _Strided(keras.layers.Layer):
         return (inputs_shape[0], frames_after(inputs_shape[1], self.kernel_size, self.stride), self.filters)
 
     def get_config(self):
-        """The arguments, for saving."""
+        """Arguments of the constructor, for saving."""
         own = {"filters": self.filters, "kernel_size": self.kernel_size, "stride": self.stride}
         return {**super().get_config(), **own, "use_bias": self.use_bias}
 
 
 @keras.saving.register_keras_serializable(package="ser")
-class StridedConvolution(_Strided):
-    """Convolution over time without padding, optionally layer-normalised, then GELU.
+class StridedConvolution(_StridedLayer):
+    """Convolution over time without padding, optional layer normalisation, and GELU.
 
     Args:
         filters: output channels.
-        kernel_size: taps.
-        stride: frames from one output to the next.
+        kernel_size: length of the kernel.
+        stride: input frames from one output frame to the next.
         use_bias: adds a bias.
-        layer_norm: normalises each frame's channels before GELU (epsilon 1e-5).
+        layer_norm: normalises the channels of each frame before GELU (epsilon 1e-5).
         **kwargs: as in `keras.layers.Layer`.
 
     Call:
@@ -68,8 +74,8 @@ class StridedConvolution(_Strided):
         self.norm = keras.layers.LayerNormalization(epsilon=1e-5, dtype=self.dtype_policy, name="norm")
 
     def build(self, inputs_shape):
-        """Creates kernel (taps, channels, filters) and, as asked for, bias and normalisation."""
-        self.add_kernel(inputs_shape[-1])
+        """Creates the kernel (kernel_size, channels, filters) and, if requested, bias and normalisation."""
+        self._add_kernel(inputs_shape[-1])
         if self.layer_norm:
             self.norm.build((None, None, self.filters))
 
@@ -81,26 +87,27 @@ class StridedConvolution(_Strided):
         outputs = None
         first = 0
         if size >= stride:
-            # As many taps as the stride has frames are one product of the reshaped input, without a copy.
+            # The first `stride` positions of the kernel are one product of the reshaped input, without a copy.
             first = stride
             block = ops.reshape(inputs[:, : frames * stride], (-1, frames, stride * channels))
             outputs = ops.matmul(block, ops.reshape(kernel[:stride], (stride * channels, self.filters)))
-        for tap in range(first, size):
-            one = ops.matmul(inputs[:, tap : tap + (frames - 1) * stride + 1 : stride], kernel[tap])
+        for place in range(first, size):
+            one = ops.matmul(inputs[:, place : place + (frames - 1) * stride + 1 : stride], kernel[place])
             outputs = one if outputs is None else outputs + one
         if self.bias is not None:
             outputs = outputs + self.bias
         return gelu(self.norm(outputs) if self.layer_norm else outputs)
 
     def get_config(self):
-        """The arguments, for saving."""
+        """Arguments of the constructor, for saving."""
         return {**super().get_config(), "layer_norm": self.layer_norm}
 
 
-def _triangle(rows):
+def _qr_triangle(rows):
     """R of the QR decomposition of tall matrices (batch, rows, columns), up to signs.
 
-    Twice in blocks, then what is left: sums over tens of thousands of rows would cost a digit or two in float32.
+    Blocks of rows are decomposed first, then blocks of their results, then the rest: in float32, sums over tens of
+    thousands of rows would lose one or two digits.
     """
     columns = rows.shape[-1]
     block = max(64, 4 * columns)
@@ -114,32 +121,31 @@ def _triangle(rows):
 
 
 @keras.saving.register_keras_serializable(package="ser")
-class NormalizedWaveConvolution(_Strided):
-    """Convolution of a waveform whose every channel is normalised over time, then GELU.
+class NormalizedWaveConvolution(_StridedLayer):
+    """Convolution of a waveform, normalisation of each channel over time, and GELU.
 
-    The same numbers as a convolution, a group normalisation with one channel a group (epsilon 1e-5) and GELU, but the
-    normalisation happens in the kernel: a channel's output is ``P w`` for the windows P of the waveform, so its mean is
-    ``mean(P) w`` and its variance ``|R w|^2 / frames`` with ``Q R`` the QR decomposition of the centred windows, ten
-    columns wide. The 512 channels at 3200 Hz are written once and never read for statistics. (Their covariance would
-    do in exact arithmetic; in float32 its square loses high-pass filters of low-pass audio.)
+    The results are those of a convolution, a group normalisation with one channel per group (epsilon 1e-5) and GELU,
+    but the kernel is normalised instead of the output, which has many channels at a high rate. A channel's output is
+    ``P w`` for the windows P of the waveform, so its mean is ``mean(P) w`` and its variance ``|R w|^2 / frames``, where
+    ``Q R`` is the QR decomposition of the centred windows. (The covariance of the windows would be enough in exact
+    arithmetic, but in float32 it loses the output of high-pass filters for low-pass audio.)
 
     Args:
         filters: output channels.
-        kernel_size: taps.
+        kernel_size: length of the kernel.
         stride: samples from one frame to the next.
-
         **kwargs: as in `keras.layers.Layer`.
 
     Call:
         inputs: samples, shape (batch, samples).
-        lengths: samples that count, shape (batch,). None: all. Where given, the statistics are those of an utterance's
-            own frames, so zeros behind it change nothing; PyTorch's have no such thing and include the zeros.
+        lengths: number of samples of each utterance without padding, shape (batch,); None: no padding. The statistics
+            are then those of the utterance's own frames, so padding changes nothing (in PyTorch's model it does).
         Returns (batch, frames, filters).
     """
 
     def build(self, inputs_shape, lengths_shape=None):
-        """Creates kernel (taps, 1, filters), scale and offset (filters,)."""
-        self.add_kernel(1)
+        """Creates kernel (kernel_size, 1, filters), scale and offset (filters,)."""
+        self._add_kernel(1)
         if self.bias is not None:
             self.bias.trainable = False
         self.scale = self.add_weight(shape=(self.filters,), initializer="ones", name="scale")
@@ -150,7 +156,7 @@ class NormalizedWaveConvolution(_Strided):
         signal = ops.cast(inputs, "float32")
         frames = frames_after(ops.shape(signal)[1], self.kernel_size, self.stride)
         span = (frames - 1) * self.stride + 1
-        windows = ops.stack([signal[:, tap : tap + span : self.stride] for tap in range(self.kernel_size)], axis=-1)
+        windows = ops.stack([signal[:, first : first + span : self.stride] for first in range(self.kernel_size)], -1)
         if lengths is None:
             weight, count = 1.0, ops.cast(frames, "float32")
         else:
@@ -159,12 +165,12 @@ class NormalizedWaveConvolution(_Strided):
             count = ops.cast(own, "float32")[:, None, None]
         mean = ops.sum(windows * weight, axis=1, keepdims=True) / count
         centred = (windows - mean) * weight
-        triangle = _triangle(centred)
+        triangle = _qr_triangle(centred)
         kernel = ops.cast(self.kernel[:, 0], "float32")
         variance = ops.sum(ops.square(ops.matmul(triangle, kernel)), axis=1, keepdims=True) / count
         scaled = kernel * (ops.cast(self.scale, "float32") * ops.rsqrt(variance + 1e-5))
         offset = ops.cast(self.offset, "float32") - ops.matmul(mean, scaled)
-        # The offset rides along as one more tap, of a window that is 1.
+        # The offset is added by the same product, as the weight of an additional input that is always 1.
         windows = ops.concatenate([windows, ops.ones_like(windows[..., :1])], axis=-1)
         kernel = ops.concatenate([scaled, offset], axis=1)
         return gelu(ops.matmul(ops.cast(windows, self.compute_dtype), ops.cast(kernel, self.compute_dtype)))

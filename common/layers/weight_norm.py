@@ -1,4 +1,4 @@
-"""Weight normalisation (Salimans and Kingma 2016), as HuBERT's positional convolution has it."""
+"""Convolution with weight normalisation (Salimans and Kingma 2016), as in HuBERT's positional embedding."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="ser")
 class WeightNormConvolution(keras.layers.Layer):
-    """Grouped convolution over time whose kernel is ``gain * direction / |direction|``, one norm and one gain a tap.
+    """Grouped convolution over time whose kernel is ``gain * direction / |direction|``.
 
-    As PyTorch's `weight_norm(Conv1d(...), dim=2)`: the norm runs over a tap's inputs and outputs. Gain and direction
-    are the weights, so a fine-tuned network moves as the published one does, and a checkpoint is written back
-    unchanged. Padding keeps the length: kernel // 2 frames of zeros before, one less behind where the kernel is even
-    (PyTorch pads both ends by kernel // 2 and drops the last frame; Keras' "same" would be one frame off).
+    As in PyTorch's `weight_norm(Conv1d(...), dim=2)`, there is one gain and one norm for each position of the kernel,
+    and the norm is over inputs and outputs. Gain and direction are the weights, so fine-tuning changes them as in
+    PyTorch. The length is kept by padding with kernel_size // 2 zeros before, and one less behind if the kernel is even
+    (PyTorch pads both ends by kernel_size // 2 and drops the last frame; Keras' "same" would be off by one frame).
 
     Args:
         filters: output channels.
-        kernel_size: taps.
-        groups: channels are split into so many independent convolutions.
+        kernel_size: length of the kernel.
+        groups: number of independent convolutions into which the channels are split.
         **kwargs: as in `keras.layers.Layer`.
 
     Call:
@@ -32,33 +32,33 @@ class WeightNormConvolution(keras.layers.Layer):
         self.groups = groups
 
     def build(self, inputs_shape):
-        """Creates gain (taps,), direction (taps, channels / groups, filters) and bias (filters,)."""
+        """Creates gain (kernel_size,), direction (kernel_size, channels / groups, filters) and bias (filters,)."""
         shape = (self.kernel_size, inputs_shape[-1] // self.groups, self.filters)
         self.gain = self.add_weight(shape=(self.kernel_size,), initializer="ones", name="gain")
         self.direction = self.add_weight(shape=shape, initializer="he_normal", name="direction")
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
     def kernel(self):
-        """The kernel that the weights stand for, shape (taps, channels / groups, filters), in float32."""
+        """The normalised kernel, shape (kernel_size, channels / groups, filters), float32."""
         direction = ops.cast(self.direction, "float32")
         square = ops.sum(direction * direction, axis=(1, 2), keepdims=True)
         return direction * (ops.reshape(ops.cast(self.gain, "float32"), (-1, 1, 1)) / ops.sqrt(square))
 
     def call(self, inputs):
-        """The convolution, same length."""
+        """The convolution; it keeps the length."""
         before = self.kernel_size // 2
         padded = ops.pad(inputs, ((0, 0), (before, self.kernel_size - 1 - before), (0, 0)))
         kernel = ops.cast(self.kernel(), self.compute_dtype)
-        # One convolution a group: for a grouped one Keras on TensorFlow takes XLA's, whose gradient needs a hundred
-        # times as long on a CPU (12 s against 0.13 s for 4 s of audio).
+        # One convolution per group: for grouped convolutions, Keras on TensorFlow uses XLA, whose gradient takes a
+        # hundred times as long on a CPU (12 s instead of 0.13 s for 4 s of audio).
         parts = zip(ops.split(padded, self.groups, axis=-1), ops.split(kernel, self.groups, axis=-1), strict=True)
-        return ops.concatenate([ops.conv(part, taps, padding="valid") for part, taps in parts], axis=-1) + self.bias
+        return ops.concatenate([ops.conv(part, own, padding="valid") for part, own in parts], axis=-1) + self.bias
 
     def compute_output_shape(self, inputs_shape):
         """(batch, frames, filters)."""
         return (*inputs_shape[:-1], self.filters)
 
     def get_config(self):
-        """The arguments, for saving."""
+        """Arguments of the constructor, for saving."""
         own = {"filters": self.filters, "kernel_size": self.kernel_size, "groups": self.groups}
         return {**super().get_config(), **own}

@@ -1,1 +1,1 @@
-"""Networks that more than one paper uses."""
+"""Networks, and loading of their published checkpoints."""

@@ -1,7 +1,7 @@
-"""Image networks that turn a spectrogram into one feature vector.
+"""Image networks that map a spectrogram to one feature vector.
 
-DenseNet169 and ResNet50 are those of `keras.applications`, with or without ImageNet weights. `small_cnn` is the suite's
-own, for a laptop's CPU; it appears in no paper.
+DenseNet169 and ResNet50 are those of `keras.applications`, with or without ImageNet weights. `small_cnn` is a small
+network for scaled runs on a CPU; it is not from a publication.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ NAMES = ("densenet169", "resnet50", "small_cnn")
 
 
 def backbone(name: str, frames: int, bins: int, *, weights: Path | None = None, width: float = 1.0):
-    """A Keras model from spectrograms to feature vectors.
+    """Builds a model from spectrograms to feature vectors.
 
     Args:
         name: "densenet169", "resnet50" or "small_cnn".
-        frames: T of the spectrogram.
-        bins: F of the spectrogram.
-        weights: file of ImageNet weights, without the classification head; None: random weights.
-        width: multiplies the channels of `small_cnn`.
+        frames: frames of the spectrogram.
+        bins: bins of the spectrogram.
+        weights: file of ImageNet weights without the classification head; None: random weights.
+        width: factor on the channels of `small_cnn`.
 
     Returns:
-        Model from (batch, frames, bins, 1) to (batch, features): 1664 for DenseNet169, 2048 for ResNet50.
+        Keras model from (batch, frames, bins, 1) to (batch, features), with 1664 features for DenseNet169 and 2048 for
+        ResNet50.
 
     Raises:
-        UserError: no such backbone.
+        UserError: There is no such backbone; offers the nearest names.
     """
     import keras
 
@@ -53,7 +54,7 @@ def _small_cnn(inputs, width: float):
     def channels(count: int) -> int:
         return max(4, round(count * width))
 
-    # 80 ms by 40 Hz cells keep the contour of prosody and a male voice's single harmonics, at 1/32 of the cost.
+    # Cells of 80 ms by 40 Hz keep the prosodic contour and the harmonics of a male voice, at 1/32 of the cost.
     x = layers.AveragePooling2D((8, 4), padding="same", name="coarse")(inputs)
     for stage, count in enumerate((16, 32, 64, 96), start=1):
         x = layers.Conv2D(channels(count), 3, padding="same", use_bias=False, name=f"conv{stage}")(x)

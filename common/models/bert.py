@@ -1,8 +1,7 @@
-"""BERT (Devlin et al. 2019): keras-hub's network, from a Hugging Face folder (strictly), a preset, or at random.
+"""BERT (Devlin et al. 2019): keras-hub's network with the weights of a Hugging Face folder, a preset, or random ones.
 
-A folder holds config.json, tokenizer_config.json, vocab.txt and model.safetensors. Every tensor is taken by name; one
-that is missing, unknown or of another shape is an error that names it, where keras-hub itself passes over what it
-does not know.
+A folder holds config.json, tokenizer_config.json, vocab.txt and model.safetensors. It is loaded strictly, while
+keras-hub's own conversion ignores tensors that it does not know.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy as np
 
 from common import files, safetensors
 from common.errors import UserError
+from common.models.checkpoint import StoredWeight, assign_weights, require_files
 
 FILES = ("config.json", "tokenizer_config.json", "vocab.txt", "model.safetensors")
 
@@ -21,10 +21,10 @@ RANDOM = {
     "random": {"num_layers": 12, "num_heads": 12, "hidden_dim": 768, "intermediate_dim": 3072},
     "random-tiny": {"num_layers": 2, "num_heads": 4, "hidden_dim": 32, "intermediate_dim": 64},
 }
-"""Networks without a checkpoint, by name: BERT base's size, and one for scaled runs."""
+"""Sizes of the networks with random weights: that of BERT base, and a small one for scaled runs."""
 
 HEADS = ("cls.", "classifier.", "embeddings.position_ids")
-"""Tensors of pretraining and task heads, and a counter: part of published checkpoints, not of the backbone."""
+"""Beginnings of the names of tensors in published checkpoints that do not belong to the backbone."""
 
 LAYERS = {
     "token_embedding/embeddings": "embeddings.word_embeddings.weight",
@@ -41,13 +41,13 @@ LAYERS = {
     "feedforward_layer_norm": "output.LayerNorm",
     "pooled_dense": "pooler.dense",
 }
-"""Hugging Face's name of each of keras-hub's layers, within a transformer layer where there is one."""
+"""Hugging Face's names by keras-hub's names of layers, without the name of the transformer layer around them."""
 
-KINDS = {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
+VARIABLES = {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
 
 
-def bert(checkpoint: str):
-    """Tokeniser and network.
+def load_bert(checkpoint: str):
+    """Loads a tokeniser and a network.
 
     Args:
         checkpoint: a Hugging Face folder, a keras-hub preset (downloaded once), or a name of `RANDOM`.
@@ -56,26 +56,27 @@ def bert(checkpoint: str):
         (tokeniser, backbone) of keras-hub.
 
     Raises:
-        UserError: the folder is no BERT checkpoint, or the preset cannot be had.
+        UserError: The folder is not a BERT checkpoint, or the preset cannot be downloaded.
     """
     import keras_hub
 
     if checkpoint in RANDOM:
         return _random(checkpoint)
-    if not is_preset(checkpoint):
+    if not _is_preset(checkpoint):
         return _from_folder(Path(checkpoint).expanduser())
     try:
         tokenizer = keras_hub.models.BertTokenizer.from_preset(checkpoint)
         return tokenizer, keras_hub.models.BertBackbone.from_preset(checkpoint)
-    except Exception as error:  # the downloader's errors share no base
+    except Exception as error:  # the downloader's errors have no common base class
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"The preset {checkpoint} cannot be had ({reason}); `ser fetch bert-base-uncased` can."
+            f"The preset {checkpoint} cannot be downloaded ({reason}). `ser fetch bert-base-uncased` downloads another "
+            "checkpoint."
         ) from error
 
 
-def is_preset(checkpoint: str) -> bool:
-    """True if keras-hub publishes a BERT of that name."""
+def _is_preset(checkpoint: str) -> bool:
+    """True if keras-hub has a BERT preset of that name."""
     if "/" in checkpoint or Path(checkpoint).is_dir():
         return False
     import keras_hub
@@ -84,33 +85,24 @@ def is_preset(checkpoint: str) -> bool:
 
 
 def digest(checkpoint: str) -> str:
-    """Which weights and words these are: hash of a folder's four files; a preset's or random network's own name.
+    """Identifies weights and vocabulary: a hash of a folder's files, or the name of a preset or random network.
 
     Raises:
-        UserError: a file of the folder is missing.
+        UserError: A file of the folder is missing.
     """
     if checkpoint in RANDOM:
         return checkpoint
     folder = Path(checkpoint).expanduser()
-    if not folder.is_dir() and is_preset(checkpoint):
+    if not folder.is_dir() and _is_preset(checkpoint):
         return checkpoint
-    _files(folder)
+    require_files(folder, FILES, "a BERT checkpoint", "bert-base-uncased")
     return files.digest(folder / name for name in FILES)
-
-
-def _files(folder: Path) -> None:
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise UserError(
-                f"{folder} is not a BERT checkpoint: it holds no {name}. "
-                "`ser fetch bert-base-uncased` puts one in place."
-            )
 
 
 def _from_folder(folder: Path):
     import keras_hub
 
-    _files(folder)
+    require_files(folder, FILES, "a BERT checkpoint", "bert-base-uncased")
     try:
         config = json.loads((folder / "config.json").read_bytes())
         lowercase = bool(json.loads((folder / "tokenizer_config.json").read_bytes())["do_lower_case"])
@@ -134,34 +126,29 @@ def _from_folder(folder: Path):
             f"{config['vocab_size']}."
         )
     network = keras_hub.models.BertBackbone(dropout=0.0, **sizes)
-    _fill(network, {_plain(name): values for name, values in tensors.items()}, folder)
+    wanted = {
+        _tensor_name(weight.path): StoredWeight(weight, _stored_shape(weight), weight.path.endswith("kernel"))
+        for weight in network.weights
+    }
+    tensors = {_current_name(name): values for name, values in tensors.items()}
+    tensors = {name: values for name, values in tensors.items() if name in wanted or not name.startswith(HEADS)}
+    assign_weights(wanted, tensors, f"{folder}/model.safetensors does not fit its config.json")
     return keras_hub.models.BertTokenizer(words, lowercase=lowercase), network
 
 
-def _fill(network, tensors: dict[str, np.ndarray], folder: Path) -> None:
-    wanted = {tensor_name(weight.path): weight for weight in network.weights}
-    shapes = {name: _stored_shape(weight) for name, weight in wanted.items()}
-    tensors = {name: values for name, values in tensors.items() if name in wanted or not name.startswith(HEADS)}
-    if problems := safetensors.difference(tensors, shapes):
-        raise UserError(f"{folder}/model.safetensors does not fit its config.json: {problems}.")
-    for name, weight in wanted.items():
-        values = tensors[name].astype(np.float32)
-        weight.assign((values.T if weight.path.endswith("kernel") else values).reshape(weight.shape))
-
-
-def tensor_name(path: str) -> str:
+def _tensor_name(path: str) -> str:
     """Hugging Face's name of a weight of keras-hub's backbone, without the task's prefix."""
     layer, _, kind = path.rpartition("/")
     if kind == "embeddings":
         return LAYERS[path]
     if not layer.startswith("transformer_layer_"):
-        return f"{LAYERS[layer]}.{KINDS[kind]}"
+        return f"{LAYERS[layer]}.{VARIABLES[kind]}"
     block, _, inner = layer.partition("/")
-    return f"encoder.layer.{block.removeprefix('transformer_layer_')}.{LAYERS[inner]}.{KINDS[kind]}"
+    return f"encoder.layer.{block.removeprefix('transformer_layer_')}.{LAYERS[inner]}.{VARIABLES[kind]}"
 
 
 def _stored_shape(weight) -> tuple[int, ...]:
-    """The shape of a weight in Hugging Face's format: heads are not an axis, kernels are (outputs, inputs)."""
+    """The shape of a weight in Hugging Face's format: attention heads are no axis, kernels are (outputs, inputs)."""
     shape = tuple(weight.shape)
     if weight.path.endswith("kernel"):
         inputs = shape[0] if weight.path.split("/")[-2] in ("query", "key", "value") else int(np.prod(shape[:-1]))
@@ -169,14 +156,14 @@ def _stored_shape(weight) -> tuple[int, ...]:
     return shape if weight.path.endswith("embeddings") else (int(np.prod(shape)),)
 
 
-def _plain(name: str) -> str:
-    """A tensor's name without the task's prefix, and with today's names for the oldest checkpoints' layer norms."""
+def _current_name(name: str) -> str:
+    """A tensor's name without the task's prefix, and with the current names of layer norms in old checkpoints."""
     name = name.removeprefix("bert.")
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
 def _random(name: str, seed: int = 0):
-    """A network of fixed-seed weights whose word pieces are letters: its features depend on the text alone."""
+    """A network with random weights of a fixed seed, whose word pieces are single characters."""
     import keras_hub
 
     letters = [*"abcdefghijklmnopqrstuvwxyz0123456789"]

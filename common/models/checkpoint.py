@@ -1,85 +1,96 @@
-"""Weights from elsewhere: loaded whole, or an error that says what did not match. Nothing is passed over in silence."""
+"""Strict loading of published checkpoints: each tensor must have its place in the network, or an error names it."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import keras
 import numpy as np
 
 from common.errors import UserError
 
 
-def load_weights(model: keras.Model, path: Path) -> None:
-    """Reads all weights of a model from a Keras file.
+@dataclass(frozen=True)
+class StoredWeight:
+    """A weight of a network, and the tensor of a checkpoint that holds its values.
 
-    Args:
-        model: of the same layers and sizes as the one that was saved.
-        path: *.weights.h5 or *.keras.
-
-    Raises:
-        UserError: there is no such file, it cannot be read, or it does not hold exactly this model's weights.
+    Attributes:
+        weight: the Keras variable.
+        shape: shape of the tensor.
+        transposed: the tensor has the axes of the weight in reverse order.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no checkpoint {path}.")
-    before = [np.array(keras.ops.convert_to_numpy(weight)) for weight in model.weights]
-    try:
-        if path.suffix == ".keras":
-            copy_weights(keras.saving.load_model(path, compile=False, safe_mode=True), model, whole=True)
-        else:
-            _load_h5(model, path)
-    except Exception as error:
-        model.set_weights(before)  # a half-loaded model is no model
-        if isinstance(error, UserError):
-            raise UserError(f"{path} does not fit {model.name}: {error}") from None
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{path} does not hold the weights of {model.name} ({reason}). Choose its own checkpoint."
-        ) from None
+
+    weight: Any
+    shape: tuple[int, ...]
+    transposed: bool = False
+
+    def assign(self, values: np.ndarray) -> None:
+        """Sets the weight to the values of the tensor."""
+        values = np.asarray(values, np.float32)
+        self.weight.assign((values.T if self.transposed else values).reshape(self.weight.shape))
 
 
-def _load_h5(model: keras.Model, path: Path) -> None:
-    # Keras passes over layers that a file lacks, with a warning at most; a weight that stays NaN was passed over.
-    model.set_weights([np.full(weight.shape, np.nan, weight.dtype) for weight in model.weights])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.load_weights(path)
-    for weight in model.weights:
-        if np.isnan(keras.ops.convert_to_numpy(weight)).any():
-            raise UserError(f"it holds no {weight.path}, or NaN there. Choose the checkpoint of the same network.")
-    import h5py
-
-    found = []
-
-    def visit(name, item):
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer") and "seed_generator" not in name:
-            found.append(name)
-
-    with h5py.File(path) as file:
-        file.visititems(visit)
-    if len(found) != len(model.weights):
-        raise UserError(f"it holds {len(found)} weights; the network has {len(model.weights)}.")
-
-
-def copy_weights(
-    source: keras.Model, target: keras.Model, *, leave_out: Collection[str] = (), whole: bool = False
-) -> tuple[str, ...]:
-    """Copies weights between layers of the same name, as dual anti-transfer starts its second training.
+def assign_weights(
+    wanted: Mapping[str, StoredWeight],
+    tensors: Mapping[str, np.ndarray],
+    message: str,
+    optional: Collection[str] = (),
+) -> None:
+    """Sets the weights of a network to a checkpoint's tensors, which must be exactly those of the network.
 
     Args:
-        source: model with the weights.
-        target: model that receives them.
-        leave_out: layers of the target that keep their own (for example "logits", of another number of classes).
-        whole: both models must have the same layers with weights.
-
-    Returns:
-        The names of the layers that received weights.
+        wanted: all weights of the network, by the names of their tensors.
+        tensors: all tensors of the checkpoint, by name.
+        message: beginning of the error message; what is wrong follows.
+        optional: names of tensors that the checkpoint may lack.
 
     Raises:
-        UserError: no layer, or not every layer with weights that was not left out, has its like in the source.
+        UserError: A tensor is missing, unknown or of another shape; names the first three.
+    """
+    problems = [f"{name} is missing" for name in wanted if name not in tensors and name not in optional]
+    problems += [f"{name} is not known" for name in tensors if name not in wanted]
+    problems += [
+        f"{name} has the shape {tuple(tensors[name].shape)} instead of {one.shape}"
+        for name, one in wanted.items()
+        if name in tensors and tuple(tensors[name].shape) != one.shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise UserError(f"{message}: {'; '.join(problems[:3])}{more}.")
+    for name, values in tensors.items():
+        wanted[name].assign(values)
+
+
+def require_files(folder: Path, names: Iterable[str], title: str, source: str) -> None:
+    """Checks that a checkpoint's folder holds its files.
+
+    Args:
+        folder: the folder.
+        names: paths of the files in the folder.
+        title: what the folder should be, for the error message ("a BERT checkpoint").
+        source: name by which the checkpoint can be fetched, for the error message.
+
+    Raises:
+        UserError: A file is missing.
+    """
+    for name in names:
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} is not {title}: it holds no {name}. `ser fetch {source}` puts one in place.")
+
+
+def copy_weights(source, target, *, leave_out: Collection[str] = ()) -> None:
+    """Copies weights between layers of the same names.
+
+    Args:
+        source: Keras model with the weights.
+        target: Keras model that receives them.
+        leave_out: names of the target's layers that keep their weights (for example the last layer, if the number of
+            classes differs).
+
+    Raises:
+        UserError: The source lacks a layer of the target, a layer has other shapes, or there is nothing to copy.
     """
     have = {layer.name: layer for layer in source.layers if layer.weights}
     want = {layer.name: layer for layer in target.layers if layer.weights and layer.name not in leave_out}
@@ -89,13 +100,9 @@ def copy_weights(
         raise UserError(
             f"The weights of {names} are not in {source.name}; it has {', '.join(list(have)[:5]) or 'none'}."
         )
-    if whole and len(have) != len(want):
-        extra = [name for name in have if name not in want]
-        raise UserError(f"{source.name} also has the layers {', '.join(extra[:5])}, which {target.name} lacks.")
     for name, layer in want.items():
         shapes = [[tuple(weight.shape) for weight in one.weights] for one in (have[name], layer)]
         if shapes[0] != shapes[1]:
             raise UserError(f"Layer {name} has weights of shape {shapes[0]} in {source.name}; {shapes[1]} is needed.")
     for name, layer in want.items():
         layer.set_weights(have[name].get_weights())
-    return tuple(want)

@@ -1,8 +1,8 @@
-"""HuBERT (Hsu et al. 2021) in Keras: waveform to hidden states of every layer.
+"""HuBERT (Hsu et al. 2021) in Keras: from a waveform to the hidden states of all layers.
 
-The numbers are those of Hugging Face's PyTorch model, whose configuration files and checkpoints it reads
-(`common.models.hubert_weights`). Base: 7 convolutions of 512 channels (receptive field 400 samples, hop 320: 49 frames
-of 20 ms a second), 12 transformer layers of width 768; 94,371,712 parameters.
+The results are those of Hugging Face's PyTorch model; `common.models.hubert_weights` reads its checkpoints. HuBERT base
+has 7 convolutions with 512 channels (receptive field 400 samples, hop 320 samples: 49 frames for one second at 16 kHz),
+12 transformer layers of width 768, and 94,371,712 parameters.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
-import numpy as np
 from keras import ops
 
 from common.errors import UserError
@@ -21,41 +20,36 @@ from common.layers.transformer import TransformerLayer
 from common.layers.waveform import NormalizedWaveConvolution, StridedConvolution, frames_after, gelu
 from common.layers.weight_norm import WeightNormConvolution
 
-SAMPLE_RATE = 16000
-"""Hz; what HuBERT was trained on."""
-
-OTHERS = {"wav2vec2": "wav2vec 2.0", "wavlm": "WavLM", "data2vec-audio": "data2vec", "unispeech": "UniSpeech"}
-"""Kin of HuBERT by Hugging Face's `model_type`: same front end, other networks."""
+OTHER_MODELS = {"wav2vec2": "wav2vec 2.0", "wavlm": "WavLM", "data2vec-audio": "data2vec", "unispeech": "UniSpeech"}
+"""Names of similar models by Hugging Face's `model_type`; they have the same front end but are other networks."""
 
 
 @dataclass(frozen=True)
 class HubertConfig:
-    """A network's shape and dropout, under the names of Hugging Face's config.json; defaults are base's.
+    """Sizes and dropout of a network, with the names of Hugging Face's config.json; the defaults are those of base.
 
     Attributes:
         hidden_size: width of the transformer.
-        num_hidden_layers: transformer layers.
-        num_attention_heads: heads of each.
-        intermediate_size: width of their feed-forward networks.
+        num_hidden_layers: number of transformer layers.
+        num_attention_heads: attention heads per layer.
+        intermediate_size: width of the feed-forward networks.
         conv_dim: channels of the front end's convolutions.
-        conv_kernel: their kernels.
+        conv_kernel: their kernel sizes.
         conv_stride: their strides.
         conv_bias: whether they have biases.
-        feat_extract_norm: "group": the first convolution is normalised over time (base); "layer": each frame of each
-            (large).
+        feat_extract_norm: "group": the first convolution is normalised over time (base); "layer": each frame of every
+            convolution is normalised over channels (large).
         feat_proj_layer_norm: normalise before the projection.
-        do_stable_layer_norm: normalisation before the halves of a transformer layer (large) instead of after.
-        num_conv_pos_embeddings: taps of the positional convolution.
+        do_stable_layer_norm: normalise before the blocks of a transformer layer (large) instead of after.
+        num_conv_pos_embeddings: kernel size of the positional convolution.
         num_conv_pos_embedding_groups: its groups.
-        layer_norm_eps: epsilon of the normalisations behind the front end.
-        hidden_dropout: dropout after each half of a layer.
-        attention_dropout: of attention weights.
-        activation_dropout: in feed-forward networks.
-        feat_proj_dropout: after the projection.
-        layerdrop: probability that training passes over a layer.
-        mask_time_prob: fraction of frames that SpecAugment masks in fine-tuning; see `common.models.masking`.
-        mask_time_length: frames of a masked span.
-        mask_time_min_masks: spans of an utterance at least.
+        layer_norm_eps: epsilon of the normalisations after the front end.
+        hidden_dropout: dropout after each block of a layer.
+        attention_dropout: dropout of attention weights.
+        activation_dropout: dropout in feed-forward networks.
+        feat_proj_dropout: dropout after the projection.
+        layerdrop: probability that a training step skips a layer.
+        mask_time_prob: see `common.models.masking.span_mask`; a checkpoint with 0 has no vector for masked frames.
     """
 
     hidden_size: int = 768
@@ -78,30 +72,28 @@ class HubertConfig:
     feat_proj_dropout: float = 0.0
     layerdrop: float = 0.1
     mask_time_prob: float = 0.05
-    mask_time_length: int = 10
-    mask_time_min_masks: int = 2
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any], source: str = "config.json") -> HubertConfig:
-        """The configuration of a Hugging Face config.json; what it leaves out has the class' defaults, as there.
+        """Reads the content of a Hugging Face config.json; what it leaves out has the defaults of this class.
 
         Args:
-            described: the file's content.
-            source: name for messages.
+            described: content of the file.
+            source: name of the file, for error messages.
 
         Raises:
-            UserError: another architecture, or a variant that this network has not.
+            UserError: It describes another architecture, or a variant that this network does not have.
         """
         kind = described.get("model_type")
         if kind != "hubert":
             raise UserError(
-                f"{source} describes {OTHERS.get(kind, kind or 'no known model')}, not HuBERT "
+                f"{source} describes {OTHER_MODELS.get(kind, kind or 'no known model')}, not HuBERT "
                 f"(model_type is {kind!r}). Give a folder of a HuBERT checkpoint."
             )
         wanted = {"hidden_act": "gelu", "feat_extract_activation": "gelu", "conv_pos_batch_norm": False}
         for name, only in {**wanted, "adapter_attn_dim": None, "add_adapter": False}.items():
             if described.get(name, only) not in (only, None):
-                raise UserError(f"{source}: {name} is {described[name]!r}; this HuBERT only knows {only!r}.")
+                raise UserError(f"{source}: {name} is {described[name]!r}; only {only!r} is supported.")
         try:
             known = {field.name: described[field.name] for field in dataclasses.fields(cls) if field.name in described}
             config = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
@@ -110,14 +102,8 @@ class HubertConfig:
             raise UserError(f"{source} is not a HuBERT configuration: {error}.") from error
         return config
 
-    def to_json(self) -> dict[str, Any]:
-        """What Hugging Face's config.json holds."""
-        fixed = {"model_type": "hubert", "architectures": ["HubertModel"], "feat_extract_activation": "gelu"}
-        sizes = {"hidden_act": "gelu", "num_feat_extract_layers": len(self.conv_dim), "conv_pos_batch_norm": False}
-        return {**fixed, **sizes, **dataclasses.asdict(self)}
-
     def check(self) -> None:
-        """Raises ValueError where the numbers do not go together."""
+        """Raises ValueError if the sizes do not fit each other."""
         if not len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride) > 0:
             raise ValueError("conv_dim, conv_kernel and conv_stride differ in length")
         if self.hidden_size % self.num_attention_heads or self.hidden_size % self.num_conv_pos_embedding_groups:
@@ -126,14 +112,14 @@ class HubertConfig:
             raise ValueError(f"feat_extract_norm is {self.feat_extract_norm!r}, not 'group' or 'layer'")
 
     def frames(self, samples):
-        """Frames of so many samples: an int, an array of ints, or None for unknown; 16000 samples give 49."""
+        """Number of frames for a number of samples: an int, an array of ints, or None if unknown; 16000 give 49."""
         for kernel, stride in zip(self.conv_kernel, self.conv_stride, strict=True):
             samples = frames_after(samples, kernel, stride)
         return samples
 
     @property
     def receptive_field(self) -> int:
-        """Samples that one frame needs: 400 for the seven convolutions of base."""
+        """Samples that one frame depends on: 400 for the seven convolutions of base."""
         needed = 1
         for kernel, stride in zip(reversed(self.conv_kernel), reversed(self.conv_stride), strict=True):
             needed = (needed - 1) * stride + kernel
@@ -142,16 +128,16 @@ class HubertConfig:
 
 @keras.saving.register_keras_serializable(package="ser")
 class ValidFrames(keras.layers.Layer):
-    """Which frames of a padded batch come from samples that count.
+    """Marks the frames of a padded batch that are not padding.
 
     Args:
-        kernels: kernels of the front end.
+        kernels: kernel sizes of the front end.
         strides: its strides.
         **kwargs: as in `keras.layers.Layer`.
 
     Call:
-        features: shape (batch, frames, channels), for the number of frames.
-        lengths: samples that count, shape (batch,). Returns bool, shape (batch, frames).
+        features: shape (batch, frames, channels); only the number of frames is used.
+        lengths: number of samples without padding, shape (batch,). Returns bool, shape (batch, frames).
     """
 
     def __init__(self, kernels, strides, **kwargs):
@@ -169,22 +155,22 @@ class ValidFrames(keras.layers.Layer):
         return keras.KerasTensor(features.shape[:2], "bool")
 
     def get_config(self):
-        """The arguments, for saving."""
+        """Arguments of the constructor, for saving."""
         return {**super().get_config(), "kernels": self.kernels, "strides": self.strides}
 
 
 @keras.saving.register_keras_serializable(package="ser")
 class MaskedFrames(keras.layers.Layer):
-    """Replaces masked frames by one learnt vector, and frames of padding by zeros.
+    """Replaces masked frames by a trainable vector, and padding by zeros.
 
     Call:
         inputs: shape (batch, frames, width).
         masked: frames to replace, bool, shape (batch, frames); None: none.
-        valid: frames that are no padding, bool, shape (batch, frames); None: all.
+        valid: frames that are not padding, bool, shape (batch, frames); None: all.
     """
 
     def build(self, inputs_shape, masked_shape=None, valid_shape=None):
-        """Creates the vector (width,); without masking it is only held for the checkpoint."""
+        """Creates the vector (width,); without masking it is not trainable, but checkpoints hold it."""
         self.vector = self.add_weight(
             shape=(inputs_shape[-1],), initializer="random_uniform", trainable=masked_shape is not None, name="vector"
         )
@@ -198,16 +184,16 @@ class MaskedFrames(keras.layers.Layer):
         return inputs
 
     def compute_output_shape(self, inputs_shape, masked_shape=None, valid_shape=None):
-        """As the input's."""
+        """Same shape as the inputs."""
         return inputs_shape
 
 
 @keras.saving.register_keras_serializable(package="ser")
 class PositionalConvolution(WeightNormConvolution):
-    """Adds the GELU of a weight-normalised convolution to its input: HuBERT's only knowledge of position."""
+    """Adds the GELU of a weight-normalised convolution to its input; this is HuBERT's positional embedding."""
 
     def call(self, inputs):
-        """The input plus its positional embedding."""
+        """The inputs plus their positional embedding."""
         return inputs + gelu(super().call(inputs))
 
 
@@ -217,25 +203,28 @@ def hubert(
     padding: Literal["none", "attention", "exact"] = "none",
     masking: bool = False,
 ) -> keras.Model:
-    """A HuBERT with random weights; `common.models.hubert_weights.load` gives one with a checkpoint's.
+    """Builds a HuBERT with random weights; `common.models.hubert_weights.load` builds one with those of a checkpoint.
+
+    The order of the weights does not depend on `padding` and `masking`, so `set_weights(other.get_weights())` copies
+    them from one variant to another.
 
     Args:
-        config: shape and dropout; None: base, 94,371,712 parameters.
-        padding: how a batch of several lengths is treated. "none": zeros behind an utterance are silence, which is
-            what Hugging Face recommends for "group" networks (base), though layer 0 then normalises over them.
-            "attention": there is an input "lengths", padding is zeroed behind the front end and not attended to:
-            Hugging Face's attention_mask. "exact": as "attention", and layer 0 normalises an utterance over its own
-            frames, so its valid frames are the same in any batch.
-        masking: there is an input "masked"; frames marked in it are replaced by the learnt vector before the
-            positional convolution. Fine-tuning's and pretraining's masks come from `common.models.masking`.
+        config: sizes and dropout; None: those of base.
+        padding: how padding in a batch is treated. "none": as silence, which is what Hugging Face recommends for
+            "group" networks (base), although the first convolution then normalises over it. "attention": as with
+            Hugging Face's attention_mask, padding is replaced by zeros after the front end and not attended to.
+            "exact": as "attention", and the first convolution normalises each utterance over its own frames, so that
+            its results are the same in every batch.
+        masking: adds the input "masked"; masked frames are replaced by a trainable vector before the positional
+            convolution (see `common.models.masking`).
 
     Returns:
-        Functional model. Inputs, a dict: "waveform" (batch, samples) float32, and as asked for "lengths" (batch,)
-        int32, samples that count, and "masked" (batch, frames) bool. Outputs, a dict: "features" (batch, frames,
-        channels) of the front end and "hidden_states", a list of layers + 1 arrays (batch, frames, width) in Hugging
-        Face's numbering: [0] enters the first transformer layer, [n] leaves the n-th. `up_to` makes a model of one of
-        them. Weights keep their order whatever the arguments, so `set_weights(other.get_weights())` carries them over.
-        The last state of a large network is normalised, as `last_hidden_state` is (and [n] was before transformers 5).
+        Functional model. Its inputs are a dict: "waveform", float32, shape (batch, samples); "lengths", int32, shape
+        (batch,), the number of samples without padding (unless `padding` is "none"); and "masked", bool, shape (batch,
+        frames) (if `masking`). Its outputs are a dict: "features", shape (batch, frames, channels), of the front end;
+        and "hidden_states", a list of layers + 1 arrays of shape (batch, frames, width) in Hugging Face's numbering:
+        [0] is the input of the first transformer layer, [n] the output of the n-th one. The last state of a large
+        network is normalised, like Hugging Face's `last_hidden_state`.
     """
     config = config or HubertConfig()
     inputs = {"waveform": keras.Input((None,), name="waveform", dtype="float32")}
@@ -252,8 +241,8 @@ def hubert(
     x = keras.layers.Dense(config.hidden_size, name="projection")(x)
     x = keras.layers.Dropout(config.feat_proj_dropout)(x)
     x = MaskedFrames(name="masked_frames")(x, masked=inputs.get("masked"), valid=valid)
-    taps, groups = config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups
-    x = PositionalConvolution(config.hidden_size, taps, groups, name="position")(x)
+    kernel_size, groups = config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups
+    x = PositionalConvolution(config.hidden_size, kernel_size, groups, name="position")(x)
     norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, name="encoder_norm")
     if not config.do_stable_layer_norm:
         x = norm(x)
@@ -265,15 +254,16 @@ def hubert(
     return keras.Model(inputs, {"features": features, "hidden_states": states}, name="hubert")
 
 
-def up_to(model: keras.Model, layer: int) -> keras.Model:
-    """The part of a HuBERT that one of its hidden states needs; it shares the weights.
+def truncate(model: keras.Model, layer: int) -> keras.Model:
+    """Returns a HuBERT that ends with one of its hidden states; it shares the weights.
 
     Args:
-        model: of `hubert` or loaded.
-        layer: 0 to the number of layers, or counted from the end: -3 of base is the output of the tenth.
+        model: a model of `hubert`.
+        layer: number of the hidden state, from 0, or negative to count from the end: -3 of base is the output of the
+            tenth layer.
 
     Raises:
-        UserError: there is no such layer.
+        UserError: There is no such layer.
     """
     states = model.output["hidden_states"]
     if not -len(states) <= layer < len(states):
@@ -282,15 +272,10 @@ def up_to(model: keras.Model, layer: int) -> keras.Model:
 
 
 def freeze_front_end(model: keras.Model) -> None:
-    """Keeps the convolutions out of training, as fine-tuning recipes usually do."""
+    """Makes the convolutions of the front end not trainable, as usual in fine-tuning."""
     for layer in model.layers:
         if layer.name.startswith("convolution_"):
             layer.trainable = False
-
-
-def normalise(signal: np.ndarray) -> np.ndarray:
-    """Mean 0 and variance 1 over an utterance, as Hugging Face's feature extractor does with `do_normalize`."""
-    return ((signal - signal.mean()) / np.sqrt(signal.var() + 1e-7)).astype(np.float32)
 
 
 def _front_end(config: HubertConfig, inputs: Mapping[str, Any], padding: str):
@@ -299,8 +284,8 @@ def _front_end(config: HubertConfig, inputs: Mapping[str, Any], padding: str):
     for number, shape in enumerate(shapes):
         name = f"convolution_{number}"
         if number == 0 and config.feat_extract_norm == "group":
-            own = inputs["lengths"] if padding == "exact" else None
-            x = NormalizedWaveConvolution(*shape, config.conv_bias, name=name)(x, lengths=own)
+            lengths = inputs["lengths"] if padding == "exact" else None
+            x = NormalizedWaveConvolution(*shape, config.conv_bias, name=name)(x, lengths=lengths)
             continue
         if number == 0:
             x = keras.layers.Reshape((-1, 1), name="one_channel")(x)

@@ -1,53 +1,38 @@
-"""Masked spans of frames, for HuBERT's pretraining and for SpecAugment in fine-tuning."""
+"""Masked spans of frames, for HuBERT's masked prediction and for SpecAugment in fine-tuning."""
 
 from __future__ import annotations
 
 import numpy as np
 
+LEAST_SPANS = 2
+"""Spans that an utterance gets at least, if they fit and the probability is not 0."""
 
-def mask_indices(
-    lengths: np.ndarray, probability: float, span: int, seed: int, *, minimum: int = 2, overlap: bool = True
-) -> np.ndarray:
-    """Frames to mask, as fairseq and Hugging Face draw them.
 
-    An utterance of T frames gets ``probability * T / span`` spans (rounded up or down at random, so that the mean is
-    right), at least `minimum` and never more than fit; they start anywhere, each at another frame, and may overlap. So
-    `probability` bounds the masked share: pretraining's 0.8 with spans of 10 masks ``1 - (1 - 0.08)^10``, 57 %, less at
-    the ends: about 55 %.
+def span_mask(frames: int, probability: float, span: int, seed: int) -> np.ndarray:
+    """Draws the frames of an utterance to mask, as fairseq and Hugging Face do.
+
+    There are ``probability * frames / span`` spans (rounded up or down at random, so that the mean is right), at least
+    `LEAST_SPANS` and at most as many as fit without overlap. They start at different random frames and may overlap, so
+    the masked share is lower than `probability`: with 0.8 and spans of 10, as in pretraining, it is about 55 %.
 
     Args:
-        lengths: frames of each utterance, shape (utterances,).
-        probability: spans times their length over frames; 0.8 in HuBERT's pretraining, 0.05 in fine-tuning.
-        span: frames of a span; 10 in both.
-        seed: any int >= 0; the same seed gives the same masks.
-        minimum: spans of an utterance at least, where there are any frames and `probability` is not 0.
-        overlap: False: spans keep apart, and `probability` is the masked share.
+        frames: number of frames.
+        probability: total length of the spans per frame; 0.8 in HuBERT's pretraining, 0.05 in fine-tuning.
+        span: frames per span; 10 in both.
+        seed: any int >= 0; the same seed gives the same mask.
 
     Returns:
-        bool, shape (utterances, longest). Never True behind an utterance's end. An utterance shorter than a span is
-        not masked.
+        bool, shape (frames,); no frame is masked if the utterance is shorter than a span.
 
     Raises:
-        ValueError: a probability outside 0 to 1 or a span below 1.
+        ValueError: The probability is outside 0 to 1, or the span is below 1.
     """
     if not 0 <= probability <= 1 or span < 1:
         raise ValueError(f"probability {probability} must be within 0 and 1, span {span} at least 1.")
-    lengths = np.asarray(lengths, np.int64)
-    masks = np.zeros((len(lengths), int(lengths.max(initial=0))), bool)
-    if probability == 0:
-        return masks
+    mask = np.zeros(frames, bool)
     generator = np.random.default_rng(seed)
-    for mask, length in zip(masks, lengths, strict=True):
-        starts = length - span + 1
-        most = min(starts, length // span)
-        spans = min(max(int(probability * length / span + generator.random()), minimum), most)
-        if spans < 1:
-            continue
-        if overlap:
-            first = generator.choice(starts, spans, replace=False)
-        else:
-            # Frames that no span needs are dealt out as gaps: every placement is equally likely.
-            free = length - spans * span
-            first = np.sort(generator.choice(free + spans, spans, replace=False)) + np.arange(spans) * (span - 1)
+    spans = min(max(int(probability * frames / span + generator.random()), LEAST_SPANS), frames // span)
+    if probability > 0 and spans > 0:
+        first = generator.choice(frames - span + 1, spans, replace=False)
         mask[(first[:, None] + np.arange(span)).ravel()] = True
-    return masks
+    return mask

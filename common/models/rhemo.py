@@ -1,10 +1,10 @@
-"""RH-Emo: an autoencoder whose embedding is quaternion-valued and speaks of emotion, valence, arousal and dominance.
+"""RH-Emo: an autoencoder with a quaternion embedding, whose components represent emotion, valence, arousal, dominance.
 
-Guizzo, Weyde, Scardapane & Comminiello (2023), "Learning speech emotion representations in the quaternion domain"; the
-layers' sizes are those of its public code (the class with real encoder and quaternion decoder), which Guizzo et al.
-(WASPAA 2023) use. A real encoder turns a magnitude spectrogram (512, 128, 1) into (64, 64, 4): the channels are the
-components r, i, j, k. A quaternion decoder restores the spectrogram; a head on each component tells, in this order, the
-emotion, valence, arousal and dominance.
+Guizzo, Weyde, Scardapane & Comminiello (2023), "Learning speech emotion representations in the quaternion domain". The
+sizes of the layers are those of its public code (the class with real encoder and quaternion decoder), which Guizzo et
+al. (WASPAA 2023) use. A real encoder maps a magnitude spectrogram (512, 128, 1) to an embedding (64, 64, 4), whose
+channels are the components r, i, j, k. A quaternion decoder reconstructs the spectrogram, and a head on each component
+predicts, in this order, the emotion, valence, arousal and dominance.
 """
 
 from __future__ import annotations
@@ -20,17 +20,21 @@ COMPONENTS = ("emotion", "valence", "arousal", "dominance")
 
 
 def encoder(frames: int = FRAMES, bins: int = BINS) -> keras.Model:
-    """Real encoder, 256 trainable parameters.
+    """Builds the real encoder, with 256 trainable parameters.
 
     Args:
-        frames: of the spectrogram, a multiple of 8.
-        bins: of the spectrogram, even.
+        frames: frames of the spectrogram, a multiple of 8.
+        bins: bins of the spectrogram, an even number.
 
     Returns:
-        Model from spectrograms (batch, frames, bins, 1) to embeddings (batch, frames / 8, bins / 2, 4), none negative.
+        Model from spectrograms (batch, frames, bins, 1) to embeddings (batch, frames / 8, bins / 2, 4), which are not
+        negative.
+
+    Raises:
+        UserError: `frames` or `bins` is not such a multiple.
     """
     if frames % 8 or bins % 2:
-        raise UserError(f"RH-Emo reads frames in eights and bins in pairs; {frames} x {bins} is neither. Pad them.")
+        raise UserError(f"RH-Emo needs a multiple of 8 frames and of 2 bins; pad the spectrogram of {frames} x {bins}.")
     inputs = x = keras.Input((frames, bins, 1), name="spectrogram")
     for number, (channels, pool) in enumerate(((2, (2, 2)), (4, (2, 1)), (4, (2, 1))), start=1):
         x = layers.Conv2D(
@@ -43,11 +47,11 @@ def encoder(frames: int = FRAMES, bins: int = BINS) -> keras.Model:
 
 
 def decoder(frames: int = FRAMES, bins: int = BINS) -> keras.Model:
-    """Quaternion decoder, 130 trainable parameters.
+    """Builds the quaternion decoder, with 130 trainable parameters.
 
     Args:
-        frames: of the spectrogram, a multiple of 8.
-        bins: of the spectrogram, even.
+        frames: frames of the spectrogram, a multiple of 8.
+        bins: bins of the spectrogram, an even number.
 
     Returns:
         Model from embeddings (batch, frames / 8, bins / 2, 4) to (batch, frames, bins, 4), in (0, 1); the
@@ -56,7 +60,7 @@ def decoder(frames: int = FRAMES, bins: int = BINS) -> keras.Model:
     inputs = x = keras.Input((frames // 8, bins // 2, 4), name="embedding")
     for number, strides in enumerate(((2, 1), (2, 1), (2, 2)), start=1):
         x = QuaternionConv2DTranspose(4, 3, strides, padding="valid", name=f"decode{number}")(x)
-        # PyTorch's padding 1 cuts the first row and column; its output padding leaves the last where the stride is 2.
+        # PyTorch's padding 1 removes the first row and column and, unless the stride is 2 (output padding), the last.
         cut = tuple((1, 0) if stride == 2 else (1, 1) for stride in strides)
         x = layers.Cropping2D(cut, name=f"cut{number}")(x)
         if number < 3:
@@ -68,14 +72,14 @@ def decoder(frames: int = FRAMES, bins: int = BINS) -> keras.Model:
 def heads(
     classes: int = 5, *, frames: int = FRAMES, bins: int = BINS, units: int = 4096, dropout: float = 0.5
 ) -> keras.Model:
-    """Four real heads, one on each component; 134,283,272 parameters with five classes.
+    """Builds four real heads, one on each component; they have 134,283,272 parameters with five classes.
 
     Args:
-        classes: of the emotion head; five in the public code (four and "any other").
-        frames: of the spectrogram.
-        bins: of the spectrogram.
-        units: of the two hidden layers of a head.
-        dropout: after each of them.
+        classes: classes of the emotion head; five in the public code (four emotions and "any other").
+        frames: frames of the spectrogram.
+        bins: bins of the spectrogram.
+        units: units of each of the two hidden layers of a head.
+        dropout: after each hidden layer.
 
     Returns:
         Model from embeddings (batch, frames / 8, bins / 2, 4) to a dict: "emotion": logits (batch, classes);
@@ -104,25 +108,25 @@ def _dense(units: int, name: str, **keywords):
 def rhemo(
     classes: int = 5, *, frames: int = FRAMES, bins: int = BINS, units: int = 4096, dropout: float = 0.5
 ) -> keras.Model:
-    """The whole network, for its training.
+    """Builds the whole network, for training it.
 
     Args:
         classes: see `heads`.
-        frames: of the spectrogram.
-        bins: of the spectrogram.
+        frames: frames of the spectrogram, a multiple of 8.
+        bins: bins of the spectrogram, an even number.
         units: see `heads`.
         dropout: see `heads`.
 
     Returns:
-        Model from spectrograms (batch, frames, bins, 1) to a dict: "reconstruction", (batch, frames, bins, 1), and
-        what `heads` returns. Its layers rhemo_encoder, rhemo_decoder and rhemo_heads are models.
+        Model from spectrograms (batch, frames, bins, 1) to a dict: "reconstruction", (batch, frames, bins, 1), and the
+        outputs of `heads`. Its layers rhemo_encoder, rhemo_decoder and rhemo_heads are models.
     """
     inputs = keras.Input((frames, bins, 1), name="spectrogram")
     embedding = encoder(frames, bins)(inputs)
     restored = decoder(frames, bins)(embedding)
-    # A mean over channels, from a stock layer so that a saved model needs nothing else.
+    # Mean over channels by a layer of Keras, so that a saved model needs no class of this module.
     flat = layers.Reshape((frames * bins, 4), name="cells")(restored)
     mean = layers.GlobalAveragePooling1D(data_format="channels_first", name="mean")(flat)
     reconstruction = layers.Reshape((frames, bins, 1), name="reconstruction")(mean)
-    told = heads(classes, frames=frames, bins=bins, units=units, dropout=dropout)(embedding)
-    return keras.Model(inputs, {"reconstruction": reconstruction, **told}, name="rhemo")
+    predictions = heads(classes, frames=frames, bins=bins, units=units, dropout=dropout)(embedding)
+    return keras.Model(inputs, {"reconstruction": reconstruction, **predictions}, name="rhemo")

@@ -1,8 +1,8 @@
-"""VGG16, real and quaternion, with a tap at each of its thirteen convolutions.
+"""VGG16 (Simonyan & Zisserman 2015, configuration D), real and quaternion, with access to its feature maps.
 
-Simonyan & Zisserman (2015), configuration D, as Guizzo et al. (2023, Sec. 3.1) use it: 3x3 convolutions with bias and
-ReLU, five max poolings, two dense layers with dropout, a last real layer. The quaternion network has quaternion
-convolutions and dense layers but the last.
+As Guizzo et al. (2023, Sec. 3.1) use it, it has thirteen 3x3 convolutions with bias and ReLU, five max poolings, two
+dense layers with dropout, and a last dense layer. In the quaternion network, all layers but the last are quaternion
+layers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ POOLINGS = ("flatten", "adaptive")
 
 @keras.saving.register_keras_serializable(package="ser")
 class AdaptiveAverage(keras.layers.Layer):
-    """Averages over a grid of cells that cover the map, as PyTorch's adaptive pooling cuts them; also enlarges.
+    """Averages over a grid of cells that cover the feature map, as PyTorch's adaptive average pooling.
 
-    Cell i of n over L positions runs from floor(i L / n) to ceil((i + 1) L / n).
+    Cell i of n over L positions extends from floor(i L / n) to ceil((i + 1) L / n), so the result may also be larger
+    than the input.
 
     Args:
         cells: height and width of the result.
@@ -58,7 +59,7 @@ class AdaptiveAverage(keras.layers.Layer):
         return (input_shape[0], *self.cells, input_shape[-1])
 
     def get_config(self):
-        """The arguments, for saving."""
+        """Arguments of the constructor, for saving."""
         return {**super().get_config(), "cells": self.cells}
 
 
@@ -72,27 +73,30 @@ def vgg16(
     dropout: float = 0.5,
     initializer: str = "default",
 ) -> keras.Model:
-    """A VGG16 that answers with logits.
+    """Builds a VGG16 whose outputs are logits.
 
-    Parameters at width 1 with four classes: 165,733,060 from (512, 128, 1) flattened, 134,275,780 with adaptive pooling
-    (torchvision's network with one input channel), 9,998,020 quaternion from (64, 64, 4) flattened.
+    With width 1 and four classes, it has 165,733,060 parameters for the input (512, 128, 1) and pooling "flatten",
+    134,275,780 with pooling "adaptive" (torchvision's network with one input channel), and 9,998,020 as a quaternion
+    network for the input (64, 64, 4) and pooling "flatten".
 
     Args:
-        input_shape: (frames, bins, channels); each of the first two is at least 32. Quaternion: channels are four.
+        input_shape: (frames, bins, channels) with at least 32 frames and bins, and four channels for a quaternion
+            network.
         classes: width of the last layer, which is always real.
         quaternion: quaternion layers instead of real ones.
         pooling: before the dense layers: "flatten": none; "adaptive": torchvision's average over 7 x 7 cells.
-        width: multiplies channels and units, for tests and laptops.
+        width: factor on channels and units, for tests and scaled runs.
         dropout: after each of the two hidden dense layers.
         initializer: "default": torchvision's for real networks, "glorot" for quaternion convolutions and "he" for
-            quaternion dense layers; or "glorot" or "he" for all hidden layers.
+            quaternion dense layers; "glorot" or "he": the same for all hidden layers.
 
     Returns:
         Model from (batch, *input_shape) to logits (batch, classes), float32. Its layers are conv1, relu1 ... conv13,
         relu13, pool1 ... pool5, dense1, dense2 and logits.
 
     Raises:
-        UserError: an input too small for five poolings, or channels that are no multiple of four in a quaternion net.
+        UserError: The input is too small for five poolings, an argument is not one of the known values, or the input
+            channels of a quaternion network are not a multiple of four.
     """
     if min(input_shape[:2]) < 32:
         raise UserError(f"VGG16 halves its input five times: {input_shape[0]} x {input_shape[1]} is below 32 x 32.")
@@ -113,7 +117,7 @@ def vgg16(
         x = layers.MaxPooling2D(2, name=f"pool{block}")(x)
     if pooling == "adaptive":
         x = AdaptiveAverage((7, 7), name="adaptive")(x)
-    # Channels first, as in PyTorch; and so the four components stay contiguous blocks for the dense layers.
+    # Channels first, as in PyTorch. It also keeps the four components contiguous, as quaternion dense layers need them.
     x = layers.Flatten(name="flatten")(layers.Permute((3, 1, 2), name="channels_first")(x))
     for number in (1, 2):
         x = connect(scaled(4096), activation="relu", name=f"dense{number}")(x)
@@ -123,6 +127,7 @@ def vgg16(
 
 
 def _hidden_layers(quaternion: bool, initializer: str):
+    """Functions that make a convolution and a hidden dense layer."""
     if initializer not in ("default", "glorot", "he"):
         raise UserError(f"There is no initialisation '{initializer}' of VGG16; it is 'default', 'glorot' or 'he'.")
     if quaternion:
@@ -133,7 +138,7 @@ def _hidden_layers(quaternion: bool, initializer: str):
         )
 
     def kernel():
-        if initializer == "default":  # torchvision: Kaiming's normal over the outputs' fan
+        if initializer == "default":  # torchvision: Kaiming's normal distribution with mode "fan_out"
             return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
         return f"{initializer}_normal"
 
@@ -149,20 +154,20 @@ def _linear(initializer: str):
     return f"{initializer}_normal"
 
 
-def tap(model: keras.Model, layer: int, *, reading: str = "output"):
-    """The feature map of a convolution, as a tensor of the model's graph.
+def feature_map(model: keras.Model, layer: int, *, reading: str = "output"):
+    """Returns the feature map of a convolution as a tensor of the model's graph.
 
     Args:
-        model: what `vgg16` returned.
-        layer: 1 to 13.
-        reading: "output": of that convolution, after its ReLU; "input": what goes into that convolution, which is what
-            the authors' public code takes (its layer 1 is the raw input, its layer 2 this function's output of 1).
+        model: a model of `vgg16`.
+        layer: number of the convolution, 1 to 13.
+        reading: "output": the output of the convolution after its ReLU; "input": the input of the convolution, as the
+            authors' public code takes it (so its layer 1 is the input of the network).
 
     Returns:
         KerasTensor of shape (batch, height, width, channels).
 
     Raises:
-        UserError: there is no such layer.
+        UserError: There is no such layer or reading.
     """
     if layer not in range(1, CONVOLUTIONS + 1):
         raise UserError(f"VGG16 has no convolution {layer}; anti-transfer layers are 1 to {CONVOLUTIONS}.")

@@ -1,9 +1,8 @@
-"""VGGish (Hershey et al. 2017) as a Keras model, with weights from TF-Hub's SavedModel by name.
+"""VGGish (Hershey et al. 2017) as a Keras model, with the weights of the SavedModel google/vggish/1 of TF-Hub.
 
-The SavedModel (google/vggish/1) takes a waveform and holds 18 variables named as in AudioSet's code:
-`vggish/conv1/weights`, `vggish/conv3/conv3_1/biases` and so on. They are read from its checkpoint without running its
-graph; each must be there, no other may be, and each must have the shape the network needs. The last layer has no
-activation: some ports put a ReLU there.
+The SavedModel holds 18 variables with the names of AudioSet's code (`vggish/conv1/weights`,
+`vggish/conv3/conv3_1/biases`, ...). They are read from its checkpoint, without running its graph, and loaded strictly.
+The last layer has no activation, unlike in some other ports, which have a ReLU there.
 """
 
 from __future__ import annotations
@@ -12,27 +11,22 @@ from pathlib import Path
 
 import numpy as np
 
-from common import files, safetensors
+from common import files
 from common.errors import UserError
-
-PARAMETERS = 72_141_184
-"""Of the whole network."""
-
-HANDLE = "https://tfhub.dev/google/vggish/1"
-"""The published SavedModel, for `tensorflow_hub`."""
+from common.models.checkpoint import StoredWeight, assign_weights, require_files
 
 CONVOLUTIONS = (("conv1", 64), ("conv2", 128), ("conv3_1", 256), ("conv3_2", 256), ("conv4_1", 512), ("conv4_2", 512))
 POOLED = ("conv1", "conv2", "conv3_2", "conv4_2")
-"""Convolutions with a pooling after them."""
+"""Convolutions that are followed by a pooling."""
 
 DENSE = (("fc1_1", 4096), ("fc1_2", 4096), ("fc2", 128))
 
 
 def vggish(width: float = 1.0):
-    """The network.
+    """Builds the network; at width 1 it has 72,141,184 parameters.
 
     Args:
-        width: multiplies the channels of all layers but the last, for tests and scaled runs.
+        width: factor on the channels of all layers but the last, for tests and scaled runs.
 
     Returns:
         Keras model from examples (batch, 96, 64, 1) to embeddings (batch, 128).
@@ -53,9 +47,9 @@ def vggish(width: float = 1.0):
 
 
 def random_vggish(width: float = 1.0, seed: int = 0):
-    """The network with weights of a fixed seed, drawn so that every layer keeps its input's variance (He et al. 2015).
+    """Builds the network with random weights that keep the variance from layer to layer (He et al. 2015).
 
-    AudioSet's own initialiser (deviation 0.01) would let the signal fade to nothing before the last layer.
+    With AudioSet's own initialisation (standard deviation 0.01), the signal would vanish before the last layer.
     """
     network = vggish(width)
     generator = np.random.default_rng(seed)
@@ -69,7 +63,7 @@ def random_vggish(width: float = 1.0, seed: int = 0):
 
 
 def variable_names() -> dict[str, str]:
-    """The SavedModel's variable of each weight, by "layer/kernel" and "layer/bias"."""
+    """Names of the SavedModel's variables, by "layer/kernel" and "layer/bias"."""
     names = {}
     for layer, _ in (*CONVOLUTIONS, *DENSE):
         scope = f"vggish/{layer.split('_')[0]}/{layer}" if "_" in layer else f"vggish/{layer}"
@@ -79,58 +73,49 @@ def variable_names() -> dict[str, str]:
 
 
 def load_vggish(source: str | Path):
-    """The network with the weights of a SavedModel.
+    """Builds the network with the weights of a SavedModel.
 
     Args:
-        source: its folder, or a handle that `tensorflow_hub` knows (https://...), which is downloaded once.
+        source: folder of the SavedModel, or its address for `tensorflow_hub` (https://...), which downloads it once.
 
     Raises:
-        UserError: it is no VGGish SavedModel: a tensor is missing, too many or has another shape; or it cannot be had.
+        UserError: It is not the SavedModel of VGGish, it is damaged, or it cannot be downloaded.
     """
-    folder = resolve(source)
-    found = saved_variables(folder)
+    folder = saved_model_folder(source)
+    variables = _read_variables(folder)
     network = vggish()
     wanted = {}
     for key, name in variable_names().items():
         layer, kind = key.split("/")
-        wanted[name] = network.get_layer(layer).weights[0 if kind == "kernel" else 1]
-    shapes = {name: tuple(weight.shape) for name, weight in wanted.items()}
-    if problems := safetensors.difference(found, shapes):
-        raise UserError(f"{folder} is not the VGGish checkpoint: {problems}. Fetch it with `ser fetch vggish`.")
-    for name, weight in wanted.items():
-        weight.assign(found[name])
+        weight = network.get_layer(layer).weights[0 if kind == "kernel" else 1]
+        wanted[name] = StoredWeight(weight, tuple(weight.shape))
+    assign_weights(wanted, variables, f"{folder} is not the VGGish checkpoint that `ser fetch vggish` downloads")
     return network
 
 
-def resolve(source: str | Path) -> Path:
-    """The folder of a SavedModel.
+def saved_model_folder(source: str | Path) -> Path:
+    """Returns the folder of a SavedModel, which is downloaded if `source` is an address.
 
     Raises:
-        UserError: there is no SavedModel, or the handle cannot be downloaded.
+        UserError: There is no SavedModel, or it cannot be downloaded.
     """
     if str(source).startswith(("https://", "http://")):
         import tensorflow_hub
 
         try:
             return Path(tensorflow_hub.resolve(str(source)))
-        except Exception as error:  # urllib's, TensorFlow's and tarfile's errors share no base
+        except Exception as error:  # urllib's, TensorFlow's and tarfile's errors have no common base class
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
                 f"{source} cannot be downloaded ({reason}); `ser fetch vggish` puts it in place."
             ) from error
     folder = Path(source).expanduser()
-    for file in ("saved_model.pb", "variables/variables.index"):
-        if not (folder / file).is_file():
-            raise UserError(f"{folder} is not a SavedModel: it holds no {file}. `ser fetch vggish` puts one in place.")
+    require_files(folder, ("saved_model.pb", "variables/variables.index"), "a SavedModel", "vggish")
     return folder
 
 
-def saved_variables(folder: Path) -> dict[str, np.ndarray]:
-    """All variables of a SavedModel by name, read from its checkpoint; its graph is not run.
-
-    Raises:
-        UserError: the folder's files are damaged.
-    """
+def _read_variables(folder: Path) -> dict[str, np.ndarray]:
+    """Reads all variables of a SavedModel from its checkpoint, without running its graph."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
@@ -141,7 +126,7 @@ def saved_variables(folder: Path) -> dict[str, np.ndarray]:
         reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
         checkpoint = trackable_object_graph_pb2.TrackableObjectGraph()
         checkpoint.ParseFromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
-        # A variable has one number in both graphs: the first knows its name, the second where its values are.
+        # A variable has the same number in both graphs; the first has its name, the second the key of its values.
         return {
             node.variable.name: reader.get_tensor(checkpoint.nodes[number].attributes[0].checkpoint_key)
             for number, node in enumerate(model.meta_graphs[0].object_graph_def.nodes)
@@ -151,18 +136,7 @@ def saved_variables(folder: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{folder} is a damaged SavedModel ({str(error).splitlines()[0]}). Fetch it again.") from error
 
 
-def reference(source: str | Path):
-    """The SavedModel through `tensorflow_hub`: a function from a waveform (samples,) to embeddings (examples, 128).
-
-    It needs at least 0.975 s: for less there is no example that it could embed.
-    """
-    import tensorflow_hub
-
-    loaded = tensorflow_hub.load(str(resolve(source)))
-    return lambda signal: loaded(np.asarray(signal, np.float32)).numpy()
-
-
 def digest(source: str | Path) -> str:
-    """Hash of a SavedModel's files, 16 hexadecimal digits: which weights these are, wherever they lie."""
-    folder = resolve(source)
+    """Identifies a checkpoint by a hash of its files, 16 hexadecimal digits, wherever the folder is."""
+    folder = saved_model_folder(source)
     return files.digest(sorted([folder / "saved_model.pb", *(folder / "variables").iterdir()]))

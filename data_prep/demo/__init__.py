@@ -1,5 +1,5 @@
 """The embedded demo corpus and the scripts that made it.
 
-`corpus/` holds FLAC files, labels and transcripts; `expected.json` holds the counts that `make.py` found when it wrote
-them. `data_prep/readers/demo.py` reads the corpus.
+`corpus/` holds FLAC files, labels and transcripts; `expected.json` holds the counts that `make.py` wrote with them.
+`data_prep/readers/demo.py` reads the corpus.
 """

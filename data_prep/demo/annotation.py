@@ -1,4 +1,4 @@
-"""How the demo corpus is annotated: IEMOCAP's line formats, and the raters that are played."""
+"""How the demo corpus is annotated: the lines of IEMOCAP's label files, and simulated raters."""
 
 import collections
 
@@ -17,7 +17,7 @@ CATEGORIES = {
     "dis": "Disgust",
     "oth": "Other",
 }
-# Valence, activation, dominance, 1 to 5, of each emotion fully expressed.
+# Valence, activation and dominance, 1 to 5, of each emotion when it is fully expressed.
 RATED = {
     "neu": (3.0, 2.4, 2.9),
     "ang": (1.6, 4.1, 4.0),
@@ -31,7 +31,7 @@ RATED = {
     "oth": (3.2, 2.8, 3.1),
     "xxx": (2.6, 2.8, 3.0),
 }
-# What a label is mistaken for, by its voice and by its raters.
+# Emotions that a label may be confused with, by the voice and by the raters.
 NEIGHBOURS = {
     "neu": ("sad", "fru", "hap"),
     "ang": ("fru", "exc", "dis"),
@@ -55,7 +55,7 @@ def majority(votes: list[list[str]]) -> str:
         votes: The labels of each rater, who may give several.
 
     Returns:
-        The one label with the most raters if these are more than half of them; `xxx` without such a label.
+        The label that the most raters gave, if these are more than half of all raters; otherwise `xxx`.
     """
     counts = collections.Counter(label for labels in votes for label in set(labels)).most_common()
     tied = len(counts) > 1 and counts[0][1] == counts[1][1]
@@ -63,7 +63,7 @@ def majority(votes: list[list[str]]) -> str:
 
 
 def mean_vad(ratings: list[tuple[int, int, int | None]]) -> tuple[float, float, float]:
-    """Means of valence, activation and dominance over the evaluators who gave them (self reports stay out)."""
+    """Means of valence, activation and dominance over the evaluators who gave them, without self reports."""
     return tuple(
         float(np.mean([rating for rating in axis if rating is not None])) for axis in zip(*ratings, strict=True)
     )
@@ -75,7 +75,7 @@ def evaluation_line(start: float, end: float, utterance: str, label: str, vad: t
 
 
 def categorical_line(rater: str, labels: list[str], comment: str = "") -> str:
-    """A rater's categories, for example `C-E3:`, `Neutral; Sadness;`, `()`, with tabs between.
+    """A rater's categories, for example `C-E3:`, `Neutral; Sadness;`, `()`, separated by tabs.
 
     Args:
         rater: E and a number for an evaluator, F or M and a number for a self report.
@@ -107,13 +107,13 @@ def transcription_line(name: str, start: float, end: float, text: str) -> str:
 def rate(
     label: str, style: str, intensity: float, ambiguous: bool, self_rater: str, generator: np.random.Generator
 ) -> tuple[tuple[float, float, float], list[str]]:
-    """Plays the raters: they hear activation in the voice and valence in the words, each with an error of their own.
+    """Simulates the raters, who perceive activation from the voice and valence from the words, each with own errors.
 
     Args:
         label: The label that more than half of them will give.
-        style: The emotion whose style the voice takes (a key of `voice.STYLES`).
-        intensity: How much of it, 0 to about 1.
-        ambiguous: Whether the words fit any emotion, which draws valence to the middle.
+        style: The emotion in whose style the voice speaks (a key of `voice.STYLES`).
+        intensity: Intensity of the style, 0 to about 1.
+        ambiguous: Whether the words fit any emotion, which moves valence towards the middle.
         self_rater: Who may add a self report, for example F1.
         generator: Draws votes and ratings.
 
@@ -121,8 +121,8 @@ def rate(
         Mean valence, activation and dominance, and the raters' lines.
     """
     valence, activation, dominance = RATED[label]
-    heard = RATED["neu"][1] + intensity * (RATED[style][1] - RATED["neu"][1])
-    truth = (3.0 + (0.7 if ambiguous else 1.0) * (valence - 3.0), 0.2 * activation + 0.8 * heard, dominance)
+    perceived = RATED["neu"][1] + intensity * (RATED[style][1] - RATED["neu"][1])
+    truth = (3.0 + (0.7 if ambiguous else 1.0) * (valence - 3.0), 0.2 * activation + 0.8 * perceived, dominance)
     evaluators = (("E2", "E3", "E4"), ("E1", "E2", "E4"), ("E1", "E3", "E4"))[generator.choice(3, p=(0.7, 0.15, 0.15))]
     votes = []
     while not votes or majority(votes) != label:
@@ -145,7 +145,7 @@ def rate(
 
 
 def _vote(label: str, generator: np.random.Generator) -> list[str]:
-    """One rater's labels: mostly the label, at times a neighbour, at times both."""
+    """One rater's labels: mostly the label, sometimes a neighbour of it, sometimes both."""
     neighbour = str(generator.choice(NEIGHBOURS[label]))
     if label == "xxx" or generator.random() < 0.2:
         return [neighbour]
@@ -153,5 +153,5 @@ def _vote(label: str, generator: np.random.Generator) -> list[str]:
 
 
 def _rating(truth: tuple[float, float, float], generator: np.random.Generator) -> tuple[int, int, int]:
-    """One rater's whole steps from 1 to 5."""
+    """One rater's ratings, in whole steps from 1 to 5."""
     return tuple(int(np.clip(round(value + 0.45 * generator.standard_normal()), 1, 5)) for value in truth)

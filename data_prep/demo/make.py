@@ -1,9 +1,9 @@
-"""Makes the embedded demo corpus: synthetic emotional speech in IEMOCAP's folder and file grammar.
+"""Makes the embedded demo corpus: synthetic emotional speech in the layout of IEMOCAP's release.
 
     python -m data_prep.demo.make OUT [--expected expected.json]
 
-The same espeak-ng version gives the same files. What is said is in `texts.py`, how it is said in `voice.py`, how
-it is rated in `annotation.py`; this file plans the sessions and writes the folders:
+The same version of espeak-ng gives the same files. `texts.py` determines what is said, `voice.py` how it is said, and
+`annotation.py` how it is rated; this file plans the sessions and writes the folders:
 
     OUT/Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.flac     (IEMOCAP: .wav)
     OUT/Session1/dialog/EmoEvaluation/Ses01F_impro01.txt
@@ -30,7 +30,7 @@ RARE = ("fru", "xxx", "sur", "fru", "fea", "xxx", "dis", "fru", "oth", "xxx", "f
 
 @dataclasses.dataclass(frozen=True)
 class Turn:
-    """One utterance of the plan: its IEMOCAP name, its label, and how it is said (a style at an intensity)."""
+    """One planned utterance: its name as in IEMOCAP, its label, and how it is said (a style at an intensity)."""
 
     utterance: str
     label: str
@@ -56,17 +56,17 @@ class Turn:
 
 
 def generator_of(name: str) -> np.random.Generator:
-    """A random generator of its own for each name, so that a change to one utterance leaves the others alone."""
+    """A separate random generator for each name, so that a change to one utterance does not change the others."""
     return np.random.default_rng([SEED, zlib.crc32(name.encode())])
 
 
-def _played(label: str, generator: np.random.Generator) -> str:
-    """The label that a scripted line gets: not every actor plays it alike."""
+def _scripted_label(label: str, generator: np.random.Generator) -> str:
+    """The label of a scripted line, which not every actor plays in the same way."""
     chance, other = generator.random(), str(generator.choice(annotation.NEIGHBOURS[label]))
     return other if chance < 0.2 else label
 
 
-def _acted(label: str, generator: np.random.Generator) -> tuple[str, float]:
+def _style_and_intensity(label: str, generator: np.random.Generator) -> tuple[str, float]:
     """The style and intensity of an utterance: some are toned down, some sound like a neighbouring emotion."""
     chance = generator.random()
     if label == "xxx":
@@ -79,7 +79,7 @@ def _acted(label: str, generator: np.random.Generator) -> tuple[str, float]:
 
 
 def plan() -> list[Turn]:
-    """All turns in the order in which they are spoken: 5 sessions, 7 dialogues each, 24 turns a speaker."""
+    """All turns in the order in which they are spoken: 5 sessions with 7 dialogues each, 24 turns per speaker."""
     pool = texts.TextPool(generator_of("texts"))
     turns = []
     for session in SESSIONS:
@@ -108,7 +108,7 @@ def plan() -> list[Turn]:
         }
         for name, (script, length) in scripted.items():
             dialogues[f"Ses{session:02d}{name}"] = [
-                (letter, "script", text, _played(label, generator))
+                (letter, "script", text, _scripted_label(label, generator))
                 for letter, text, label in texts.SCRIPTS[script][:length]
             ]
         for name, lines in dialogues.items():
@@ -116,13 +116,13 @@ def plan() -> list[Turn]:
             for letter, source, text, label in lines:
                 utterance = f"{name}_{letter}{counts[letter]:03d}"
                 counts[letter] += 1
-                acted = _acted(label, generator_of(f"acted {utterance}"))
+                acted = _style_and_intensity(label, generator_of(f"acted {utterance}"))
                 turns.append(Turn(utterance, label, text, source, *acted))
     return turns
 
 
 def count(turns: list[Turn]) -> dict:
-    """Counts of utterances: in total, for each label, part, session and speaker, and of the usual 4-class subsets."""
+    """Numbers of utterances: in total, by label, part, session and speaker, and of the usual 4-class subsets."""
     improvised = [turn for turn in turns if "impro" in turn.dialogue]
 
     def four(chosen: list[Turn], merged: bool) -> dict[str, int]:
@@ -187,7 +187,7 @@ def write(turns: list[Turn], out: pathlib.Path) -> None:
             blocks += [annotation.evaluation_line(start, end, turn.utterance, turn.label, vad), *lines, ""]
             spoken.append(annotation.transcription_line(turn.utterance, start, end, turn.text))
             other = "M" if turn.speaker[1] == "F" else "F"
-            if position == 2 and generator.random() < 0.5:  # what IEMOCAP's readers stumble over: no label, no audio
+            if position == 2 and generator.random() < 0.5:  # a pitfall of IEMOCAP: a line without label and audio
                 name = f"{dialogue}_{other}XX0"
                 spoken.append(annotation.transcription_line(name, end + 0.1, end + 0.7, "[BREATHING]"))
             elif position == 3 and generator.random() < 0.4:

@@ -1,6 +1,6 @@
-"""What is said in the demo corpus: templates with slots for the improvised part, fixed lines for the scripts.
+"""What is said in the demo corpus: templates with slots for improvised dialogues, fixed lines for scripts.
 
-Words tell valence better than arousal: angry, sad and frustrated speakers share the `negative` templates, happy and
+Words reveal valence better than arousal: angry, sad and frustrated speakers share the `negative` templates, happy and
 excited ones the `positive` templates, and a share of all turns is drawn from `ambiguous`, which fits any emotion.
 All lines were written for this corpus.
 """
@@ -161,10 +161,10 @@ SCRIPTS = {
 
 
 def fillings(template: str) -> list[str]:
-    """Every sentence a template can make, with its first letter a capital.
+    """Every sentence that a template can make, beginning with a capital letter.
 
     Args:
-        template: A sentence with `{slot}` names out of `SLOTS`.
+        template: A sentence with names of `SLOTS` in braces.
 
     Returns:
         One sentence for each combination of slot values, in the order of `SLOTS`.
@@ -178,7 +178,7 @@ def fillings(template: str) -> list[str]:
 
 
 class TextPool:
-    """Draws improvised texts: no text twice, and every template before any comes again."""
+    """Draws improvised texts: no text twice, and no template again before all others were used."""
 
     def __init__(self, generator: np.random.Generator):
         self._generator = generator

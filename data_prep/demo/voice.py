@@ -1,8 +1,8 @@
-"""How it is said in the demo corpus: espeak-ng, then a little signal processing.
+"""How the texts of the demo corpus are spoken: espeak-ng, followed by some signal processing.
 
-A speaker is an espeak-ng voice plus habits; a style is an emotion's prosody and voice quality relative to the
-speaker's neutral. Styles differ in arousal far more than in valence, as acted speech does: anger and joy are both fast,
-high and loud, and only roughness and pitch range set them apart.
+A speaker is an espeak-ng voice with habits; a style is an emotion's prosody and voice quality relative to the speaker's
+neutral ones. As in acted speech, styles differ in arousal far more than in valence: anger and joy are both fast, high
+and loud, and only roughness and pitch range distinguish them.
 """
 
 import dataclasses
@@ -27,11 +27,11 @@ class Speaker:
 
     Attributes:
         voice: espeak-ng voice, accent and variant.
-        scale: Factor on all resonances and on pitch (resampling); above 1 sounds smaller.
+        scale: Factor on all resonances and on pitch (by resampling); a speaker above 1 sounds smaller.
         pitch: Shift of pitch in semitones.
         rate: Factor on speaking rate.
         gain_db: Level habit.
-        tilt_db: Spectral tilt habit in dB an octave.
+        tilt_db: Spectral tilt habit in dB per octave.
         span: Factor on pitch range.
         breath: Share of breath noise in the voice.
     """
@@ -106,7 +106,11 @@ STYLES = {
 
 
 def espeak_version() -> str:
-    """The version line of espeak-ng; raises RuntimeError in one sentence where it is missing."""
+    """The version line of espeak-ng.
+
+    Raises:
+        RuntimeError: espeak-ng is not installed.
+    """
     if shutil.which("espeak-ng") is None:
         raise RuntimeError("espeak-ng was not found: install it (Debian and Ubuntu: apt-get install espeak-ng).")
     result = subprocess.run(["espeak-ng", "--version"], capture_output=True, text=True, check=True)
@@ -114,20 +118,20 @@ def espeak_version() -> str:
 
 
 def _speak(text: str, speaker: Speaker, style: Style) -> np.ndarray:
-    """Runs espeak-ng; returns 16 kHz samples without the silence around them, at an RMS of 1 where there is speech."""
-    words_a_minute = 162 * speaker.rate * style.rate / speaker.scale
+    """Runs espeak-ng; returns 16 kHz samples without silence at the ends, with an RMS of 1 during speech."""
+    words_per_minute = 162 * speaker.rate * style.rate / speaker.scale
     semitones = speaker.pitch + style.pitch - 12 * np.log2(speaker.scale)
-    # 6 steps of -p are about a semitone (measured: 20, 50, 80 -> 152, 199, 274 Hz).
+    # Six steps of -p are about one semitone (measured: 20, 50, 80 -> 152, 199, 274 Hz).
     pitch = int(np.clip(round(50 + 6 * semitones), 5, 99))
     span = int(np.clip(round(100 * speaker.span * style.span), 20, 250))
     spoken = text.replace("[LAUGHTER]", "ha ha ha,")
-    command = ["espeak-ng", "-v", speaker.voice, "-s", str(max(80, round(words_a_minute))), "-p", str(pitch), "-z"]
+    command = ["espeak-ng", "-v", speaker.voice, "-s", str(max(80, round(words_per_minute))), "-p", str(pitch), "-z"]
     markup = f'<speak><prosody range="{span}%">{spoken}</prosody></speak>'
     result = subprocess.run([*command, "-m", "--stdout", markup], capture_output=True, check=True)
     samples, rate = soundfile.read(io.BytesIO(result.stdout), dtype="float64")
     if rate != ESPEAK_RATE_HZ or not len(samples):
         raise RuntimeError(f"espeak-ng gave {len(samples)} samples at {rate} Hz for {text!r} (22050 Hz expected).")
-    # Reading the samples as if they were faster moves pitch and resonances together, as a shorter vocal tract does.
+    # Assuming another sampling rate shifts pitch and resonances together, as another length of the vocal tract does.
     samples = soxr.resample(samples, ESPEAK_RATE_HZ * speaker.scale, RATE_HZ, quality="HQ")
     loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
     samples = samples[max(0, loud[0] - 480) : loud[-1] + 1280]
@@ -141,7 +145,7 @@ def _active_rms(samples: np.ndarray) -> float:
 
 
 def _whispered(samples: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The same words without a voice: the short-time magnitudes with random phases, rising 3 dB an octave."""
+    """The same words whispered: the short-time magnitudes with random phases, rising by 3 dB per octave."""
     _, _, spectrum = scipy.signal.stft(samples, RATE_HZ, nperseg=320)
     spectrum = np.abs(spectrum) * np.exp(2j * np.pi * generator.random(spectrum.shape))
     spectrum *= np.sqrt(np.arange(len(spectrum)) / 20)[:, None]
@@ -150,11 +154,11 @@ def _whispered(samples: np.ndarray, generator: np.random.Generator) -> np.ndarra
     return whisper / _active_rms(whisper)
 
 
-def _tilted(samples: np.ndarray, db_an_octave: float) -> np.ndarray:
+def _tilted(samples: np.ndarray, db_per_octave: float) -> np.ndarray:
     """Tilts the spectrum around 700 Hz, from one octave below to three above."""
     spectrum = np.fft.rfft(samples)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(len(samples), 1 / RATE_HZ), 1.0) / 700)
-    return np.fft.irfft(spectrum * 10 ** (db_an_octave * np.clip(octaves, -1, 3) / 20), len(samples))
+    return np.fft.irfft(spectrum * 10 ** (db_per_octave * np.clip(octaves, -1, 3) / 20), len(samples))
 
 
 def synthesise(
@@ -166,11 +170,11 @@ def synthesise(
         text: What is said.
         speaker: Who says it.
         style: How, for this utterance (see `Style.at`).
-        room: Draws the echo and the noise floor; give the same seed for all utterances of a session.
+        room: Draws the echo and the noise floor; it must have the same seed for all utterances of a session.
         generator: Draws all other noise.
 
     Returns:
-        int16 samples at 16 kHz, their lowest bits zero. Levels are kept: nothing is normalised a file.
+        int16 samples at 16 kHz with zeros as lowest bits. Levels are not normalised.
     """
     samples = _speak(text, speaker, style)
     breath = min(0.7, speaker.breath + style.breath)

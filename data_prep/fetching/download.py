@@ -1,13 +1,13 @@
-"""Fetches a source: download, verify, unpack, and only then put it where `data_prep.find_root` looks.
+"""Fetches a whole source: downloads, verifies and unpacks its files, and puts them where `data_prep.find_root` looks.
 
-Below the folder of all corpora (or models):
+In the folder of all corpora (or models):
 
-    downloads/NAME/FILE    what is being downloaded, or what a person put there by hand; verified alike
-    NAME/                  what was fetched; it appears whole or not at all
-    fetched.json           for each source the checksums of its files, when, and how many files it has
+    downloads/NAME/FILE    files that are being downloaded, or that the user put there; both are verified
+    NAME/                  what was fetched; it appears when it is complete
+    fetched.json           for each source the checksums of its files, the date, and the number of its files
 
-A file whose owner publishes no checksum is trusted the first time; what was seen is recorded in fetched.json, outlives
-the folder, and holds for every later fetch.
+If the owner of a file publishes no checksum, the first download is trusted. Its checksum is recorded in fetched.json,
+stays there when the folder is removed, and is compared with every later download.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from pathlib import Path
 
 from common.errors import UserError
 from data_prep.fetching import transfer, unpack
-from data_prep.fetching.fetched import Fetched, found, install, records
+from data_prep.fetching.records import Fetched, find_fetched, install, read_records
 from data_prep.fetching.sources import File, Source, base_folder
 
 
 def fetch(source: Source, observer: transfer.Observer, to: Path | None = None, *, timeout_s: float = 30) -> Fetched:
-    """Fetches a source, or goes on with what was begun; does nothing if it is there and whole.
+    """Fetches a source, or continues an interrupted fetch; does nothing if the source is complete.
 
     Args:
-        source: what.
+        source: what to fetch.
         observer: is told of the progress.
         to: folder that holds the source's folder; None: as `sources.base_folder`.
         timeout_s: how long a server may stay silent.
 
     Raises:
-        UserError: it cannot be had, is not what it should be, or something else lies where it should be.
+        UserError: The source cannot be downloaded, is not what it should be, or something else lies in its place.
     """
     from filelock import FileLock, Timeout
 
     base = base_folder(source, to).absolute()
-    if there := found(source, base):
-        return there
-    lock = FileLock(base / f".{_slug(source)}.lock")
+    if existing := find_fetched(source, base):
+        return existing
+    lock = FileLock(base / f".{_hyphenated(source)}.lock")
     try:
         base.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -51,7 +51,7 @@ def fetch(source: Source, observer: transfer.Observer, to: Path | None = None, *
     except OSError as error:
         raise UserError(f"{base} cannot be written: {error.strerror}. Choose another place with --to.") from None
     try:
-        return found(source, base) or _fetch(source, base, observer, timeout_s)
+        return find_fetched(source, base) or _fetch(source, base, observer, timeout_s)
     finally:
         lock.release()
 
@@ -59,49 +59,50 @@ def fetch(source: Source, observer: transfer.Observer, to: Path | None = None, *
 def _fetch(source: Source, base: Path, observer: transfer.Observer, timeout_s: float) -> Fetched:
     import requests
 
-    folder = base / "downloads" / source.name
-    stage = base / f".{_slug(source)}.unpacking"
-    _check_space(source, base, folder)
-    record = records(base).get(source.name, {})
+    downloads = base / "downloads" / source.name
+    unpacked = base / f".{_hyphenated(source)}.unpacking"
+    _check_space(source, base, downloads)
+    record = read_records(base).get(source.name, {})
     try:
         with requests.Session() as session:
-            files = _files(source, folder, session, timeout_s)
-            sums = {}
-            for number, one in enumerate(files):
+            files = _files_to_download(source, downloads, session, timeout_s)
+            checksums = {}
+            for number, file in enumerate(files):
                 if number and number % 200 == 0:
                     observer.note(f"{number} of {len(files)} files")
-                sums[one.name] = _obtain(source, one, folder / one.name, record, session, observer, timeout_s)
-        shutil.rmtree(stage, ignore_errors=True)  # of a process that was killed
-        for one in files:
-            _put(source, folder / one.name, stage / one.name, stage, observer)
-        arrived = install(source, stage, base, sums)
+                path = downloads / file.name
+                checksums[file.name] = _download_verified(source, file, path, record, session, observer, timeout_s)
+        shutil.rmtree(unpacked, ignore_errors=True)  # of a process that was killed
+        for file in files:
+            _unpack_or_link(source, downloads / file.name, unpacked, observer)
+        fetched = install(source, unpacked, base, checksums)
     except OSError as error:
         raise UserError(
-            f"{error.filename or base}: {error.strerror}. Mend it and run the same command again."
+            f"{error.filename or base}: {error.strerror}. Solve this and run the same command again."
         ) from None
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
-    for one in files:
-        if transfer.state_of(folder / one.name).exists():  # what a person put there stays
-            transfer.discard(folder / one.name)
+        shutil.rmtree(unpacked, ignore_errors=True)
+    for file in files:
+        if transfer.state_file(downloads / file.name).exists():  # files that the user put there stay
+            transfer.discard(downloads / file.name)
     with contextlib.suppress(OSError):  # folders that are not empty stay
-        for empty in (folder, *folder.parents):
-            if empty == base:
+        for folder in (downloads, *downloads.parents):
+            if folder == base:
                 break
-            empty.rmdir()
-    return arrived
+            folder.rmdir()
+    return fetched
 
 
-def _files(source: Source, folder: Path, session, timeout_s: float) -> tuple[File, ...]:
-    """The files of a source; of a dataset those that its server lists, or the archives that a person put there."""
+def _files_to_download(source: Source, downloads: Path, session, timeout_s: float) -> tuple[File, ...]:
+    """The files of a source; those of a dataset are listed by its server, unless the user put archives there."""
     if source.files:
         return source.files
-    placed = sorted(path.name for path in folder.glob("*") if unpack.is_archive(path.name))
-    if placed and not any(transfer.state_of(folder / name).exists() for name in placed):
+    placed = sorted(path.name for path in downloads.glob("*") if unpack.is_archive(path.name))
+    if placed and not any(transfer.state_file(downloads / name).exists() for name in placed):
         return tuple(File(name, source.page) for name in placed)
     server, doi = source.dataset.split()
     try:
-        entries = transfer.listing(session, server, doi, timeout_s=timeout_s)
+        entries = transfer.fetch_listing(session, server, doi, timeout_s=timeout_s)
         files = tuple(
             File(one["label"], f"{server}/api/access/datafile/{one['dataFile']['id']}", _published(one["dataFile"]))
             for one in entries
@@ -111,41 +112,50 @@ def _files(source: Source, folder: Path, session, timeout_s: float) -> tuple[Fil
             raise transfer.Unreachable("the server lists no audio")
     except (transfer.Unreachable, KeyError, TypeError) as error:
         why = str(error) if isinstance(error, transfer.Unreachable) else "the server's answer is not a list of files"
-        raise _by_hand(source, f"{server} ({doi})", why, folder / f"{source.name}.zip") from None
+        raise _download_by_hand(source, f"{server} ({doi})", why, downloads / f"{source.name}.zip") from None
     return files
 
 
 def _published(entry: dict) -> str:
-    """The checksum that a Dataverse server states: MD5 in most, else as it names it ("SHA-256")."""
+    """The checksum that a Dataverse server states: MD5 in most cases, otherwise as it calls it ("SHA-256")."""
     if "md5" in entry:
         return f"md5:{entry['md5']}"
     return f"{entry['checksum']['type'].replace('-', '').lower()}:{entry['checksum']['value']}"
 
 
-def _obtain(source, one: File, path: Path, record: dict, session, observer, timeout_s: float) -> str:
-    """Downloads a file if it is not there, verifies it, and returns its checksum."""
+def _download_verified(
+    source: Source, file: File, path: Path, record: dict, session, observer: transfer.Observer, timeout_s: float
+) -> str:
+    """Downloads a file unless it is there, verifies it, and returns its checksum.
+
+    Args:
+        source: the file's source.
+        file: what to download.
+        path: where to.
+        record: the record of the source's last fetch; empty if there was none.
+        session: a `requests.Session`.
+        observer: is told of the progress.
+        timeout_s: how long the server may stay silent.
+    """
     if not path.exists():
         try:
-            # What cannot be verified must at least come from the address that was asked.
-            transfer.download(session, one.address, path, observer, encrypted=one.checksum is None, timeout_s=timeout_s)
+            # A file that cannot be verified must at least come from the address that was asked for.
+            encrypted = file.checksum is None
+            transfer.download(session, file.address, path, observer, encrypted=encrypted, timeout_s=timeout_s)
         except transfer.Broken as error:
-            raise UserError(f"{one.address}: {error}. The same command goes on from there.") from None
+            raise UserError(f"{file.address}: {error}. The same command continues from there.") from None
         except transfer.Unreachable as error:
-            raise _by_hand(source, one.address, str(error), path) from None
-    expected, why = one.checksum, "published"
-    if expected is None and one.name in record.get("checksums", {}):
-        expected, why = record["checksums"][one.name], f"recorded on {record.get('fetched')}"
-    seen = checksum(path, expected.split(":")[0] if expected else "sha256", observer)
-    if expected is not None and seen != expected:
-        if transfer.state_of(path).exists():
-            transfer.discard(path)
-            rest = "It was removed; run the command again, or look at " + source.page
-        else:
-            rest = f"Remove it, or put the right one there from {source.page}"
+            raise _download_by_hand(source, file.address, str(error), path) from None
+    expected, why = file.checksum, "published"
+    if expected is None and file.name in record.get("checksums", {}):
+        expected, why = record["checksums"][file.name], f"recorded on {record.get('fetched')}"
+    found = checksum(path, expected.split(":")[0] if expected else "sha256", observer)
+    if expected is not None and found != expected:
+        remedy = _remove_wrong_file(source, path)
         raise UserError(
-            f"{path} is not the {one.name} that was expected: {seen} instead of {expected} ({why}). {rest}."
+            f"{path} is not the {file.name} that was expected: {found} instead of {expected} ({why}). {remedy}"
         )
-    return seen
+    return found
 
 
 def checksum(path: Path, algorithm: str, observer: transfer.Observer) -> str:
@@ -159,28 +169,35 @@ def checksum(path: Path, algorithm: str, observer: transfer.Observer) -> str:
     return f"{algorithm}:{hashed.hexdigest()}"
 
 
-def _put(source: Source, path: Path, target: Path, stage: Path, observer: transfer.Observer) -> None:
-    """Unpacks an archive into the stage, or puts any other file there."""
+def _unpack_or_link(source: Source, path: Path, folder: Path, observer: transfer.Observer) -> None:
+    """Unpacks an archive into a folder, or links (copies) any other file there."""
     if not unpack.is_archive(path.name):
-        stage.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(path, target)
+            os.link(path, folder / path.name)
         except OSError:  # a file system without links
-            shutil.copyfile(path, target)
+            shutil.copyfile(path, folder / path.name)
         return
     observer.begin(f"unpacking {path.name}", None, 0)
     try:
-        unpack.unpack(path, stage, members=source.members, unpacked=3 * source.unpacked, advance=observer.advance)
+        unpack.unpack(path, folder, members=source.members, unpacked=3 * source.unpacked, advance=observer.advance)
     except UserError as error:
-        if transfer.state_of(path).exists():
-            transfer.discard(path)
-            raise UserError(f"{error} It was removed; run the command again, or look at {source.page}.") from None
-        raise UserError(f"{error} Remove it, or put the right one there from {source.page}.") from None
+        remedy = _remove_wrong_file(source, path)
+        raise UserError(f"{error} {remedy}") from None
 
 
-def _check_space(source: Source, base: Path, folder: Path) -> None:
-    here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
-    needed = max(0, source.size - here) + (source.unpacked if not source.files or _packed(source) else 0)
+def _remove_wrong_file(source: Source, path: Path) -> str:
+    """Removes a file unless the user put it there, and returns what the user should do."""
+    if transfer.state_file(path).exists():
+        transfer.discard(path)
+        return f"It was removed; run the command again, or look at {source.page}."
+    return f"Remove it, or put the right one there from {source.page}."
+
+
+def _check_space(source: Source, base: Path, downloads: Path) -> None:
+    present = sum(path.stat().st_size for path in downloads.rglob("*") if path.is_file()) if downloads.is_dir() else 0
+    archives = not source.files or any(unpack.is_archive(file.name) for file in source.files)
+    needed = max(0, source.size - present) + (source.unpacked if archives else 0)
     free = shutil.disk_usage(base).free
     if needed > free:
         raise UserError(
@@ -189,16 +206,12 @@ def _check_space(source: Source, base: Path, folder: Path) -> None:
         )
 
 
-def _packed(source: Source) -> bool:
-    return any(unpack.is_archive(one.name) for one in source.files)
-
-
-def _by_hand(source: Source, address: str, why: str, path: Path) -> UserError:
+def _download_by_hand(source: Source, address: str, why: str, path: Path) -> UserError:
     return UserError(
         f"{address} cannot be fetched: {why}. Try again later, or download it by hand (see {source.page}), put it at "
         f"{path} and run the same command again."
     )
 
 
-def _slug(source: Source) -> str:
+def _hyphenated(source: Source) -> str:
     return source.name.replace("/", "-")

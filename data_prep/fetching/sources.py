@@ -1,8 +1,8 @@
 """What can be fetched, from where, under which licence, and with which checksum.
 
-Addresses are those of the owners. A checksum is here only if it is published where the file is (OpenSLR's md5sum.txt,
-Zenodo's md5, Hugging Face's sha256 of a pinned revision); where none is, the first download is trusted and its
-checksum recorded (see `data_prep.fetching.download`). Nothing here is a guess: None means "not published".
+All addresses are those of the owners. A checksum is stated only if it is published beside the file (OpenSLR's
+md5sum.txt, Zenodo's md5, Hugging Face's sha256 of a pinned revision). If none is published, it is None; the first
+download is then trusted and its checksum recorded (see `data_prep.fetching.download`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from common.errors import UserError, unknown
 from data_prep import registry
 
-MB, GB = 10**6, 10**9
+MB = 10**6
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class File:
     """One file to download.
 
     Attributes:
-        name: its name; ".zip", ".tar", ".tar.gz" and ".tgz" are unpacked, all others are put as they are.
-        address: where it is.
+        name: name of the file; ".zip", ".tar", ".tar.gz" and ".tgz" are unpacked.
+        address: its URL.
         checksum: "md5:..." or "sha256:..." as published; None: not published.
     """
 
@@ -34,22 +34,21 @@ class File:
 
 @dataclass(frozen=True)
 class Source:
-    """A corpus, a part of one, word vectors or a pretrained network that anybody may download.
+    """A corpus, a part of a corpus, word vectors or a pretrained network that anybody may download.
 
     Attributes:
-        name: name on the command line.
+        name: name on the command line; for a part of a corpus "CORPUS/PART".
         title: what it is.
         licence: licence, in a few words.
-        size: bytes to download; approximate where not published.
-        unpacked: bytes on disk, approximate; three times as many are refused.
-        files: what to download; empty if `dataset` lists it.
-        folder: folder it ends in, below the folder of all corpora (or models).
-        holds: a file or folder that must be in it; an archive whose contents lie one folder deeper is lifted.
-        page: where a person finds it.
+        size: bytes to download; approximate if not published.
+        unpacked: approximate bytes on disk; an archive with more than three times as many is refused.
+        files: what to download; empty if a server lists the files of `dataset`.
+        holds: a file or folder that it must contain, directly or one folder deeper in the archive.
+        page: web page of the source.
         corpus: True for a corpus, False for a model or word vectors.
-        part: the folder that arrives, if several sources share `folder`; empty: the whole folder.
-        dataset: "SERVER DOI" of a Dataverse dataset, whose list of files (with md5) is asked for first.
-        members: how many members an archive may have.
+        part: the folder inside `folder` that is this source, if several sources share `folder`; empty: all of it.
+        dataset: "SERVER DOI" of a Dataverse dataset, whose server is asked for the list of files (with md5).
+        members: maximum number of members of an archive.
     """
 
     name: str
@@ -58,13 +57,17 @@ class Source:
     size: int
     unpacked: int
     files: tuple[File, ...]
-    folder: str
     holds: str
     page: str
     corpus: bool = True
     part: str = ""
     dataset: str = ""
     members: int = 20_000
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder below the folder of all corpora (or models); a corpus and its parts share one."""
+        return self.name.split("/")[0]
 
 
 LIBRISPEECH = {
@@ -76,12 +79,12 @@ LIBRISPEECH = {
     "train-clean-360": ("c0e676e450a7ff2f54aeade5171606fa", 23_100 * MB),
     "train-other-500": ("d1a0fd59409feb2c614ce4d30c387708", 30_600 * MB),
 }
-"""OpenSLR's md5 (https://www.openslr.org/resources/12/md5sum.txt) and the size of each part."""
+"""Md5 by OpenSLR (https://www.openslr.org/resources/12/md5sum.txt) and size of each part."""
 
 _HUGGING_FACE = "https://huggingface.co"
 _BERT = f"{_HUGGING_FACE}/google-bert/bert-base-uncased/resolve/86b5e0934494bd15c9632b12f734a8a67f723594"
 _HUBERT = f"{_HUGGING_FACE}/facebook/hubert-base-ls960/resolve/dba3bb02fda4248b6e082697eee756de8fe8aa8a"
-# The main branch has pickled weights only; the safetensors are on the branch of Hugging Face's conversion service.
+# The main branch has only pickled weights; the safetensors are on the branch of Hugging Face's conversion service.
 _HUBERT_SAFE = f"{_HUGGING_FACE}/facebook/hubert-base-ls960/resolve/refs%2Fpr%2F2"
 
 
@@ -95,7 +98,6 @@ def _librispeech(part: str) -> Source:
         size=size,
         unpacked=size,
         files=(File(archive, f"https://www.openslr.org/resources/12/{archive}", f"md5:{md5}"),),
-        folder="librispeech",
         holds=f"LibriSpeech/{part}",
         page="https://www.openslr.org/12",
         part=f"LibriSpeech/{part}",
@@ -116,7 +118,6 @@ def _imagenet(backbone: str, title: str, size: int, folder: str, md5: str) -> So
         size=size,
         unpacked=size,
         files=(File(file, f"{_KERAS}/{folder}/{file}", f"md5:{md5}"),),
-        folder=f"{backbone}-imagenet",
         holds=file,
         page="https://keras.io/api/applications/",
         corpus=False,
@@ -130,9 +131,8 @@ _ALL = (
         licence="CC0 1.0",
         size=41 * MB,
         unpacked=60 * MB,
-        # The corpus' own page is served without encryption; this is the copy that its first author's toolkit takes.
+        # The corpus's own page is served without encryption; this is the copy that its first author's toolkit uses.
         files=(File("emodb.zip", "https://zenodo.org/records/7447302/files/emodb.zip"),),
-        folder="emodb",
         holds="wav",
         page="http://emodb.bilderbar.info",
     ),
@@ -149,7 +149,6 @@ _ALL = (
                 "md5:bc696df654c87fed845eb13823edef8a",
             ),
         ),
-        folder="ravdess",
         holds="Actor_01",
         page="https://zenodo.org/records/1188976",
     ),
@@ -160,7 +159,6 @@ _ALL = (
         size=281 * MB,
         unpacked=290 * MB,
         files=(),
-        folder="tess",
         holds="",
         page="https://doi.org/10.5683/SP2/E8H2MF",
         dataset="https://borealisdata.ca doi:10.5683/SP2/E8H2MF",
@@ -173,7 +171,6 @@ _ALL = (
         size=2_176 * MB,
         unpacked=5_650 * MB,
         files=(File("glove.840B.300d.zip", "https://nlp.stanford.edu/data/glove.840B.300d.zip"),),
-        folder="glove-840b",
         holds="glove.840B.300d.txt",
         page="https://nlp.stanford.edu/projects/glove/",
         corpus=False,
@@ -190,7 +187,6 @@ _ALL = (
                 "https://dl.fbaipublicfiles.com/fasttext/vectors-english/crawl-300d-2M.vec.zip",
             ),
         ),
-        folder="fasttext-crawl",
         holds="crawl-300d-2M.vec",
         page="https://fasttext.cc/docs/en/english-vectors.html",
         corpus=False,
@@ -202,7 +198,6 @@ _ALL = (
         size=270 * MB,
         unpacked=300 * MB,
         files=(File("vggish-1.tar.gz", "https://storage.googleapis.com/tfhub-modules/google/vggish/1.tar.gz"),),
-        folder="vggish",
         holds="saved_model.pb",
         page="https://tfhub.dev/google/vggish/1",
         corpus=False,
@@ -229,7 +224,6 @@ _ALL = (
                 "sha256:68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
             ),
         ),
-        folder="bert-base-uncased",
         holds="model.safetensors",
         page=f"{_HUGGING_FACE}/google-bert/bert-base-uncased",
         corpus=False,
@@ -245,7 +239,6 @@ _ALL = (
             File("preprocessor_config.json", f"{_HUBERT}/preprocessor_config.json"),
             File("model.safetensors", f"{_HUBERT_SAFE}/model.safetensors"),
         ),
-        folder="hubert-base-ls960",
         holds="model.safetensors",
         page=f"{_HUGGING_FACE}/facebook/hubert-base-ls960",
         corpus=False,
@@ -253,11 +246,11 @@ _ALL = (
 )
 
 SOURCES = {one.name: one for one in _ALL}
-"""What can be fetched, by name."""
+"""Everything that can be fetched, by name."""
 
 
-def gated() -> list[str]:
-    """Names of the corpora that their owners hand out on request only: those without a public source."""
+def on_request() -> list[str]:
+    """Names of the corpora that are available from their owners on request only, because they have no source here."""
     public = {one.folder for one in SOURCES.values()}
     return [name for name in registry.NAMES if name not in public and registry.corpus(name).shipped is None]
 
@@ -270,8 +263,8 @@ def base_folder(one: Source, to: Path | None = None) -> Path:
     return Path(os.environ.get(variable, default)).expanduser()
 
 
-def place(one: Source, to: Path | None = None) -> Path:
-    """Where a source ends; parts that lie directly in the corpus' folder stay together there."""
+def source_folder(one: Source, to: Path | None = None) -> Path:
+    """The folder of a source once it is fetched; parts go beside those that lie directly in the corpus's folder."""
     folder = base_folder(one, to) / one.folder
     siblings = [Path(other.part).name for other in SOURCES.values() if other.part and other.folder == one.folder]
     if one.part and any((folder / name).is_dir() for name in siblings):
@@ -282,23 +275,25 @@ def place(one: Source, to: Path | None = None) -> Path:
 def source(name: str, to: Path | None = None) -> Source:
     """The source of that name.
 
+    Args:
+        name: the name.
+        to: folder that is to hold the source's folder, for the error message; None: see `base_folder`.
+
     Raises:
-        UserError: there is none (offers the nearest), it comes in parts, is shipped, or must be asked for: how, and
-            where to put it.
+        UserError: There is no such source (offers the nearest names); or it is a corpus that is shipped, comes in parts
+            or is available on request only (says how to get it, and where to put it).
     """
     if name in SOURCES:
         return SOURCES[name]
-    if name == "librispeech":
-        raise UserError(
-            f"LibriSpeech comes in parts; choose from {', '.join(f'{name}/{part}' for part in LIBRISPEECH)}."
-        )
-    if name == "demo":
-        raise UserError("The demo corpus is shipped with the suite; nothing needs to be fetched.")
-    if name in gated():
-        spec = registry.corpus(name)
-        base = Path(to or os.environ.get("SER_CORPORA", "corpora")).expanduser()
-        raise UserError(
-            f"{spec.title} cannot be fetched ({spec.licence}): {spec.access} "
-            f"Then put it in {base / name}, with this layout: {spec.layout}."
-        )
-    raise unknown("corpus or model to fetch", name, [*SOURCES, *gated()])
+    if parts := [one for one in SOURCES if one.startswith(f"{name}/")]:
+        raise UserError(f"{name} comes in parts; choose from {', '.join(parts)}.")
+    if name not in registry.NAMES:
+        raise unknown("corpus or model to fetch", name, [*SOURCES, *on_request()])
+    spec = registry.corpus(name)
+    if spec.shipped is not None:
+        raise UserError(f"The {spec.title} is shipped with the suite; nothing needs to be fetched.")
+    base = Path(to or os.environ.get("SER_CORPORA", "corpora")).expanduser()
+    raise UserError(
+        f"{spec.title} cannot be fetched ({spec.licence}): {spec.access} "
+        f"Then put it in {base / name}, with this layout: {spec.layout}."
+    )

@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it was cut, and under its own name only when it is whole."""
+"""Downloads one file over HTTP: resumed where it was interrupted, and under its own name only when it is complete."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ _BLOCK = 1 << 18
 
 
 class Observer(Protocol):
-    """What is told while files are fetched; each method may do nothing."""
+    """Is told of the progress while files are fetched; each method may do nothing."""
 
     def begin(self, what: str, total: int | None, done: int) -> None:
-        """Something long begins: its name, its bytes if known, and how many of them are here already."""
+        """A long step begins: its name, its size in bytes if known, and how many of them are done already."""
 
     def advance(self, count: int) -> None:
-        """So many more bytes are done."""
+        """This many more bytes are done."""
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """A message that is worth a line."""
 
 
 class Unreachable(Exception):
-    """A file that did not come; its text says why in a few words."""
+    """A file could not be downloaded; the message says why in a few words."""
 
 
 class Broken(Unreachable):
-    """A connection that ended too early; what came is kept."""
+    """A connection ended too early; what was received is kept."""
 
 
-def part_of(path: Path) -> Path:
-    """Where a file grows."""
+def partial_file(path: Path) -> Path:
+    """The file that holds what was downloaded so far."""
     return path.with_name(f"{path.name}.part")
 
 
-def state_of(path: Path) -> Path:
-    """What is known of a growing file; stays beside the whole one, as a sign that it was downloaded here."""
+def state_file(path: Path) -> Path:
+    """The file that says what is being downloaded; it stays beside the complete one, to show that we downloaded it."""
     return path.with_name(f"{path.name}.part.json")
 
 
 def discard(path: Path) -> None:
-    """Removes a downloaded file and all that belongs to it."""
-    for file in (path, part_of(path), state_of(path)):
+    """Removes a downloaded file and everything that belongs to it."""
+    for file in (path, partial_file(path), state_file(path)):
         file.unlink(missing_ok=True)
 
 
@@ -62,33 +62,34 @@ def download(
 ) -> None:
     """Downloads a file, or the rest of it.
 
-    The rest is asked for only of the same address, and only if the server can tell that the file is the one that was
-    begun (its ETag, else its date, else its size); a server that cannot, or whose file changed, sends all of it.
+    The rest is requested only from the same address, and only if the server can confirm that the file has not changed
+    (by its ETag, otherwise its date, otherwise its size). If it cannot, or if the file has changed, all of it is
+    downloaded again.
 
     Args:
         session: a `requests.Session`.
-        address: where it is.
-        path: where it will be, once it is whole.
+        address: URL of the file.
+        path: where the complete file will be.
         observer: is told of the progress.
-        encrypted: refuse to be sent from https to http.
+        encrypted: refuse to be redirected from https to http.
         timeout_s: how long the server may stay silent.
 
     Raises:
-        Unreachable: there is no answer, or one that is not the file.
-        Broken: the connection ended too early; the next call goes on.
-        UserError: the disk is full.
+        Unreachable: There is no answer, or one that is not the file.
+        Broken: The connection ended too early; the next call continues.
+        UserError: The disk is full.
     """
     import requests
     import urllib3
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
+    partial = partial_file(path)
     try:
-        if _is_whole(part, path, address):
-            os.replace(part, path)
+        if _is_complete(path, address):
+            os.replace(partial, path)
             return
-        response, done, total = _ask(session, address, path, timeout_s)
-        with contextlib.closing(response), open(part, "ab" if done else "wb") as file:
+        response, done, total = _request(session, address, path, timeout_s)
+        with contextlib.closing(response), open(partial, "ab" if done else "wb") as file:
             if encrypted:
                 _refuse_downgrade(response, address)
             observer.begin(path.name, total, done)
@@ -97,21 +98,21 @@ def download(
                 done += len(block)
                 observer.advance(len(block))
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise _explained(error, address, part, timeout_s) from None
+        raise _unreachable(error, address, timeout_s, done=_size(partial)) from None
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise UserError(f"The disk of {path.parent} is full; make room and run the same command again.") from None
         raise
     if total is not None and done != total:
         raise Broken(f"the connection broke after {done} of {total} bytes")
-    os.replace(part, path)
+    os.replace(partial, path)
 
 
-def listing(session, server: str, doi: str, *, timeout_s: float = TIMEOUT_S) -> list[dict]:
-    """The files of a dataset on a Dataverse server, as its API tells them.
+def fetch_listing(session, server: str, doi: str, *, timeout_s: float = TIMEOUT_S) -> list[dict]:
+    """Asks a Dataverse server for the list of files of a dataset, as its API returns it.
 
     Raises:
-        Unreachable: there is no answer, or one that is not a list of files.
+        Unreachable: There is no answer, or one that is not a list of files.
     """
     import requests
 
@@ -124,28 +125,32 @@ def listing(session, server: str, doi: str, *, timeout_s: float = TIMEOUT_S) -> 
     except (ValueError, KeyError, TypeError):
         raise Unreachable("the server's answer is not a list of files") from None
     except requests.RequestException as error:
-        raise _explained(error, address, Path(), timeout_s) from None
+        raise _unreachable(error, address, timeout_s) from None
 
 
 def _state(path: Path) -> dict:
     try:
-        state = json.loads(state_of(path).read_text())
+        state = json.loads(state_file(path).read_text())
     except (OSError, ValueError):
         return {}
     return state if isinstance(state, dict) else {}
 
 
-def _is_whole(part: Path, path: Path, address: str) -> bool:
-    """True for a file of which the last byte came, but that was not renamed any more."""
-    state = _state(path)
-    return part.exists() and state.get("address") == address and part.stat().st_size == state.get("total")
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
-def _ask(session, address: str, path: Path, timeout_s: float):
-    """The response, how many bytes of the file are here already, and how many it has (None: not told)."""
-    part, state = part_of(path), _state(path)
-    done = part.stat().st_size if part.exists() else 0
-    # Without "identity" a server may send an encoding of the file, of which no part can be asked for.
+def _is_complete(path: Path, address: str) -> bool:
+    """Whether the partial file has its last byte, but was not renamed any more."""
+    partial, state = partial_file(path), _state(path)
+    return partial.exists() and state.get("address") == address and _size(partial) == state.get("total")
+
+
+def _request(session, address: str, path: Path, timeout_s: float):
+    """The response, how many bytes of the file are here already, and its size (None if the server does not say)."""
+    partial, state = partial_file(path), _state(path)
+    done = _size(partial)
+    # Without "identity", a server may send an encoding of the file, of which it cannot send the rest.
     headers = {"Accept-Encoding": "identity"}
     if done and state.get("address") == address and (state.get("validator") or state.get("total")):
         headers["Range"] = f"bytes={done}-"
@@ -165,18 +170,19 @@ def _ask(session, address: str, path: Path, timeout_s: float):
     length = response.headers.get("Content-Length", "")
     total = int(length) if length.isdigit() else None
     tag = response.headers.get("ETag", "")
-    validator = tag if tag.startswith('"') else response.headers.get("Last-Modified")  # a weak tag does not fit
-    part.unlink(missing_ok=True)
-    write_json(state_of(path), {"address": address, "validator": validator, "total": total})
+    validator = tag if tag.startswith('"') else response.headers.get("Last-Modified")  # If-Range needs a strong one
+    partial.unlink(missing_ok=True)
+    write_json(state_file(path), {"address": address, "validator": validator, "total": total})
     return response, 0, total
 
 
 def _refuse_downgrade(response, address: str) -> None:
     if address.startswith("https:") and any(one.url.startswith("http:") for one in (*response.history, response)):
-        raise Unreachable("the server sends us on to an address without encryption")
+        raise Unreachable("the server redirects to an address without encryption")
 
 
-def _explained(error: Exception, address: str, part: Path, timeout_s: float) -> Unreachable:
+def _unreachable(error: Exception, address: str, timeout_s: float, done: int = 0) -> Unreachable:
+    """The error for a failed request, after so many bytes of the file."""
     import requests
     import urllib3
 
@@ -189,5 +195,5 @@ def _explained(error: Exception, address: str, part: Path, timeout_s: float) -> 
         return Unreachable(f"there is no connection to {host}")
     if isinstance(error, urllib3.exceptions.HTTPError):
         why = "stayed silent" if isinstance(error, urllib3.exceptions.TimeoutError) else "broke"
-        return Broken(f"the connection to {host} {why} after {part.stat().st_size if part.exists() else 0} bytes")
+        return Broken(f"the connection to {host} {why} after {done} bytes")
     return Unreachable(f"{type(error).__name__} of {host}")

@@ -1,8 +1,8 @@
-"""Archives are unpacked member by member, and nothing a member says of itself is believed.
+"""Unpacks archives member by member, without trusting what a member says about itself.
 
-Refused: names that leave the folder (absolute, "..", drive letters, backslashes), links of any kind, devices, sparse
-members, encrypted members, names that come twice, too many members, too many bytes, and more bytes than an honest
-archive of that size holds. What was unpacked before a refusal lies in a folder that the caller throws away.
+Refused are names that leave the folder (absolute, "..", drive letters, backslashes), links of any kind, devices, sparse
+members, encrypted members, names that occur twice, too many members, too many bytes, and more bytes than an honest
+archive of that size can hold. What was unpacked before a refusal stays in the folder, which the caller removes.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from typing import IO
 from common.errors import UserError
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
-"""Names that are unpacked."""
+"""File names that end in one of these are archives."""
 
 MAX_RATIO = 100
-"""Bytes unpacked for a byte of an archive; audio and word vectors stay below 4, a bomb goes up to 1032 (deflate)."""
+"""Unpacked bytes per byte of an archive. Audio and word vectors stay below 4, a bomb can reach 1032 (deflate)."""
 
 _BLOCK = 1 << 20
 _Member = tuple[str, int, bool, Callable[[], AbstractContextManager[IO[bytes]]]]
 
 
 def is_archive(name: str) -> bool:
-    """True for the name of a file that is unpacked."""
+    """Whether a file of that name is an archive."""
     return name.lower().endswith(ENDINGS)
 
 
@@ -41,25 +41,25 @@ def unpack(
     """Unpacks an archive into a folder.
 
     Args:
-        archive: zip, tar or compressed tar; told apart by content, not by name.
-        folder: where to; made if missing.
-        members: how many members are allowed.
-        unpacked: how many bytes are allowed.
-        advance: is told of bytes written.
+        archive: zip, tar or compressed tar, recognised by its content and not by its name.
+        folder: where to; created if it does not exist.
+        members: maximum number of members.
+        unpacked: maximum number of bytes.
+        advance: called with the number of bytes after each block that was written.
 
     Raises:
-        UserError: the archive is damaged, or holds what is refused.
+        UserError: The archive is damaged, or holds something that is refused.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    most = min(unpacked, MAX_RATIO * archive.stat().st_size)
+    limit = min(unpacked, MAX_RATIO * archive.stat().st_size)
     count = total = 0
     try:
         for name, size, is_folder, open_member in _members(archive):
             count, total = count + 1, total + size
             if count > members:
                 raise UserError(f"{archive} is refused: more than {members} members.")
-            if total > most:
-                raise UserError(f"{archive} is refused: it unpacks to more than {most} bytes (a decompression bomb?).")
+            if total > limit:
+                raise UserError(f"{archive} is refused: it unpacks to more than {limit} bytes (a decompression bomb?).")
             target = folder / _checked(archive, name)
             if is_folder:
                 target.mkdir(parents=True, exist_ok=True)
@@ -68,21 +68,20 @@ def unpack(
             with open_member() as content:
                 _write(archive, name, content, size, target, advance)
     except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{archive} is refused: {error.filename} comes twice in it.") from None
+        raise UserError(f"{archive} is refused: {error.filename} occurs twice in it.") from None
     except (
         zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError
     ) as error:  # fmt: skip
-        raise damaged(archive, error) from None
+        raise _damaged(archive, error) from None
     except OSError as error:
-        if error.errno is None:  # gzip.BadGzipFile and its like
-            raise damaged(archive, error) from None
+        if error.errno is None:  # for example gzip.BadGzipFile
+            raise _damaged(archive, error) from None
         raise
     if count == 0:
         raise UserError(f"{archive} is empty.")
 
 
-def damaged(archive: Path, error: Exception) -> UserError:
-    """The error for an archive that cannot be read to its end."""
+def _damaged(archive: Path, error: Exception) -> UserError:
     return UserError(f"{archive} is damaged or cut short ({error}).")
 
 
@@ -98,11 +97,11 @@ def _write(
             file.write(block)
             advance(len(block))
     if written != size:
-        raise UserError(f"{archive} is damaged: {name} has not the {size} bytes it states.")
+        raise UserError(f"{archive} is damaged: {name} does not have the {size} bytes that it states.")
 
 
 def _checked(archive: Path, name: str) -> PurePosixPath:
-    """A member's name as a path below the folder."""
+    """A member's name as a path inside the folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name):
         raise UserError(f"{archive} is refused: its member '{name}' would leave the folder.")
@@ -110,7 +109,7 @@ def _checked(archive: Path, name: str) -> PurePosixPath:
 
 
 def _members(archive: Path) -> Iterator[_Member]:
-    """Name, size, whether it is a folder, and how to open each member."""
+    """Name and size of each member, whether it is a folder, and how to open it."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             yield from (_zip_member(archive, zipped, one) for one in zipped.infolist())

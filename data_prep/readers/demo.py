@@ -1,7 +1,7 @@
-"""The embedded demo corpus: synthetic speech in IEMOCAP's folder and file grammar (made by `data_prep/demo/make.py`).
+"""The embedded demo corpus: synthetic speech in the layout of IEMOCAP's release (made by `data_prep/demo/make.py`).
 
-The subsets are IEMOCAP's by name, so every experiment on IEMOCAP runs on this corpus as it stands; results of it are
-results on synthetic speech and are never compared with a reported number.
+Its subsets have the names of IEMOCAP's, so every experiment on IEMOCAP also runs on this corpus without any change.
+Such results are results on synthetic speech and are never compared with a reported number.
 """
 
 from __future__ import annotations
@@ -17,30 +17,23 @@ from data_prep.readers import iemocap
 if TYPE_CHECKING:
     import pandas as pd
 
-_HERE = Path(__file__).parents[1] / "demo"
+_FOLDER = Path(__file__).parents[1] / "demo"
+_EXPECTED = json.loads((_FOLDER / "expected.json").read_text(encoding="utf-8"))
 
 
-def _expected() -> dict:
-    path = _HERE / "expected.json"
-    # make.py lies in this package and must be importable before it has written the counts.
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"total": 0}
-
-
-def _subset(subset: Subset, expected: dict) -> Subset:
-    """IEMOCAP's subset with this corpus' counts, its classes in the same order."""
+def _subset(subset: Subset) -> Subset:
+    """IEMOCAP's subset with the counts of this corpus, and its classes in the same order."""
     source = "data_prep/demo/expected.json"
     if not subset.counts:
-        return replace(subset, total=expected["total"], source=source)
-    if subset.name == "4class-scripted-excited":  # not stored: what is not improvised
-        every, improvised = expected.get("4class-excited", {}), expected.get("4class-improvised-excited", {})
-        found = {label: count - improvised[label] for label, count in every.items()}
+        return replace(subset, total=_EXPECTED["total"], source=source)
+    if subset.name == "4class-scripted-excited":  # not stored: everything that is not improvised
+        improvised = _EXPECTED["4class-improvised-excited"]
+        found = {label: count - improvised[label] for label, count in _EXPECTED["4class-excited"].items()}
     else:
-        found = expected.get(subset.name, {})
-    named = {iemocap.EMOTION[label]: count for label, count in found.items()}
-    return replace(subset, counts={emotion: named.get(emotion, 0) for emotion in subset.counts}, source=source)
+        found = _EXPECTED[subset.name]
+    counts = {iemocap.EMOTION[label]: count for label, count in found.items()}
+    return replace(subset, counts={emotion: counts[emotion] for emotion in subset.counts}, source=source)
 
-
-_EXPECTED = _expected()
 
 CORPUS = Corpus(
     name="demo",
@@ -48,15 +41,15 @@ CORPUS = Corpus(
     language="English (synthetic)",
     licence="CC0 1.0",
     access="it is shipped with the suite.",
-    layout="as IEMOCAP: Session1 to Session5, with FLAC for wav",
-    subsets=tuple(_subset(subset, _EXPECTED) for subset in iemocap.CORPUS.subsets),
+    layout="as IEMOCAP: Session1 to Session5, with FLAC instead of wav files",
+    subsets=tuple(map(_subset, iemocap.CORPUS.subsets)),
     default_subset=iemocap.CORPUS.default_subset,
     utterances=_EXPECTED["total"],
     speakers=10,
     sessions=5,
     hours=240 * 1.943 / 3600,  # its files last 1.943 s on average
     synthetic=True,
-    shipped=_HERE / "corpus",
+    shipped=_FOLDER / "corpus",
 )
 
 

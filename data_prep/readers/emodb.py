@@ -1,23 +1,22 @@
-"""EMODB, the Berlin Database of Emotional Speech: 535 acted German utterances of 10 speakers, 7 emotions.
+"""EMODB, the Berlin Database of Emotional Speech: 535 acted German utterances of 10 speakers in 7 emotions.
 
-Layout: `wav/03a01Fa.wav`, or the wav files directly in the folder; 16 kHz, 16 bit, mono. A name is the
-speaker (03), the text (a01), the first letter of the emotion's German name (F: Freude) and the version (a).
-Every speaker says the same ten sentences in every emotion, so a split that shares neither speakers nor
-texts is hard to cut: the overlap audit shows the shared ones.
+Layout: `wav/03a01Fa.wav`, or the wav files directly in the folder; 16 kHz, 16 bit, mono. A file name consists of the
+speaker (03), the sentence (a01), the first letter of the emotion's German name (F for Freude) and the version (a).
+Every speaker says the same ten sentences in every emotion, so it is difficult to split the corpus such that neither
+speakers nor sentences are shared; the overlap audit shows what is shared.
 
-Licence CC0. Source: Burkhardt et al., "A database of German emotional speech", Interspeech 2005.
+Licence: CC0. Source: Burkhardt et al., "A database of German emotional speech", Interspeech 2005.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError, WrongFolder
-from data_prep.folders import wav_files
+from common.errors import UserError
+from data_prep.folders import check_codes, wav_files, wrong_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +39,7 @@ TEXTS = {
     "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
     "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
 }
-"""The ten sentences by their code, as the corpus' documentation prints them: the transcripts of all utterances."""
+"""The ten sentences by their code, as the corpus's documentation prints them; they are the transcripts."""
 
 EMOTION = {
     "W": "angry",  # Wut
@@ -51,7 +50,7 @@ EMOTION = {
     "N": "neutral",
     "T": "sad",  # Trauer
 }
-"""Emotion by its letter in the file name."""
+"""Emotion of each letter in the file names."""
 
 CORPUS = Corpus(
     name="emodb",
@@ -69,7 +68,7 @@ CORPUS = Corpus(
         Subset(
             "4class",
             {"angry": 127, "happy": 71, "neutral": 79, "sad": 62},
-            source="four of the seven classes, as counted there",
+            source="MTAP, Sec. 5.1: four of the seven classes",
         ),
     ),
     default_subset="7class",
@@ -88,43 +87,33 @@ def read(root: str | Path) -> pd.DataFrame:
         root: the folder that holds `wav`, or the wav files themselves.
 
     Returns:
-        The utterance table (see `common.corpus`); session and dialogue are missing, script is the sentence's code.
+        The utterance table (see `common.corpus`). Session and dialogue are missing; script is the sentence's code.
 
     Raises:
-        UserError: the folder is not EMODB, or a file name does not follow its grammar.
+        UserError: The folder is not EMODB, or a file name does not follow its grammar.
     """
     from common.corpus import build_table
 
     root = Path(root).absolute()
     files = wav_files(root / "wav") or wav_files(root)
     if not any(_NAME.fullmatch(path.stem) for path in files):
-        found = f"{len(files)} wav files such as {files[0].name}" if files else _names(root)
-        raise WrongFolder(
-            f"{root} is not EMODB: expected files such as 03a01Fa.wav there or in its folder wav, but found {found}."
-        )
+        raise wrong_folder(root, "EMODB", "files such as 03a01Fa.wav there or in its folder wav", files)
     return build_table([_row(path) for path in files], "emodb")
 
 
-def _names(root: Path) -> str:
-    names = sorted(name for name in os.listdir(root) if not name.startswith("."))
-    return (", ".join(names[:5]) or "nothing") + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
 def _row(path: Path) -> dict[str, str]:
-    match = _NAME.fullmatch(path.stem)
-    if match is None:
+    name = _NAME.fullmatch(path.stem)
+    if name is None:
         raise UserError(
             f"{path}: not an EMODB file name; expected speaker, text, emotion letter and version as in 03a01Fa.wav."
         )
-    for part, known in (("speaker", GENDER), ("text", TEXTS), ("emotion", EMOTION)):
-        if match[part] not in known:
-            raise UserError(f"{path}: unknown {part} '{match[part]}' in the name; EMODB has {', '.join(known)}.")
+    check_codes(path, name, {"speaker": GENDER, "text": TEXTS, "emotion": EMOTION}, "EMODB")
     return {
         "utterance": path.stem,
         "path": str(path),
-        "speaker": match["speaker"],
-        "gender": GENDER[match["speaker"]],
-        "script": match["text"],
-        "text": TEXTS[match["text"]],
-        "emotion": EMOTION[match["emotion"]],
+        "speaker": name["speaker"],
+        "gender": GENDER[name["speaker"]],
+        "script": name["text"],
+        "text": TEXTS[name["text"]],
+        "emotion": EMOTION[name["emotion"]],
     }

@@ -2,26 +2,26 @@
 
 Layout of the release, `IEMOCAP_full_release/Session1` to `Session5`, each with
 
-    sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav     one utterance a file, 16 kHz
-    dialog/EmoEvaluation/Ses01F_impro01.txt                  labels (its sub-folders hold single raters; not read)
+    sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav     one utterance per file, 16 kHz
+    dialog/EmoEvaluation/Ses01F_impro01.txt                  labels (subfolders hold those of single raters; not read)
     dialog/transcriptions/Ses01F_impro01.txt                 what was said
 
-`Ses01F` in a name is the session and the actor who wore the markers, NOT the speaker: the speaker is the
-letter of the last token. Taking the prefix gives half of the utterances the wrong speaker and gender.
+`Ses01F` in a name is the session and the actor who wore the motion-capture markers, NOT the speaker: the speaker is
+given by the letter of the last token. Taking the prefix gives half of the utterances the wrong speaker and gender.
 
 Licence: free for research after a signed request. Source: Busso et al., Language Resources and Evaluation 42, 2008.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError, WrongFolder
+from common.errors import UserError
+from data_prep.folders import audio_by_utterance, refuse_any, subfolders, wrong_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ EMOTION = {
     "oth": "other",
     "xxx": "unresolved",  # the raters did not agree
 }
-"""Emotion by its label in the EmoEvaluation files."""
+"""Emotion of each label in the EmoEvaluation files."""
 
 
 def improvised(table: pd.DataFrame) -> pd.Series:
@@ -83,8 +83,8 @@ CORPUS = Corpus(
             where=improvised,
             source="MTAP, Sec. 5.1: 2,280 utterances",
         ),
-        # Only happy grows when excited counts as happy, so its count follows from the known total of 2,943; the
-        # scripted part is what is left of "4class-excited" (2,588).
+        # Counting excited as happy changes the count of happy alone, which therefore follows from the known total of
+        # 2,943. The scripted utterances are the rest of "4class-excited" (2,588).
         Subset(
             "4class-improvised-excited",
             {"angry": 289, "happy": 947, "neutral": 1099, "sad": 608},
@@ -127,42 +127,43 @@ def read(root: str | Path) -> pd.DataFrame:
 
 
 def read_release(root: str | Path, corpus_name: str = "iemocap") -> pd.DataFrame:
-    """Reads a corpus in the layout of IEMOCAP's release.
+    """Reads a corpus that has the layout of IEMOCAP's release.
 
     Args:
-        root: the folder that holds Session1 to Session5, or the one that holds IEMOCAP_full_release. Sessions that
-            are not there are left out; selecting a subset then says how the counts differ.
+        root: the folder that holds Session1 to Session5, or the one that holds IEMOCAP_full_release. Missing sessions
+            are left out; selecting a subset then says how the counts differ.
         corpus_name: for error messages.
 
     Returns:
-        The utterance table (see `common.corpus`). `speaker` is "Ses01F" (session and letter of the last token),
-        `script` the acted scene ("script01_1"), shared by all sessions that act it and missing where the dialogue
-        was improvised. Valence, arousal and dominance are the raters' mean on IEMOCAP's scale, 1 to 5 (a few
-        lie at 0.5 or 5.5).
+        The utterance table (see `common.corpus`). `speaker` is "Ses01F" (session, and letter of the last token);
+        `script` is the acted scene ("script01_1"), which all sessions that act it share, and is missing where the
+        dialogue was improvised. Valence, arousal and dominance are the raters' means on IEMOCAP's scale, 1 to 5 (a
+        few values are 0.5 or 5.5).
 
     Raises:
-        UserError: no session there; a label line that cannot be read or an unknown label (names file and line); an
-            utterance with a label but no audio file, or the other way round (names the first, and how many).
+        UserError: There is no session. Or a label line cannot be read or has an unknown label (the message names file
+            and line). Or utterances have a label but no audio file, or an audio file but no label (the message counts
+            them and names the first one).
     """
     from common.corpus import build_table
 
     rows: list[dict] = []
-    silent: list[str] = []
-    unlabelled: list[str] = []
+    without_audio: list[str] = []
+    without_label: list[str] = []
     for session in _sessions(Path(root).absolute(), corpus_name):
-        audio = _audio_files(_folder(session, "sentences", "wav", corpus_name=corpus_name))
+        audio = audio_by_utterance(subfolders(_folder(session, "sentences/wav", corpus_name)))
         texts = _texts(session / "dialog" / "transcriptions")
         labelled = set()
-        for row in _labels(_folder(session, "dialog", "EmoEvaluation", corpus_name=corpus_name)):
+        for row in _labels(_folder(session, "dialog/EmoEvaluation", corpus_name)):
             utterance = row["utterance"]
             labelled.add(utterance)
-            if utterance not in audio:
-                silent.append(f"{session}/sentences/wav/{row['dialogue']}/{utterance}.wav")
-                continue
-            rows.append({**row, "path": audio[utterance], "text": texts.get(utterance)})
-        unlabelled += [path for utterance, path in audio.items() if utterance not in labelled]
-    _refuse(silent, corpus_name, "labelled utterances have no audio file")
-    _refuse(unlabelled, corpus_name, "audio files have no label in dialog/EmoEvaluation")
+            if utterance in audio:
+                rows.append({**row, "path": audio[utterance], "text": texts.get(utterance)})
+            else:
+                without_audio.append(f"{session}/sentences/wav/{row['dialogue']}/{utterance}.wav")
+        without_label += [path for utterance, path in audio.items() if utterance not in labelled]
+    refuse_any(without_audio, corpus_name, "labelled utterances have no audio file")
+    refuse_any(without_label, corpus_name, "audio files have no label in dialog/EmoEvaluation")
     return build_table(rows, corpus_name)
 
 
@@ -171,45 +172,17 @@ def _sessions(root: Path, corpus_name: str) -> list[Path]:
         sessions = [release / f"Session{number}" for number in range(1, 6)]
         if found := [session for session in sessions if session.is_dir()]:
             return found
-    names = sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    raise WrongFolder(
-        f"{root} is not {corpus_name}: expected the folders Session1 to Session5 (or IEMOCAP_full_release with them), "
-        f"but found {listed or 'nothing'}."
-    )
+    raise wrong_folder(root, corpus_name, "the folders Session1 to Session5 (or IEMOCAP_full_release with them)")
 
 
-def _folder(session: Path, *parts: str, corpus_name: str) -> Path:
-    folder = session.joinpath(*parts)
-    if not folder.is_dir():
-        raise UserError(f"{corpus_name}: {session} should hold the folder {'/'.join(parts)}, but does not.")
-    return folder
-
-
-def _refuse(paths: list[str], corpus_name: str, what: str) -> None:
-    if paths:
-        raise UserError(f"{corpus_name}: {len(paths)} {what}; the first is {paths[0]}.")
-
-
-def _audio_files(folder: Path) -> dict[str, str]:
-    """Utterance -> audio file, of all dialogues of a session."""
-    found: dict[str, str] = {}
-    for dialogue in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if not dialogue.is_dir():
-            continue
-        for name in sorted(os.listdir(dialogue.path)):
-            stem, suffix = os.path.splitext(name)
-            # Archives packed on a Mac carry a "._NAME" of metadata beside every file.
-            if name.startswith(".") or suffix.lower() not in (".wav", ".flac"):
-                continue
-            if stem in found:
-                raise UserError(f"Two audio files for one utterance: {found[stem]} and {dialogue.path}/{name}.")
-            found[stem] = os.path.join(dialogue.path, name)
-    return found
+def _folder(session: Path, name: str, corpus_name: str) -> Path:
+    if not (session / name).is_dir():
+        raise UserError(f"{corpus_name}: {session} should hold the folder {name}, but does not.")
+    return session / name
 
 
 def _text_files(folder: Path) -> Iterator[Path]:
-    # Only the top level: the sub-folders of EmoEvaluation hold single raters in another format.
+    # The subfolders of EmoEvaluation hold the labels of single raters in another format: they are not read.
     return (path for path in sorted(folder.glob("*.txt")) if not path.name.startswith("."))
 
 
@@ -218,7 +191,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _labels(folder: Path) -> Iterator[dict]:
-    """One row per labelled utterance; single raters' lines ("C-E2:", "A-E3:"), "%" and blank lines are passed over."""
+    """One row per labelled utterance; skips the lines of single raters ("C-E2:", "A-E3:"), "%" and blank lines."""
     for path in _text_files(folder):
         for number, line in enumerate(_lines(path), start=1):
             if line.startswith("["):
@@ -239,23 +212,23 @@ def _row(line: str, path: Path, number: int) -> dict:
     for key, value in values.items():
         if not 0.5 <= value <= 5.5:
             raise UserError(
-                f"{path}, line {number}: {key} is {value}; IEMOCAP's scale is 1 to 5, a few lie at 0.5 or 5.5."
+                f"{path}, line {number}: {key} is {value}; IEMOCAP's scale is 1 to 5, a few values are 0.5 or 5.5."
             )
-    part = f"_{name['part']}" if name["part"] else ""
+    scene = f"{name['scene']}_{name['part']}" if name["part"] else name["scene"]
     return {
         "utterance": match["utterance"],
         "speaker": f"Ses0{name['session']}{name['letter']}",
         "gender": _GENDER[name["letter"]],
         "session": name["session"],
         "dialogue": name["dialogue"],
-        "script": f"script{name['scene']}{part}" if name["kind"] == "script" else None,
+        "script": f"script{scene}" if name["kind"] == "script" else None,
         "emotion": EMOTION[match["label"]],
         **values,
     }
 
 
 def _texts(folder: Path) -> dict[str, str]:
-    """Utterance -> transcript. Lines of no utterance (breathing and overlap, ids ending in XX0) are passed over."""
+    """Transcript of each utterance; skips lines of no utterance (breathing and overlap, with ids ending in XX0)."""
     texts: dict[str, str] = {}
     if not folder.is_dir():
         return texts

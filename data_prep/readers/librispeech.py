@@ -1,16 +1,16 @@
 """LibriSpeech: 292,367 utterances read from English audiobooks by 2,484 speakers, in seven parts; no emotion labels.
 
 Layout: `LibriSpeech/train-clean-100/19/198/19-198-0000.flac` (part, speaker, chapter; 16 kHz) with the transcripts of a
-chapter beside it in `19-198.trans.txt`; SPEAKERS.TXT and CHAPTERS.TXT beside the parts. Any of the parts may be
-there, and each is a subset by its name; other folders (intro, mp3) are not read.
+chapter beside it in `19-198.trans.txt`; SPEAKERS.TXT and CHAPTERS.TXT lie beside the parts. Any of the parts may be
+missing; each is a subset of the same name. Other folders (intro, mp3) are not read.
 
 `dialogue` is the chapter: one recording by one speaker. `script` is the book ("book121", its number in Project
-Gutenberg from CHAPTERS.TXT), because a text read by two speakers has two chapter numbers: the audit then counts the
-books that a test part shares, be it the same passages of them or not. Without CHAPTERS.TXT `script` falls back to the
-chapter ("chapter198"), and a note says that shared books go unseen.
+Gutenberg, from CHAPTERS.TXT), because a text that two speakers read has two chapter numbers. The audit thus counts the
+books that a test part shares with training, whether or not the same passages were read. Without CHAPTERS.TXT, `script`
+is the chapter ("chapter198"), and a note says that shared books are not detected.
 
-When each word was said is published apart (librispeech-alignments, made with the Montreal Forced Aligner), one
-`19-198.alignment.txt` a chapter; see `read_alignments`.
+The times at which each word was said are published separately (librispeech-alignments, made with the Montreal Forced
+Aligner), one file `19-198.alignment.txt` per chapter; see `read_alignments`.
 
 Licence: CC BY 4.0. Source: Panayotov et al., "LibriSpeech: an ASR corpus based on public domain audio books", ICASSP
 2015.
@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError, WrongFolder
+from common.errors import UserError
+from data_prep.folders import file_names, wrong_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,11 +43,11 @@ PARTS = {
     "test-clean": 2620,
     "test-other": 2939,
 }
-"""Utterances of each part of the release, by the name of its folder."""
+"""Number of utterances of each part of the release, by the name of its folder."""
 
 
 def is_in_part(table: pd.DataFrame, part: str) -> pd.Series:
-    """Mask of the utterances of a part, by the folder that holds their speaker's."""
+    """Mask of the utterances of a part, recognised by the folder that holds the speaker's folder."""
     return table["path"].map(lambda path: path.rsplit(os.sep, 4)[-4] == part).astype(bool)
 
 
@@ -65,7 +66,7 @@ CORPUS = Corpus(
             Subset(part, total=count, where=functools.partial(is_in_part, part=part), source="the release")
             for part, count in PARTS.items()
         ),
-        # Any of the parts may be there: --partial then goes on, and every result says with how many utterances.
+        # If parts are missing, --partial continues, and every result says with how many utterances.
         Subset("all", total=sum(PARTS.values()), source="the release, all seven parts"),
     ),
     default_subset="train-clean-100",
@@ -81,30 +82,30 @@ _ALIGNED = re.compile(r'(?P<utterance>\d+-\d+-\d{4}) "(?P<words>[^"]*)" "(?P<end
 
 
 def read(root: str | Path) -> pd.DataFrame:
-    """Reads what is there of LibriSpeech: 100,000 utterances in a few seconds.
+    """Reads those parts of LibriSpeech that are there; 100,000 utterances take a few seconds.
 
     Args:
         root: the folder of the parts, or the one that holds LibriSpeech.
 
     Returns:
-        The utterance table (see `common.corpus`); emotion, session and the dimensions are missing, text where a
-        chapter has no transcript file. `attrs["notes"]` says if SPEAKERS.TXT or CHAPTERS.TXT is missing, and with it
-        gender or books.
+        The utterance table (see `common.corpus`). Emotion, session and the dimensions are missing; text is missing
+        where a chapter has no transcript file. `attrs["notes"]` says whether SPEAKERS.TXT or CHAPTERS.TXT, and thus
+        gender or books, are missing.
 
     Raises:
-        UserError: the folder is not LibriSpeech; a file name or a line that does not follow its grammar, or a speaker
-            or chapter that the lists do not hold (names file, and line where there is one).
+        UserError: The folder is not LibriSpeech. Or a file name or a line does not follow its grammar, or a list lacks
+            a speaker or chapter (the message names the file, and the line where there is one).
     """
     from common.corpus import build_table
 
     root = _release(Path(root).absolute())
     notes: list[str] = []
-    genders = _listed(root / "SPEAKERS.TXT", 5, 1)
+    genders = _read_list(root / "SPEAKERS.TXT", fields=5, column=1)
     if genders is None:
         notes.append("gender is missing: LibriSpeech's SPEAKERS.TXT is not there")
-    books = _listed(root / "CHAPTERS.TXT", 8, 5)
+    books = _read_list(root / "CHAPTERS.TXT", fields=8, column=5)
     if books is None:
-        notes.append("books that speakers share go unseen: LibriSpeech's CHAPTERS.TXT is not there")
+        notes.append("books that several speakers read are not detected: LibriSpeech's CHAPTERS.TXT is not there")
     rows = [row for chapter in _chapters(root) for row in _rows(chapter, root, genders, books)]
     if not rows:
         raise UserError(f"{root} has parts of LibriSpeech, but no utterance such as 19/198/19-198-0000.flac in them.")
@@ -117,16 +118,18 @@ def _release(root: Path) -> Path:
     for folder in (root, root / "LibriSpeech"):
         if any((folder / part).is_dir() for part in PARTS):
             return folder
-    names = sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    raise WrongFolder(
-        f"{root} is not LibriSpeech: expected at least one of the folders {', '.join(PARTS)}, there or in LibriSpeech, "
-        f"but found {listed or 'nothing'}."
-    )
+    expected = f"at least one of the folders {', '.join(PARTS)}, there or in LibriSpeech"
+    raise wrong_folder(root, "LibriSpeech", expected)
 
 
-def _listed(path: Path, fields: int, field: int) -> dict[str, str] | None:
-    """First field -> another field of a list such as SPEAKERS.TXT; None if there is no such file."""
+def _read_list(path: Path, fields: int, column: int) -> dict[str, str] | None:
+    """Maps the first field of each line of a list such as SPEAKERS.TXT to another one; None if there is no such file.
+
+    Args:
+        path: the list, whose fields are separated by "|".
+        fields: number of fields per line; the last one may contain "|".
+        column: index of the other field.
+    """
     if not path.is_file():
         return None
     found = {}
@@ -136,9 +139,9 @@ def _listed(path: Path, fields: int, field: int) -> dict[str, str] | None:
         parts = [part.strip() for part in line.split("|", fields - 1)]
         if len(parts) < fields or not parts[0].isdigit():
             raise UserError(
-                f"{path}, line {number}: expected {fields} fields with '|' between, but found '{line[:80]}'."
+                f"{path}, line {number}: expected {fields} fields separated by '|', but found '{line[:80]}'."
             )
-        found[parts[0]] = parts[field]
+        found[parts[0]] = parts[column]
     return found
 
 
@@ -156,16 +159,14 @@ def _chapters(root: Path) -> Iterator[str]:
 
 def _rows(folder: str, root: Path, genders: dict[str, str] | None, books: dict[str, str] | None) -> Iterator[dict]:
     """The rows of a chapter's folder."""
-    upper, chapter = os.path.split(folder)
-    speaker = os.path.basename(upper)
-    names = sorted(os.listdir(folder))
-    # Archives packed on a Mac carry a "._NAME" of metadata beside every file.
-    files = [name for name in names if name.lower().endswith(".flac") and not name.startswith(".")]
+    parent, chapter = os.path.split(folder)
+    speaker = os.path.basename(parent)
+    files = file_names(folder, ".flac")
     if not files:
         return
     gender = None if genders is None else _GENDER.get(genders.get(speaker, ""))
     if genders is not None and gender is None:
-        raise UserError(f"{root / 'SPEAKERS.TXT'}: no F or M for speaker {speaker}, whose audio is in {upper}.")
+        raise UserError(f"{root / 'SPEAKERS.TXT'}: no F or M for speaker {speaker}, whose audio is in {parent}.")
     if books is not None and chapter not in books:
         raise UserError(f"{root / 'CHAPTERS.TXT'}: no chapter {chapter}, whose audio is in {folder}.")
     texts = _texts(os.path.join(folder, f"{speaker}-{chapter}.trans.txt"))
@@ -173,7 +174,7 @@ def _rows(folder: str, root: Path, genders: dict[str, str] | None, books: dict[s
         utterance, path = name[:-5], os.path.join(folder, name)
         match = _UTTERANCE.fullmatch(utterance)
         if match is None or match.groups() != (speaker, chapter):
-            raise UserError(f"{path}: expected the name {speaker}-{chapter}-0000.flac, with four digits of any value.")
+            raise UserError(f"{path}: expected the name {speaker}-{chapter}-0000.flac, or other last digits.")
         yield {
             "utterance": utterance,
             "path": path,
@@ -187,7 +188,7 @@ def _rows(folder: str, root: Path, genders: dict[str, str] | None, books: dict[s
 
 
 def _texts(path: str) -> dict[str, str]:
-    """Utterance -> transcript of a chapter; empty if there is no such file."""
+    """Transcript of each utterance of a chapter; empty if there is no such file."""
     if not os.path.isfile(path):
         return {}
     texts = {}
@@ -203,11 +204,11 @@ def _texts(path: str) -> dict[str, str]:
 
 
 def _duration(path: str) -> float:
-    """Seconds by a FLAC file's first block; NaN if it is no FLAC file or does not say.
+    """Seconds according to a FLAC file's first block; NaN if it is not a FLAC file or does not say.
 
-    The block STREAMINFO must come first, so 42 bytes are enough: ten times as fast as opening the file as audio,
-    which `build_table` does for those few that remain. (RFC 9639, Sec. 8.2: 20 bits sample rate, 3 channels, 5 bits per
-    sample, 36 bits samples in all, from byte 18.)
+    The block STREAMINFO always comes first, so reading 42 bytes is enough. This is ten times as fast as opening the
+    file as audio, which `build_table` does for the few files that remain. (RFC 9639, Sec. 8.2: from byte 18, 20 bits
+    sampling rate, 3 bits channels, 5 bits per sample, 36 bits total number of samples.)
     """
     try:
         with open(path, "rb", buffering=0) as file:
@@ -222,23 +223,23 @@ def _duration(path: str) -> float:
 
 
 def read_alignments(root: str | Path) -> dict[str, list[tuple[str, float, float]]]:
-    """Reads when each word was said, from all files named `19-198.alignment.txt` in a folder and below.
+    """Reads the times of all words from the files named `19-198.alignment.txt` in a folder and below it.
 
-    A line is an utterance, its words, and the time in s at which each of them ends; an empty word is a silence:
+    A line has an utterance, its words, and the time in s at which each of them ends; an empty word is a silence:
 
         1272-128104-0000 ",A,MAN,SAID," "0.210,0.430,0.780,1.120,1.500"
 
-    All 292,367 utterances take about a gigabyte: give the folder of the part that is needed.
+    All 292,367 utterances take about a gigabyte of memory: give the folder of the part that is needed.
 
     Args:
-        root: the folder of the alignments, by themselves or beside the audio.
+        root: the folder of the alignments, which may lie beside the audio.
 
     Returns:
-        For each utterance its words in order with start and end in s; silences are left out.
+        For each utterance its words in order, with start and end in s; silences are left out.
 
     Raises:
-        UserError: no such file there; a line that cannot be read, with more times than words or fewer, or with times
-            that go back; an utterance that occurs twice (names file and line).
+        UserError: There is no such file. Or a line cannot be read, has more or fewer times than words, times that go
+            back, or an utterance for the second time (the message names file and line).
     """
     found: dict[str, list[tuple[str, float, float]]] = {}
     root = Path(root).absolute()
@@ -260,6 +261,7 @@ def read_alignments(root: str | Path) -> dict[str, list[tuple[str, float, float]
 
 
 def _add_words(found: dict[str, list[tuple[str, float, float]]], line: str, place: str) -> None:
+    """Adds the words of a line of an alignment; `place` is its file and number."""
     match = _ALIGNED.fullmatch(line)
     if match is None:
         raise UserError(
@@ -279,7 +281,7 @@ def _add_words(found: dict[str, list[tuple[str, float, float]]], line: str, plac
     starts = [0.0, *ends[:-1]]
     if not all(0 <= start <= end < math.inf for start, end in zip(starts, ends, strict=True)):
         raise UserError(f"{place}: the ends of the words go back in time or are not finite.")
-    # Few distinct words make up millions: each is kept once.
+    # Interning keeps each of the few distinct words in memory once.
     found[utterance] = [
         (sys.intern(word), start, end) for word, start, end in zip(words, starts, ends, strict=True) if word
     ]

@@ -1,24 +1,24 @@
 """MSP-IMPROV: 8,438 English utterances of 12 actors, two in each of 6 sessions, who improvise around target sentences.
 
-Layout of the release (the folder Audio may be left out):
+Layout of the release (the folder Audio may be missing, with the sessions directly in the folder):
 
     Evalution.txt                                                  labels (the release's spelling; or Evaluation.txt)
-    Audio/session1/S01A/P/MSP-IMPROV-S01A-F01-P-FM01.wav           session 1 to 6; mostly 48 kHz, some 44.1 kHz
-    All_human_transcriptions/MSP-IMPROV-S01A-F01-P-FM01.txt        what was said; also below Human_transcriptions, or
-                                                                   in folders session1 to session6
+    Audio/session1/S01A/P/MSP-IMPROV-S01A-F01-P-FM01.wav           sessions 1 to 6; mostly 48 kHz, some 44.1 kHz
+    All_human_transcriptions/MSP-IMPROV-S01A-F01-P-FM01.txt        what was said; also in Human_transcriptions, or in
+                                                                   folders session1 to session6
 
-A name is the target sentence (S01 to S20), the emotion its scene was to lead to (A), the speaker (F01: the woman of
-session 1), the scenario and the turn. The scenario is T (the target sentence, improvised), R (the target sentence,
-read), S (the other improvised turns) or P (what the two said to each other between the takes). The emotion in the
-name is not the label: the label is what raters heard.
+A name consists of the target sentence (S01 to S20), the emotion its scene was meant to lead to (A), the speaker (F01:
+the woman of session 1), the scenario and the turn. The scenario is T (the target sentence, improvised), R (the target
+sentence, read), S (the other improvised turns) or P (what the two actors said to each other between the takes). The
+emotion in the name is not the label: the label is what the raters perceived.
 
-T and R have the same words for all speakers and emotions; `script` is their target sentence, without the emotion. S
-and T of one scene are one `dialogue` ("01-S01A"), P around it is another ("01-S01A-P"), R is none. The names do not
-tell apart the two improvisations that a scene may have, one led by either actor; these share a dialogue here.
+In T and R all speakers say the same words in every emotion: `script` is their target sentence, without the emotion. S
+and T of one scene are one `dialogue` ("01-S01A"), P around it is another one ("01-S01A-P"), and R has none. A scene may
+have two improvisations, one led by either actor; the names do not distinguish them, so both are one dialogue here.
 
-Copies of the label file with activation upside down (1: very active) are in use, and parsers that turn it with or
-without need. So the direction is read from the labels: anger is active, so where angry utterances have a lower mean
-than sad and neutral ones, activation is turned (6 - A) and a note says so.
+Some copies of the label file have activation reversed (1: very active), and some parsers reverse it without checking
+whether they should. Here the direction is inferred from the labels: anger is active, so if the mean of angry utterances
+is lower than that of sad and neutral ones, activation is reversed (6 - A), and a note says so.
 
 Licence: research use after a signed agreement. Source: Busso et al., "MSP-IMPROV: An acted corpus of dyadic
 interactions to study emotion perception", IEEE Transactions on Affective Computing 8, 2017.
@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
 from common.errors import UserError, WrongFolder
+from data_prep.folders import audio_by_utterance, refuse_any, wrong_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,10 +48,10 @@ EMOTION = {
     "O": "other",
     "X": "unresolved",  # the raters did not agree
 }
-"""Emotion by its letter in the label file."""
+"""Emotion of each letter in the label file."""
 
 LABEL_FILES = ("Evalution.txt", "Evaluation.txt")
-"""Names of the label file: as released, and as some copies correct it."""
+"""Names of the label file: as released, and as corrected in some copies."""
 
 CORPUS = Corpus(
     name="msp_improv",
@@ -81,7 +82,7 @@ CORPUS = Corpus(
 )
 
 ENOUGH = 10
-"""Angry, and sad or neutral, utterances needed to tell which way activation runs."""
+"""Angry utterances, and sad or neutral ones, that are needed to infer the direction of activation."""
 
 _UTTERANCE = re.compile(
     r"MSP-IMPROV-(?P<scene>(?P<sentence>S(?:0[1-9]|1\d|20))[AHSN])-(?P<speaker>(?P<letter>[FM])(?P<session>0[1-6]))"
@@ -99,25 +100,26 @@ def read(root: str | Path) -> pd.DataFrame:
     """Reads MSP-IMPROV.
 
     Args:
-        root: the folder that holds the label file and Audio (or session1 to session6). Sessions that are not there
-            are left out; selecting a subset then says how the counts differ.
+        root: the folder that holds the label file and Audio (or session1 to session6). Missing sessions are left out;
+            selecting a subset then says how the counts differ.
 
     Returns:
-        The utterance table (see `common.corpus`). Valence, arousal and dominance are the raters' means, 1 to 5,
-        arousal with 5 as most active. `attrs["notes"]` says if the file had it the other way round.
+        The utterance table (see `common.corpus`). Valence, arousal and dominance are the raters' means, 1 to 5; an
+        arousal of 5 is the most active. `attrs["notes"]` says whether the file had it reversed.
 
     Raises:
-        UserError: the folder is not MSP-IMPROV; a label line that cannot be read or an unknown label (names file and
-            line); an utterance with a label but no audio file, or the other way round (names the first, and how many).
+        UserError: The folder is not MSP-IMPROV. Or a label line cannot be read or has an unknown label (the message
+            names file and line). Or utterances have a label but no audio file, or an audio file but no label (the
+            message counts them and names the first one).
     """
     from common.corpus import build_table
 
     root = Path(root).absolute()
     labels, sessions = _label_file(root), _sessions(root)
-    audio = {number: _audio_files(folder) for number, folder in sessions.items()}
+    audio = {number: audio_by_utterance(_all_folders(folder)) for number, folder in sessions.items()}
     texts = _texts(root)
     rows: list[dict] = []
-    silent: list[str] = []
+    without_audio: list[str] = []
     labelled: dict[str, dict] = {}
     for number, row in _labels(labels):
         utterance, session = row["utterance"], row["session"]
@@ -126,16 +128,16 @@ def read(root: str | Path) -> pd.DataFrame:
         labelled[utterance] = row
         if session not in sessions:
             continue
-        if utterance not in audio[session]:
-            silent.append(f"{sessions[session]}/.../{utterance}.wav")
-            continue
-        rows.append({**row, "path": audio[session][utterance], "text": texts.get(utterance)})
-    unlabelled = [path for files in audio.values() for utterance, path in files.items() if utterance not in labelled]
-    _refuse(silent, "labelled utterances have no audio file")
-    _refuse(unlabelled, f"audio files have no label in {labels.name}")
-    # The whole label file decides, so that a folder with one session is turned as the whole release is.
-    inverted, notes = _direction(list(labelled.values()), labels.name)
-    if inverted:
+        if utterance in audio[session]:
+            rows.append({**row, "path": audio[session][utterance], "text": texts.get(utterance)})
+        else:
+            without_audio.append(f"{sessions[session]}/.../{utterance}.wav")
+    without_label = [path for files in audio.values() for utterance, path in files.items() if utterance not in labelled]
+    refuse_any(without_audio, "msp_improv", "labelled utterances have no audio file")
+    refuse_any(without_label, "msp_improv", f"audio files have no label in {labels.name}")
+    # All labels decide, also those of missing sessions, so that a single session is treated like the whole release.
+    reverse, notes = _direction(list(labelled.values()), labels.name)
+    if reverse:
         rows = [{**row, "arousal": 6 - row["arousal"]} for row in rows]
     table = build_table(rows, "msp_improv")
     table.attrs["notes"] = notes
@@ -150,7 +152,7 @@ def _label_file(root: Path) -> Path:
 
 
 def _sessions(root: Path) -> dict[str, Path]:
-    """Session ("01") -> its folder."""
+    """Folder of each session ("01")."""
     for folder in (root / "Audio", root):
         sessions = {f"0{number}": folder / f"session{number}" for number in range(1, 7)}
         if found := {number: path for number, path in sessions.items() if path.is_dir()}:
@@ -159,37 +161,16 @@ def _sessions(root: Path) -> dict[str, Path]:
 
 
 def _not_this_corpus(root: Path) -> WrongFolder:
-    names = sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return WrongFolder(
-        f"{root} is not MSP-IMPROV: expected {LABEL_FILES[0]} (or {LABEL_FILES[1]}) and the folders session1 to "
-        f"session6, there or in Audio, but found {listed or 'nothing'}."
-    )
+    expected = f"{LABEL_FILES[0]} (or {LABEL_FILES[1]}) and the folders session1 to session6, there or in Audio"
+    return wrong_folder(root, "MSP-IMPROV", expected)
 
 
-def _refuse(paths: list[str], what: str) -> None:
-    if paths:
-        raise UserError(f"msp_improv: {len(paths)} {what}; the first is {paths[0]}.")
-
-
-def _audio_files(session: Path) -> dict[str, str]:
-    """Utterance -> audio file, of a session."""
-    found: dict[str, str] = {}
-    for folder, folders, names in os.walk(session):
-        folders.sort()
-        for name in sorted(names):
-            stem, suffix = os.path.splitext(name)
-            # Archives packed on a Mac carry a "._NAME" of metadata beside every file; videos lie beside the audio.
-            if name.startswith(".") or suffix.lower() not in (".wav", ".flac"):
-                continue
-            if stem in found:
-                raise UserError(f"Two audio files for one utterance: {found[stem]} and {os.path.join(folder, name)}.")
-            found[stem] = os.path.join(folder, name)
-    return found
+def _all_folders(session: Path) -> list[str]:
+    return sorted(folder for folder, _, _ in os.walk(session))
 
 
 def _texts(root: Path) -> dict[str, str]:
-    """Utterance -> transcript; empty ones are left out."""
+    """Transcript of each utterance; empty ones are left out."""
     texts: dict[str, str] = {}
     for top in (root / "All_human_transcriptions", root / "Human_transcriptions" / "All_human_transcriptions"):
         for folder, _, names in os.walk(top):
@@ -205,9 +186,9 @@ def _texts(root: Path) -> dict[str, str]:
 def _labels(path: Path) -> Iterator[tuple[int, dict]]:
     """Line number and row of each utterance.
 
-    A block is the line of an utterance and one line for each time that a rater heard it, some raters twice; the means
-    in the first line are what counts. Raters' lines hold free text and are passed over: should a damaged line of an
-    utterance be taken for one of them, its audio file is left without a label, which is an error.
+    A block consists of an utterance's line with the raters' means, which are what counts, and one line for each time
+    that a rater judged it (some raters did so twice). The raters' lines hold free text and are skipped. If a damaged
+    line of an utterance is mistaken for one of them, its audio file has no label, which is an error.
     """
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, start=1):
@@ -243,19 +224,17 @@ def _row(line: str, path: Path, number: int) -> dict:
 
 
 def _direction(rows: list[dict], file: str) -> tuple[bool, list[str]]:
-    """Whether activation is stored upside down, and what to say of it."""
+    """Whether activation must be reversed, and the notes that results must carry."""
     rated = [row for row in rows if not math.isnan(row["arousal"])]
     angry = [row["arousal"] for row in rated if row["emotion"] == "angry"]
     calm = [row["arousal"] for row in rated if row["emotion"] in ("sad", "neutral")]
     if min(len(angry), len(calm)) < ENOUGH:
         return False, [
-            f"arousal may be upside down: {file} has {len(angry)} angry and {len(calm)} sad or neutral utterances, too "
-            "few to tell; taken as it stands"
+            f"arousal may be reversed: {file} has {len(angry)} angry and {len(calm)} sad or neutral utterances, too "
+            "few to tell; it is left as it is"
         ]
     high, low = sum(angry) / len(angry), sum(calm) / len(calm)
     if high >= low:
         return False, []
-    return True, [
-        f"arousal is 6 - A: {file} has activation upside down (mean {high:.2f} for angry, {low:.2f} for sad and "
-        "neutral)"
-    ]
+    means = f"mean {high:.2f} for angry, {low:.2f} for sad and neutral"
+    return True, [f"arousal is 6 - A: {file} has activation reversed ({means})"]

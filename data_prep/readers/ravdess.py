@@ -1,14 +1,15 @@
-"""RAVDESS, speech: 1,440 acted English utterances of 24 actors, 8 emotions, two sentences.
+"""RAVDESS, speech: 1,440 acted English utterances of 24 actors in 8 emotions, with two sentences.
 
-Layout: `Actor_01/03-01-06-01-02-01-12.wav` and so on for 24 actors, directly in the folder, in a folder of it (the
-release unpacks to `Audio_Speech_Actors_01-24`), or all files in one folder; 48 kHz, 16 bit, a few of them stereo. A
-name is seven codes: modality (03: audio alone), channel (01: speech), emotion, intensity, statement, repetition,
-actor. Actors with odd numbers are men.
+Layout: `Actor_01/03-01-06-01-02-01-12.wav` and so on for 24 actors, directly in the folder or one folder deeper (the
+release unpacks to `Audio_Speech_Actors_01-24`), or all files in one folder; 48 kHz, 16 bit, a few files in stereo. A
+file name consists of seven codes: modality (03: audio only), channel (01: speech), emotion, intensity, statement,
+repetition and actor. Actors with odd numbers are men.
 
-Songs (channel 02) and what was filmed (modality 01 and 02, the same takes) may lie beside the speech; they are passed
-over. All actors say the same two sentences in every emotion, so a split by actors shares both scripts and the
-overlap audit says so. Intensity and repetition are in the utterance's name only. The release holds two files of equal
-content under two names; both are kept, and the audit counts them where they meet across a split.
+Songs (channel 02) and files of the video recordings (modalities 01 and 02, of the same takes) may lie beside the
+speech; they are not read. All actors say the same two sentences in every emotion, so the parts of a split by actors
+share both scripts, and the overlap audit says so. Intensity and repetition are in the utterance's name only. The
+release holds two files of equal content under different names; both are kept, and the audit reports them if training
+and test part have one each.
 
 Licence: CC BY-NC-SA 4.0. Source: Livingstone and Russo, "The Ryerson Audio-Visual Database of Emotional Speech and Song
 (RAVDESS)", PLoS ONE 13(5), 2018.
@@ -21,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError, WrongFolder
-from data_prep.folders import grouped_wav_files
+from common.errors import UserError
+from data_prep.folders import check_codes, grouped_wav_files, wrong_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ EMOTION = {
     "07": "disgusted",
     "08": "surprised",
 }
-"""Emotion by its code."""
+"""Emotion of each code in the file names."""
 
 TEXTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 """The two sentences by their code."""
@@ -51,7 +52,7 @@ CODES = {
     "repetition": ("01", "02"),
     "actor": tuple(f"{number:02d}" for number in range(1, 25)),
 }
-"""The codes of each part of a name, in the order of the parts."""
+"""The codes of each kind that exist, in the order of the file name."""
 
 CORPUS = Corpus(
     name="ravdess",
@@ -74,20 +75,20 @@ CORPUS = Corpus(
     speakers=24,
 )
 
-_NAME = re.compile("-".join(rf"(?P<{part}>\d\d)" for part in CODES))
+_NAME = re.compile("-".join(rf"(?P<{kind}>\d\d)" for kind in CODES))
 
 
 def read(root: str | Path) -> pd.DataFrame:
     """Reads the speech of RAVDESS.
 
     Args:
-        root: the folder that holds Actor_01 and so on, one that holds that folder, or the folder of the files.
+        root: the folder that holds Actor_01 and so on, its parent, or the folder of the files.
 
     Returns:
-        The utterance table (see `common.corpus`); session and dialogue are missing, script is the statement's code.
+        The utterance table (see `common.corpus`). Session and dialogue are missing; script is the statement's code.
 
     Raises:
-        UserError: the folder is not RAVDESS or has no speech, or a file name does not follow its grammar.
+        UserError: The folder is not RAVDESS or has no speech, or a file name does not follow its grammar.
     """
     from common.corpus import build_table
 
@@ -97,37 +98,32 @@ def read(root: str | Path) -> pd.DataFrame:
     if any(_NAME.fullmatch(path.stem) for path in files):
         rows = [row for path in files if (row := _row(path)) is not None]
     if not rows:
-        found = f"{len(files)} wav files such as {files[0].relative_to(root)}" if files else "no wav file"
-        raise WrongFolder(
-            f"{root} is not RAVDESS with its speech: expected the folders Actor_01 to Actor_24 with files such as "
-            f"03-01-06-01-02-01-12.wav, but found {found}."
-        )
+        expected = "the folders Actor_01 to Actor_24 with files such as 03-01-06-01-02-01-12.wav"
+        raise wrong_folder(root, "RAVDESS with its speech", expected, files)
     return build_table(rows, "ravdess")
 
 
 def _row(path: Path) -> dict[str, str] | None:
-    """The row of a file; None for songs and what was filmed."""
-    match = _NAME.fullmatch(path.stem)
-    if match is None:
+    """The row of a file; None for songs and video recordings."""
+    name = _NAME.fullmatch(path.stem)
+    if name is None:
         raise UserError(
             f"{path}: not a RAVDESS file name; expected seven codes ({', '.join(CODES)}) as in "
             "03-01-06-01-02-01-12.wav."
         )
-    for part, known in CODES.items():
-        if match[part] not in known:
-            raise UserError(f"{path}: unknown {part} '{match[part]}' in the name; RAVDESS has {', '.join(known)}.")
-    if match["emotion"] == "01" and match["intensity"] == "02":
+    check_codes(path, name, CODES, "RAVDESS")
+    if name["emotion"] == "01" and name["intensity"] == "02":
         raise UserError(f"{path}: neutral has no strong intensity (02) in RAVDESS.")
-    if path.parent.name.startswith("Actor_") and path.parent.name != f"Actor_{match['actor']}":
-        raise UserError(f"{path}: actor {match['actor']} in the name, but the folder is {path.parent.name}.")
-    if (match["modality"], match["channel"]) != ("03", "01"):
+    if path.parent.name.startswith("Actor_") and path.parent.name != f"Actor_{name['actor']}":
+        raise UserError(f"{path}: actor {name['actor']} in the name, but the folder is {path.parent.name}.")
+    if (name["modality"], name["channel"]) != ("03", "01"):
         return None
     return {
         "utterance": path.stem,
         "path": str(path),
-        "speaker": match["actor"],
-        "gender": "male" if int(match["actor"]) % 2 else "female",
-        "script": match["statement"],
-        "text": TEXTS[match["statement"]],
-        "emotion": EMOTION[match["emotion"]],
+        "speaker": name["actor"],
+        "gender": "male" if int(name["actor"]) % 2 else "female",
+        "script": name["statement"],
+        "text": TEXTS[name["statement"]],
+        "emotion": EMOTION[name["emotion"]],
     }

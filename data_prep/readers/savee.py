@@ -1,18 +1,18 @@
-"""SAVEE, Surrey Audio-Visual Expressed Emotion: 480 acted British English utterances of 4 men, 7 emotions.
+"""SAVEE, Surrey Audio-Visual Expressed Emotion: 480 acted British English utterances of 4 men in 7 emotions.
 
-Two layouts are in circulation: `AudioData/DC/a01.wav` (the release) and `DC_a01.wav` in one folder (a
-repackaging, often named ALL); 44.1 kHz, 16 bit. A name is the speaker's initials, the letter of the emotion and the
-number of the sentence. All four speakers read the same list: 15 TIMIT sentences per emotion and 30 neutral ones. So
-"a01" is one text whoever says it, and `script` is that code without the speaker: a split by speakers shares
-every script and the overlap audit says so. Three sentences are common to all emotions, and twelve of the
-emotions' own were read neutrally too; the file names do not tell which neutral one is which, so these
-keep one code an emotion and the audit counts shared texts from below.
+Two layouts are in circulation: `AudioData/DC/a01.wav` (the release), and `DC_a01.wav` with all files in one folder (a
+repackaging, often named ALL); 44.1 kHz, 16 bit. A file name consists of the speaker's initials, the letters of the
+emotion and the number of the sentence. All four speakers read the same list: 15 TIMIT sentences per emotion and 30
+neutral ones. So "a01" is the same text whoever says it, and `script` is that code without the speaker: the parts of a
+split by speakers share every script, and the overlap audit says so. Three sentences are common to all emotions, and
+twelve sentences of the emotions' own were also read neutrally. The file names do not tell which neutral sentence is
+which, so one text may have several codes, and the audit's number of shared texts is a lower bound.
 
-Transcripts are missing. The corpus' documentation prints some of the sentences (three common ones, one or two of each
-emotion's own) but not which number is which sentence, and a transcript that may be another utterance's is worse than
-none. A network that reads text then gets an empty one for every utterance, and the result says so.
+Transcripts are missing. The corpus's documentation prints some of the sentences (three common ones, and one or two of
+each emotion's own) but not which number belongs to which sentence, and a transcript that may be another utterance's is
+worse than none. A network that reads text then gets an empty text for every utterance, and the result says so.
 
-Gender as a second task means nothing here: all speakers are men.
+Predicting gender as a second task is meaningless here: all speakers are men.
 
 Licence: free for research after registration. Source: Haq and Jackson, "Speaker-dependent audio-visual emotion
 recognition", AVSP 2009.
@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
-from common.errors import UserError, WrongFolder
-from data_prep.folders import wav_files
+from common.errors import UserError
+from data_prep.folders import check_codes, subfolders, wav_files, wrong_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ EMOTION = {
     "sa": "sad",
     "su": "surprised",
 }
-"""Emotion by its letters in the file name."""
+"""Emotion of the letters in the file names."""
 
 CORPUS = Corpus(
     name="savee",
@@ -75,21 +75,20 @@ def read(root: str | Path) -> pd.DataFrame:
         root: the folder that holds AudioData, AudioData itself, or the folder of the `DC_a01.wav` files.
 
     Returns:
-        The utterance table (see `common.corpus`); utterances are named "DC_a01" in either layout; session,
-        dialogue and text are missing (the release does not hold the sentences' wording).
+        The utterance table (see `common.corpus`). Utterances are named "DC_a01" in either layout; session, dialogue
+        and text are missing (the release does not contain the sentences' wording).
 
     Raises:
-        UserError: the folder is not SAVEE, or a file name does not follow its grammar.
+        UserError: The folder is not SAVEE, or a file name does not follow its grammar.
     """
     from common.corpus import build_table
 
     root = Path(root).absolute()
     files = _by_speaker(root / "AudioData") or _by_speaker(root) or _flat(root) or _flat(root / "ALL")
     if not any(_NAME.fullmatch(utterance) for utterance, _ in files):
-        raise WrongFolder(
-            f"{root} is not SAVEE: expected the folder AudioData with DC/a01.wav and so on, or files such as "
-            f"DC_a01.wav, but found {_description(root)}."
-        )
+        expected = "the folder AudioData with DC/a01.wav and so on, or files such as DC_a01.wav"
+        folders = [root, *subfolders(root)]
+        raise wrong_folder(root, "SAVEE", expected, next(filter(None, map(wav_files, folders)), []))
     return build_table([_row(utterance, path) for utterance, path in files], "savee")
 
 
@@ -98,42 +97,29 @@ def _flat(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _by_speaker(folder: Path) -> list[tuple[str, Path]]:
-    """Utterances and files of the layout SPEAKER/a01.wav; none if no folder is named as a speaker."""
+    """Utterances and files of the layout SPEAKER/a01.wav; none if no folder has a speaker's name."""
     if not any((folder / speaker).is_dir() for speaker in SPEAKERS):
         return []
     # Every folder with wav files is read, so that an unknown speaker is an error and not silently left out.
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [(f"{speaker.name}_{path.stem}", path) for speaker in folders for path in wav_files(speaker)]
-
-
-def _description(root: Path) -> str:
-    for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
-        if files := wav_files(folder):
-            return f"{len(files)} wav files such as {files[0].relative_to(root)}"
-    return "no wav file"
+    return [(f"{speaker.name}_{path.stem}", path) for speaker in subfolders(folder) for path in wav_files(speaker)]
 
 
 def _row(utterance: str, path: Path) -> dict[str, str]:
-    match = _NAME.fullmatch(utterance)
-    if match is None:
+    name = _NAME.fullmatch(utterance)
+    if name is None:
         raise UserError(
             f"{path}: not a SAVEE file name; expected speaker, emotion letters and sentence as in DC_a01.wav "
             "or DC/a01.wav."
         )
-    for part, known in (("speaker", SPEAKERS), ("emotion", EMOTION)):
-        if match[part] not in known:
-            raise UserError(f"{path}: unknown {part} '{match[part]}' in the name; SAVEE has {', '.join(known)}.")
-    sentences = 30 if match["emotion"] == "n" else 15
-    if not 1 <= int(match["sentence"]) <= sentences:
-        raise UserError(
-            f"{path}: there is no sentence {match['sentence']}; SAVEE has 01 to {sentences} "
-            f"for {EMOTION[match['emotion']]}."
-        )
+    check_codes(path, name, {"speaker": SPEAKERS, "emotion": EMOTION}, "SAVEE")
+    emotion, sentences = EMOTION[name["emotion"]], 30 if name["emotion"] == "n" else 15
+    if not 1 <= int(name["sentence"]) <= sentences:
+        raise UserError(f"{path}: there is no sentence {name['sentence']}; SAVEE has 01 to {sentences} for {emotion}.")
     return {
         "utterance": utterance,
         "path": str(path),
-        "speaker": match["speaker"],
+        "speaker": name["speaker"],
         "gender": "male",
-        "script": match["script"],
-        "emotion": EMOTION[match["emotion"]],
+        "script": name["script"],
+        "emotion": emotion,
     }

@@ -41,7 +41,7 @@ def labels(part: Part, config: DimensionalConfig) -> np.ndarray:
     if missing:
         raise UserError(
             f"{missing} of {len(part)} utterances lack valence, arousal or dominance, which this paper learns. "
-            "Choose a corpus that has all three (iemocap, msp_improv or demo)."
+            "Choose a corpus that has all three, for example iemocap."
         )
     values = np.clip(values, config.lowest, config.highest)
     return (2 * (values - config.lowest) / (config.highest - config.lowest) - 1).astype(np.float32)
@@ -91,8 +91,8 @@ class Preparation:
         return values.reshape(len(part), *self.acoustic_shape)
 
     def words(self, part: Part) -> np.ndarray:
-        """Word numbers, zeros in front, int32, (utterances, text_length); all zeros for an utterance without words."""
-        return self.vocabulary.sequences(texts(part), self.config.text_length).numbers
+        """Word ids, int32, (utterances, text_length), zeros at the start; all zeros for an utterance without words."""
+        return self.vocabulary.sequences(texts(part), self.config.text_length)
 
 
 def texts(part: Part) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
-from data_prep.fetching.sources import SOURCES, place
+from data_prep.fetching.sources import SOURCES, source_folder
 from papers.dimensional_mtl.config import DimensionalConfig
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def vectors_file(config: DimensionalConfig) -> Path | None:
             raise UserError(f"There is no word-vector file or folder {path}; --set vectors=FILE names one.")
         return path
     source = SOURCES[SOURCE[config.words]]
-    path = place(source) / source.holds
+    path = source_folder(source) / source.holds
     return path if path.is_file() else None
 
 

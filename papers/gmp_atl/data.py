@@ -12,7 +12,7 @@ from common.batches import batches_by_length, batches_by_padded_length, pad, pad
 from common.contract import Part
 from common.features.waveform import Waveform
 from common.models.hubert import HubertConfig
-from common.models.masking import mask_indices
+from common.models.masking import span_mask
 from papers.gmp_atl.config import GmpConfig
 
 HOP = 320
@@ -138,7 +138,7 @@ def masked_frames(config: GmpConfig, count: int, generator: np.random.Generator)
     """Masked frames of one utterance, bool, shape (count,); an utterance shorter than two spans is masked by half."""
     span = min(config.mask_length, max(1, count // 2))
     seed = int(generator.integers(2**31))
-    return mask_indices(np.array([count]), config.mask_probability, span, seed)[0]
+    return span_mask(count, config.mask_probability, span, seed)
 
 
 def output_name(clusters: int) -> str:

@@ -87,10 +87,10 @@ def checkpoint_folder(name: str) -> Path | None:
         UserError: a folder that holds none.
     """
     if name == CHECKPOINT:
-        from data_prep.fetching.sources import SOURCES, place
+        from data_prep.fetching.sources import SOURCES, source_folder
 
         source = SOURCES["hubert-base-ls960"]
-        folder = place(source)
+        folder = source_folder(source)
         return folder if (folder / source.holds).is_file() else None
     folder = Path(os.path.expanduser(name))
     if not (folder / "config.json").is_file():

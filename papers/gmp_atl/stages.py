@@ -26,8 +26,8 @@ from common.contract import Context, Part
 from common.corpus import gender_numbers
 from common.errors import UserError
 from common.metrics import confusion, ua
-from common.models.hubert import up_to
-from common.training import BestEpoch, answer, fit_epochs, jit_compile, seed_everything
+from common.models.hubert import truncate
+from common.training import BestEpoch, jit_compile, predict_batch, seed_everything, train_epochs
 from papers.gmp_atl import model as networks
 from papers.gmp_atl.config import GmpConfig
 from papers.gmp_atl.data import Batches, Lesson, frame_count, heard, samples
@@ -117,7 +117,7 @@ class Workshop:
             order: list[int] = []
             file = folder / "frames.f16"
             width = encoder.output["hidden_states"][0].shape[-1]
-            states = self._states(up_to(encoder, config.layer), order)
+            states = self._states(truncate(encoder, config.layer), order)
             frames = write_frames(file, states, int(lengths.sum()), width)
             labels = {}
             for clusters in config.cluster_counts:
@@ -208,7 +208,7 @@ class Workshop:
         within = Context(self.context.seed, on_epoch=self._report)
         with self.context.timed("fit"):
             chosen = self._score(learner) if score else None
-            fit_epochs(learner, batches, epochs, BestEpoch(chosen, self.config.patience, within))
+            train_epochs(learner, batches, epochs, BestEpoch(chosen, self.config.patience, within))
         if not all(math.isfinite(value) for values in within.history.values() for value in values):
             raise UserError(
                 f"{model.name} diverged: its loss is no finite number. Lower learning_rate, or use precision=float32."
@@ -239,7 +239,7 @@ class Workshop:
         """Hidden states of every utterance of the training part, without padding; `order` receives its row."""
         model.compile(jit_compile=jit_compile())
         for rows, inputs in heard(self.train, self._size, self.devices):
-            states = answer(model, {name: inputs[name] for name in model.input})
+            states = predict_batch(model, {name: inputs[name] for name in model.input})
             for row, state, length in zip(rows, states, inputs["lengths"], strict=False):
                 order.append(int(row))
                 yield np.asarray(state, np.float32)[: frame_count(int(length))]
@@ -253,7 +253,7 @@ def outputs(model: keras.Model, part: Part, config: GmpConfig, devices: int = 1)
     """Logits or cosines of the emotions, float64, shape (utterances, classes)."""
     result: np.ndarray | None = None
     for rows, inputs in heard(part, max(1, config.batch_size // config.accumulation), devices):
-        found = np.asarray(answer(model, inputs)["emotion"], np.float64)
+        found = np.asarray(predict_batch(model, inputs)["emotion"], np.float64)
         if result is None:
             result = np.empty((len(part), found.shape[1]))
         result[rows] = found[: len(rows)]

@@ -30,7 +30,7 @@ def fetched(checkpoint: str) -> Path | None:
     """Where `ser fetch` puts a pretrained network; None for one that it does not know."""
     from data_prep.fetching import sources
 
-    return sources.place(sources.SOURCES[FETCHED[checkpoint]]) if checkpoint in FETCHED else None
+    return sources.source_folder(sources.SOURCES[FETCHED[checkpoint]]) if checkpoint in FETCHED else None
 
 
 def imagenet_file(backbone: str) -> Path | None:

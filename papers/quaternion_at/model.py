@@ -11,8 +11,8 @@ from common.contract import Context
 from common.errors import UserError
 from common.models.anti_transfer import AntiTransferTraining, signature_model
 from common.models.rhemo import encoder as rhemo_encoder
-from common.models.target_cache import TargetFile
-from common.models.vgg16 import tap, vgg16
+from common.models.signature_cache import SignatureFile
+from common.models.vgg16 import feature_map, vgg16
 from papers.quaternion_at.config import QuaternionAtConfig
 from papers.quaternion_at.data import size
 
@@ -101,14 +101,14 @@ def _stored(context: Context, name: str, digest: str, file: str, config: Quatern
 
 def signature_of(extractor: keras.Model, layer: int, config: QuaternionAtConfig) -> keras.Model:
     """The fixed extractor up to a layer and what the loss needs of it, in the paper's reading or the authors'."""
-    return signature_model(extractor, _tap(extractor, layer, config), variant=config.variant)
+    return signature_model(extractor, _feature_map(extractor, layer, config), variant=config.variant)
 
 
 def with_anti_transfer(
     vgg: keras.Model,
     layer: int,
     config: QuaternionAtConfig,
-    source: TargetFile | keras.Model,
+    source: SignatureFile | keras.Model,
     *,
     encoder: keras.Model | None = None,
 ) -> AntiTransferTraining:
@@ -118,22 +118,22 @@ def with_anti_transfer(
         vgg: the network.
         layer: 1 to 13.
         config: weight and variant of the loss.
-        source: what `cached_targets` found, whose rows come with the inputs; or what `signature_of` made, which is run
-            at each step.
+        source: the extractor's signatures: a result of `cached_signatures`, whose rows come with the inputs, or a model
+            of `signature_of`, which is run at each step.
         encoder: RH-Emo, if it is trained too; `source` is then a model, and reads its embedding.
 
     Raises:
         UserError: the extractor is of another width at the layer.
     """
     settings = {"beta": config.at_beta, "variant": config.variant}
-    taps = [_tap(vgg, layer, config)]
+    feature_maps = [_feature_map(vgg, layer, config)]
     if encoder is None:
-        return AntiTransferTraining(vgg, taps, [source], **settings)
-    return EmbeddingTraining(encoder, vgg, taps, [source], **settings)
+        return AntiTransferTraining(vgg, feature_maps, [source], **settings)
+    return EmbeddingTraining(encoder, vgg, feature_maps, [source], **settings)
 
 
-def _tap(network: keras.Model, layer: int, config: QuaternionAtConfig):
-    return tap(network, layer, reading=config.at_reading)
+def _feature_map(network: keras.Model, layer: int, config: QuaternionAtConfig):
+    return feature_map(network, layer, reading=config.at_reading)
 
 
 class EmbeddingTraining(AntiTransferTraining):

@@ -15,9 +15,9 @@ import numpy as np
 from common.contract import Context, Part
 from common.errors import UserError
 from common.metrics import softmax
-from common.models.anti_transfer import WithTargets
+from common.models.anti_transfer import BatchesWithSignatures
 from common.models.checkpoint import copy_weights
-from common.models.target_cache import cached_targets
+from common.models.signature_cache import cached_signatures
 from common.saving import Saved, load_fitted, save_fitted
 from common.training import BestEpoch, jit_compile
 from papers.quaternion_at.config import QuaternionAtConfig
@@ -266,9 +266,11 @@ def _stage(data: Data, vgg, encoder, task: str | None, layer: int, context: Cont
         else:
             # The extractor and what it reads stay as they are, so each chunk's Gram matrix is computed once.
             with context.timed("targets"):
-                targets = cached_targets(data.folder, signature, data.inputs, batch_size=config.batch_size)
-            model = with_anti_transfer(vgg, layer, config, targets)
-            batches = WithTargets(data.inputs, data.labels, [targets], config.batch_size, seed=context.seed)
+                signatures = cached_signatures(data.folder, signature, data.inputs, batch_size=config.batch_size)
+            model = with_anti_transfer(vgg, layer, config, signatures)
+            batches = BatchesWithSignatures(
+                data.inputs, data.labels, [signatures], config.batch_size, seed=context.seed
+            )
     model.compile(
         keras.optimizers.Adam(config.learning_rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

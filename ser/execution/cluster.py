@@ -1,9 +1,9 @@
 """A pool of actors on a Ray cluster.
 
-Every node needs this suite installed, and the same paths for corpora, results and cache: a file system that all nodes
-see (checked before the first trial on a node). Workers write their results there themselves, as they do on one machine.
-What a lost node was doing is done again on another; a driver that dies takes its actors with it, and the same command
-goes on.
+Each node needs this suite installed, and the same paths for corpora, results and cache: a file system that all nodes
+mount (this is checked before the first trial on a node). As on one machine, workers write their results there
+themselves. If a node is lost, its tasks are done again on another one. If the driver dies, its actors die with it, and
+the same command continues.
 """
 
 from __future__ import annotations
@@ -24,18 +24,23 @@ from common.files import write_text
 from ser.execution.executor import Event, Task
 from ser.execution.resources import Request, threads_environment
 
-GROWTH_S = 5.0
-"""How often the size of the cluster is looked at; nodes may join and leave."""
+CAPACITY_CHECK_S = 5.0
+"""How often the size of the cluster is checked; nodes may join and leave."""
 
 FORWARDED = ("SER_", "KERAS_", "TF_", "JAX_", "XLA_")
-"""Variables of the driver's environment that its workers get, by how they begin."""
+"""Prefixes of the environment variables that workers get from the driver."""
 
-PATIENCE_S = 60.0
-"""After how long without a worker a person is told."""
+WARNING_S = 60.0
+"""After how long without any worker the user gets a warning."""
 
 
 class Actor:
-    """A worker in a process of Ray's."""
+    """A worker in a process that Ray starts.
+
+    Args:
+        environment: environment variables to set.
+        shared: path of a file in the results folder, which the node must be able to see.
+    """
 
     def __init__(self, environment: dict[str, str], shared: str):
         os.environ.update(environment)
@@ -43,41 +48,43 @@ class Actor:
 
         self.shared = Path(shared)
         self.notes: list[tuple[str, tuple]] = []
-        self.worker = Worker(self._tell)
+        self.worker = Worker(self._report)
         self.job: tuple[str, Any] = ("", None)
 
     def ready(self) -> bool:
-        """Answers once the process is there."""
+        """Returns once the process has started."""
         return True
 
-    def do(self, key: str, job: Any, trial: tuple[str, int] | None, wait: bool) -> tuple[str, tuple, list]:
-        """Does a task (see `ser.execution.worker.Worker.do`); also returns its notes."""
+    def run_task(
+        self, key: str, job: Any, fold_and_repeat: tuple[str, int] | None, wait: bool
+    ) -> tuple[str, tuple, list]:
+        """Runs a task (see `ser.execution.worker.Worker.run_task`); also returns its notes."""
         if not self.shared.exists():
             message = (
                 f"The node {os.uname().nodename} does not see {self.shared.parent}. Put --results, --cache and the "
-                "corpora on a file system that all nodes mount at the same place."
+                "corpora on a file system that all nodes mount at the same path."
             )
             return "failed", (message, ""), []
         if self.job[0] != key:
             self.job = key, job
         self.notes.clear()
-        kind, content = self.worker.do(self.job[1].task(trial, wait))
+        kind, content = self.worker.run_task(self.job[1].task(fold_and_repeat, wait))
         return kind, content, list(self.notes)
 
-    def _tell(self, kind: str, content: tuple) -> None:
-        """Keeps what is told at the end: nobody hears of an epoch while it would matter."""
+    def _report(self, kind: str, content: tuple) -> None:
+        """Keeps notes until the task ends; epochs are not reported, since they would arrive too late to be useful."""
         if kind == "note":
             self.notes.append((kind, content))
 
 
 class RayCluster:
-    """A context manager; connects to a cluster, or starts one of this machine alone.
+    """The pool, a context manager; it connects to a cluster, or starts one on this machine.
 
     Args:
-        request: what a person asks for.
-        trials: how many there are to do.
+        request: the resources that the user asks for.
+        trials: how many trials are to be done.
         results: the results folder.
-        address: of the cluster, "auto" for the one this machine belongs to; None: RAY_ADDRESS, or a new one here.
+        address: of the cluster, "auto" for the one that this machine belongs to; None: RAY_ADDRESS, or a new one here.
 
     Raises:
         UserError: Ray is not installed, there is no cluster at the address, or no node has what a trial needs.
@@ -88,88 +95,91 @@ class RayCluster:
         self._starting: dict[Any, Any] = {}
         self._free: list[tuple[Any, str | None]] = []
         self._busy: dict[Any, tuple[Any, Task]] = {}
-        self._jobs: tuple[str, Any] = ("", None)
-        self._size, self._looked = 0, 0.0
-        self._began: float | None = time.monotonic()
+        self._job: tuple[str, Any] = ("", None)
+        self._size, self._size_checked_s = 0, 0.0
+        self._waiting_since_s: float | None = time.monotonic()
 
     def __enter__(self) -> RayCluster:
-        self.ray = _connected(self.address)
-        share = self.request.gpus
-        if share is None:
-            share = 1.0 if self.ray.cluster_resources().get("GPU", 0) else 0.0
-        self.needs = {"CPU": float(self.request.cpus or 1), "GPU": share}
-        if not self._room():
+        self.ray = _connect(self.address)
+        gpus = self.request.gpus
+        if gpus is None:
+            gpus = 1.0 if self.ray.cluster_resources().get("GPU", 0) else 0.0
+        self.needs = {"CPU": float(self.request.cpus or 1), "GPU": gpus}
+        if not self._capacity():
             self.ray.shutdown()
             needs = ", ".join(f"{amount:g} {name}" for name, amount in self.needs.items() if amount)
             raise UserError(f"No node of the cluster has what a trial needs: {needs}.")
-        # A file that a node sees only if the results folder is the same one there.
+        # A node sees this file only if it has the same results folder.
         self.shared = (self.results / f".cluster-{secrets.token_hex(8)}").absolute()
         write_text(self.shared, "")
         return self
 
     def __exit__(self, *exception) -> None:
-        for actor in [*self._starting.values(), *(one[0] for one in (*self._free, *self._busy.values()))]:
+        for actor in [*self._starting.values(), *(actor for actor, _ in (*self._free, *self._busy.values()))]:
             self._kill(actor)
         self.shared.unlink(missing_ok=True)
         self.ray.shutdown()
 
     def free(self, tasks: int) -> list[str | None]:
-        """Idle actors; starts more of them while the cluster has room and there are tasks for them."""
-        if time.monotonic() - self._looked > GROWTH_S:
-            self._size, self._looked = min(self._room(), self.request.workers or self.trials), time.monotonic()
-        others = len(self._free) + len(self._busy)
-        wanted = min(self._size, len(self._busy) + tasks) - others
+        """See `ser.execution.executor.Pool`; starts actors while the cluster has capacity and there are tasks."""
+        if time.monotonic() - self._size_checked_s > CAPACITY_CHECK_S:
+            self._size = min(self._capacity(), self.request.workers or self.trials)
+            self._size_checked_s = time.monotonic()
+        started = len(self._free) + len(self._busy)
+        wanted = min(self._size, len(self._busy) + tasks) - started
         while len(self._starting) < wanted:
-            actor = self._new()
+            actor = self._start_actor()
             self._starting[actor.ready.remote()] = actor
-        # One that cannot start any more, since its node is gone, must not keep what another could do.
+        # An actor that can no longer start because its node is gone must not take the place of another one.
         while len(self._starting) > max(0, wanted):
             self._kill(self._starting.popitem()[1])
         return [key for _, key in self._free]
 
     def submit(self, task: Task) -> None:
-        """Gives a task to an idle actor, if possible to one that has the job loaded."""
+        """Gives a task to an idle actor, preferably one that has loaded the job."""
         key = task.job.key
-        if self._jobs[0] != key:
-            self._jobs = key, self.ray.put(task.job)
-        mine = min(self._free, key=lambda one: one[1] != key)
-        self._free.remove(mine)
-        self._busy[mine[0].do.remote(key, self._jobs[1], task.named, task.wait)] = mine[0], task
+        if self._job[0] != key:
+            self._job = key, self.ray.put(task.job)
+        chosen = min(self._free, key=lambda pair: pair[1] != key)
+        self._free.remove(chosen)
+        actor = chosen[0]
+        self._busy[actor.run_task.remote(key, self._job[1], task.fold_and_repeat, task.wait)] = actor, task
 
-    def wait(self, take: Callable[[Event], None]) -> None:
-        """Tells which tasks have ended."""
+    def wait(self, handle: Callable[[Event], None]) -> None:
+        """Handles the ends of tasks, and the loss of actors."""
         pending = [*self._busy, *self._starting]
         if not pending:
-            time.sleep(0.2)  # no node has room at the moment
+            time.sleep(0.2)  # no node has any capacity at the moment
             return
         for reference in self.ray.wait(pending, timeout=1.0)[0]:
             actor, task = (
                 self._busy.pop(reference) if reference in self._busy else (self._starting.pop(reference), None)
             )
             try:
-                answer = self.ray.get(reference)
+                result = self.ray.get(reference)
             except self.ray.exceptions.RayError as error:
                 self._kill(actor)
-                self._looked = 0.0  # its node may be gone
+                self._size_checked_s = 0.0  # its node may be gone
                 if task is not None:
-                    take(Event(task, "lost", (f"its process or node died: {type(error).__name__}",)))
+                    handle(Event(task, "lost", (f"its process or node died: {type(error).__name__}",)))
                 continue
-            self._began = None
+            self._waiting_since_s = None
             self._free.append((actor, task.job.key if task else None))
             if task is not None:
-                kind, content, told = answer
-                for one in told:
-                    take(Event(task, *one))
-                take(Event(task, kind, content))
-        if self._began is not None and time.monotonic() - self._began > PATIENCE_S:
-            self._began = None
-            take(Event(None, "note", ("No worker has started yet: the cluster's nodes are busy, or lack this suite",)))
+                kind, content, notes = result
+                for note in notes:
+                    handle(Event(task, *note))
+                handle(Event(task, kind, content))
+        if self._waiting_since_s is not None and time.monotonic() - self._waiting_since_s > WARNING_S:
+            self._waiting_since_s = None
+            message = "No worker has started yet: the nodes of the cluster are busy, or this suite is not installed"
+            handle(Event(None, "note", (message,)))
 
     def _kill(self, actor) -> None:
         with contextlib.suppress(Exception):
             self.ray.kill(actor)
 
-    def _new(self):
+    def _start_actor(self):
         threads = 1 if self.request.deterministic else self.request.cpus or 1
         options = {
             "num_cpus": self.needs["CPU"],
@@ -181,18 +191,22 @@ class RayCluster:
         environment.update((name, value) for name, value in os.environ.items() if name.startswith(FORWARDED))
         return self.ray.remote(Actor).options(**options).remote(environment, str(self.shared))
 
-    def _room(self) -> int:
-        """Actors that fit on the nodes that are alive."""
-        fits = 0
+    def _capacity(self) -> int:
+        """How many actors fit on the nodes that are alive."""
+        actors = 0
         for node in self.ray.nodes():
             if node["Alive"]:
-                has = node["Resources"]
-                fits += min(int(has.get(name, 0) / need) for name, need in self.needs.items() if need)
-        return fits
+                available = node["Resources"]
+                actors += min(int(available.get(name, 0) / need) for name, need in self.needs.items() if need)
+        return actors
 
 
-def _connected(address: str | None):
-    """The module `ray`, connected."""
+def _connect(address: str | None):
+    """Connects to a cluster, or starts one.
+
+    Returns:
+        The module `ray`.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -201,8 +215,8 @@ def _connected(address: str | None):
         raise UserError(
             "--executor ray needs Ray: pip install -c constraints.txt -e '.[ray]', on every node of the cluster."
         ) from None
-    _reachable(address)
-    with _kept_signals():
+    _check_address(address)
+    with _sigterm_handler_kept():
         try:
             ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except ConnectionError as error:
@@ -212,11 +226,11 @@ def _connected(address: str | None):
     return ray
 
 
-def _reachable(address: str | None) -> None:
-    """Refuses an address where nothing listens: Ray itself would try for minutes.
+def _check_address(address: str | None) -> None:
+    """Checks that something listens at an address; Ray itself would try for minutes.
 
     Raises:
-        UserError: nothing listens there.
+        UserError: Nothing listens there.
     """
     host, _, port = (address or os.environ.get("RAY_ADDRESS", "")).rpartition(":")
     if host and port.isdigit() and "/" not in host:
@@ -224,17 +238,17 @@ def _reachable(address: str | None) -> None:
             socket.create_connection((host, int(port)), timeout=10).close()
         except OSError as error:
             raise UserError(
-                f"There is no Ray cluster at {host}:{port} ({error}). Start one with `ray start --head`, and give the "
+                f"There is no Ray cluster at {host}:{port} ({error}). Start one with `ray start --head`, and use the "
                 "address that it prints."
             ) from None
 
 
 @contextlib.contextmanager
-def _kept_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; a person who ends a command should read what `ser` says about it."""
+def _sigterm_handler_kept() -> Iterator[None]:
+    """Restores the handler of SIGTERM, which Ray replaces: the message of `ser` says what to do next."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # not in the main thread: Ray took nothing
+        with contextlib.suppress(ValueError):  # not in the main thread, where Ray sets no handler
             signal.signal(signal.SIGTERM, before)

@@ -1,9 +1,10 @@
-"""Where trials run: the driver's side.
+"""Performs trials in a pool of workers.
 
-A driver hands tasks to a pool of workers: this process, processes of this machine, or actors of a Ray cluster. The
-worker that did a trial writes its results itself, completely or not at all (`ser.results.trials.run_trial`), under a
-lock that all drivers of one results folder share. So nothing is lost when a driver or a worker dies, and nothing is
-done twice. The task of a lost worker is given to another one. A trial that fails is reported, and the others continue.
+The driver (the process of the command) hands tasks to a pool of workers: this process itself, processes on this
+machine, or actors on a Ray cluster. A worker writes the results of its trial to disk itself, completely or not at all
+(`ser.results.trials.run_trial`), and meanwhile holds a lock that the workers of all drivers respect. So no result is
+lost when a driver or a worker dies, and no trial is done twice. If a worker is lost, its task is given to another one.
+If a trial fails, it is reported, and the other trials continue.
 """
 
 from __future__ import annotations
@@ -30,76 +31,79 @@ RETRIES = 2
 
 
 class Observer(Protocol):
-    """What is told while trials run; each method may do nothing."""
+    """Receives the progress of a command; methods may do nothing."""
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """Called with a message for the user."""
+
+    def runs_planned(self, runs: Sequence[Run], results: Path) -> None:
+        """Called when all runs of a command are known, before the first trial."""
 
     def features_extracted(self, name: str, done: int, total: int) -> None:
-        """One more utterance has its features."""
+        """Called when the features of one more utterance were extracted."""
 
     def trial_started(self, trial: Trial) -> None:
-        """A trial begins, or waits for a process of another driver that holds it."""
+        """Called when a trial is given to a worker."""
 
     def epoch_ended(self, epoch: int, epochs: int, logs: Mapping[str, float]) -> None:
-        """An epoch of a running trial is over."""
+        """Called after an epoch of a running trial."""
 
     def trial_finished(self, trial: Trial) -> None:
-        """A trial was written."""
+        """Called when a trial was written."""
 
-    def trial_elsewhere(self, trial: Trial) -> None:
-        """A process of another driver holds the trial; it is waited for at the end."""
+    def trial_locked(self, trial: Trial) -> None:
+        """Called when a worker of another driver runs the trial; this driver will wait for it at the end."""
 
     def trial_failed(self, trial: Trial, message: str) -> None:
-        """A trial failed and was not written."""
+        """Called when a trial failed and was not written."""
 
 
-class Source(Protocol):
-    """Where a worker gets the data of a run from; must survive pickling."""
+class DataSource(Protocol):
+    """Gives workers the data of a run; must be picklable."""
 
     def part(self, run: Run, observer: Observer) -> Part:
-        """All utterances of the run, with features and labels; slow only if features have to be extracted."""
+        """All utterances of the run with features and labels; slow only if features have to be extracted."""
 
     def auxiliary(self, run: Run, observer: Observer) -> Part | None:
-        """The utterances to learn from besides, with features."""
+        """The auxiliary data of the run with features; None if it has none."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run to perform.
+    """A run to perform, and what workers need for it.
 
     Attributes:
         run: what to run.
-        source: where its data come from.
+        data_source: gives the run's data.
         results: results folder.
-        artefacts: where products of stages are kept.
+        artefacts: where products of training stages are kept.
         keep_models: keep the fitted models.
     """
 
     run: Run
-    source: Source
+    data_source: DataSource
     results: Path
     artefacts: Artefacts | None = None
     keep_models: bool = False
 
     @property
     def key(self) -> str:
-        """Tells jobs of one command apart."""
+        """Identifies the job among the jobs of one command."""
         return f"{self.run.experiment.id}/{self.run.id}"
 
-    def task(self, trial: tuple[str, int] | None, wait: bool) -> Task:
-        """The task of a trial's fold and repeat (see `Task.named`); a worker that has the job needs no more."""
-        return Task(self, self.run.trial(*trial) if trial else None, wait)
+    def task(self, fold_and_repeat: tuple[str, int] | None, wait: bool) -> Task:
+        """A task of this job, from what is sent to a worker that already has the job (see `Task.fold_and_repeat`)."""
+        return Task(self, self.run.trial(*fold_and_repeat) if fold_and_repeat else None, wait)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker does next: a trial of a job, or, without a trial, the extraction of the job's features.
+    """What a worker does next: a trial, or the extraction of a run's features.
 
     Attributes:
-        job: the job.
-        trial: the trial.
-        wait: wait for a trial that another driver's worker holds, instead of leaving it.
+        job: the job that the task belongs to.
+        trial: the trial to run; None: extract the features.
+        wait: if another driver's worker holds the trial, wait for it instead of returning.
     """
 
     job: Job
@@ -107,21 +111,22 @@ class Task:
     wait: bool = False
 
     @property
-    def named(self) -> tuple[str, int] | None:
-        """Fold and repeat of the trial."""
+    def fold_and_repeat(self) -> tuple[str, int] | None:
+        """Identifies the trial within the job; None without a trial."""
         return (self.trial.fold.name, self.trial.repeat) if self.trial else None
 
 
 @dataclass(frozen=True)
 class Event:
-    """What a pool tells.
+    """A report from a pool about one of its tasks.
 
     Attributes:
-        task: of which task; None: the pool's own note.
-        kind: "epoch", "features" or "note" while it runs; then one of "prepared", "done", "found" (it was there
-            already), "elsewhere", "failed", "full" (a disk is full) and "lost" (its worker is gone).
-        content: arguments of the observer's method; of "failed" and "full", the message and the traceback ("" for
-            what a person can mend); of "lost", why.
+        task: the task; None for a note about the pool itself.
+        kind: while the task runs, "epoch", "features" or "note". At its end one of "prepared" (features extracted),
+            "done", "found" (the trial was already done), "locked" (a worker of another driver runs it), "failed",
+            "disk full", and "lost" (the worker died).
+        content: for "epoch", "features" and "note", the arguments of the observer's method; for "failed" and
+            "disk full", the message and the traceback ("" for errors that the user can fix); for "lost", the reason.
     """
 
     task: Task | None
@@ -130,29 +135,29 @@ class Event:
 
 
 class Pool(Protocol):
-    """Workers. A pool remembers which job a free worker has loaded, and takes its size from what is there."""
+    """Some workers. A pool chooses their number and remembers which job each worker has loaded."""
 
     def free(self, tasks: int) -> Sequence[str | None]:
-        """For each worker that could take a task now, the key of the job it has loaded.
+        """For each worker that can take a task now, the key of the job that it has loaded, or None.
 
         Args:
-            tasks: how many there are to give away; no more workers are started for them.
+            tasks: how many tasks are waiting; the pool does not start more workers than that.
         """
 
     def submit(self, task: Task) -> None:
-        """Gives a task to a free worker, to one that has the job loaded if there is such a one."""
+        """Gives a task to a free worker, preferably one that has loaded the job."""
 
-    def wait(self, take: Callable[[Event], None]) -> None:
-        """Waits until something happens, or for a second, and tells it."""
+    def wait(self, handle: Callable[[Event], None]) -> None:
+        """Waits until there are events, but not much longer than a second, and handles them."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that could not be done.
+    """A trial that failed.
 
     Attributes:
-        trial: which.
-        message: why, in one or two sentences.
+        trial: the trial.
+        message: the reason, in one or two sentences.
     """
 
     trial: Trial
@@ -161,15 +166,21 @@ class Failure:
 
 @dataclass
 class Outcome:
-    """How many trials were done now, how many were there already (or done by another driver), and which failed."""
+    """Result of `execute`.
+
+    Attributes:
+        done: how many trials were done now.
+        found: how many trials were already done, or were done by another driver meanwhile.
+        failures: the trials that failed.
+    """
 
     done: int = 0
     found: int = 0
     failures: list[Failure] = field(default_factory=list)
 
 
-class _Lot:
-    """A job with what is left of it."""
+class _PendingRun:
+    """A job with its unfinished trials."""
 
     def __init__(self, job: Job, trials: list[Trial]):
         self.job = job
@@ -177,46 +188,48 @@ class _Lot:
         self.state = "new"  # "preparing" while a worker extracts its features, then "ready"
 
 
-def execute(jobs: Sequence[Job], pool: Callable[[int], AbstractContextManager[Pool]], observer: Observer) -> Outcome:
-    """Performs every trial of some runs that is not done yet.
+def execute(
+    jobs: Sequence[Job], make_pool: Callable[[int], AbstractContextManager[Pool]], observer: Observer
+) -> Outcome:
+    """Performs all trials of some runs that are not done yet.
 
     Args:
-        jobs: the runs, in the order in which they are begun.
-        pool: gives workers for so many trials; called only if there is something to do.
-        observer: is told of the progress.
+        jobs: the runs, in the order in which to start them.
+        make_pool: makes a pool for a number of trials; called only if there is something to do.
+        observer: receives the progress.
 
     Returns:
-        What was done, and which trials failed; all others are complete.
+        How many trials were done, and which failed.
 
     Raises:
-        UserError: a disk is full; finished trials are kept.
+        UserError: A disk is full, or the results folder cannot be written. Finished trials are kept.
     """
     outcome = Outcome()
-    lots = []
+    pending_runs = []
     for job in jobs:
         trials = list(job.run.trials())
         pending = [trial for trial in trials if not trial.is_done(job.results)]
         outcome.found += len(trials) - len(pending)
         if pending or not (job.run.folder(job.results) / "run.json").exists():
-            _guarded_write(job)
+            _write_run(job)
         if pending:
-            lots.append(_Lot(job, pending))
-    if lots:
-        with pool(sum(len(lot.trials) for lot in lots)) as workers:
-            _Driver(lots, workers, observer, outcome).drive()
+            pending_runs.append(_PendingRun(job, pending))
+    if pending_runs:
+        with make_pool(sum(len(one.trials) for one in pending_runs)) as pool:
+            _Driver(pending_runs, pool, observer, outcome).run()
     return outcome
 
 
-def _guarded_write(job: Job) -> None:
+def _write_run(job: Job) -> None:
     try:
         write_run(job.run, job.results)
     except OSError as error:
-        told = UserError(f"The results folder {job.results} cannot be written ({error}). Choose another --results.")
-        raise full_disk(error) or told from None
+        message = f"The results folder {job.results} cannot be written ({error}). Choose another --results."
+        raise disk_full_error(error) or UserError(message) from None
 
 
-def full_disk(error: OSError) -> UserError | None:
-    """What to say if an error means that a disk is full; None for any other error."""
+def disk_full_error(error: OSError) -> UserError | None:
+    """The error for the user if a disk is full; None for any other `OSError`."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     where = error.filename or "the results or the cache folder"
@@ -227,99 +240,102 @@ def full_disk(error: OSError) -> UserError | None:
 
 
 class _Driver:
-    """Gives tasks to workers until none is left."""
+    """Gives tasks to the workers of a pool until none is left."""
 
-    def __init__(self, lots: list[_Lot], pool: Pool, observer: Observer, outcome: Outcome):
-        self.lots = lots
+    def __init__(self, pending_runs: list[_PendingRun], pool: Pool, observer: Observer, outcome: Outcome):
+        self.pending_runs = pending_runs
         self.pool = pool
         self.observer = observer
         self.outcome = outcome
-        self.elsewhere: deque[Task] = deque()
+        self.locked: deque[Task] = deque()  # trials that workers of other drivers run
         self.running = 0
         self.losses: dict[tuple[str, str], int] = {}
 
-    def drive(self) -> None:
-        while left := self._left() + self.running:
-            for loaded in self.pool.free(left - self.running):
-                task = self._next(loaded)
+    def run(self) -> None:
+        while (waiting := self._waiting()) or self.running:
+            for loaded in self.pool.free(waiting):
+                task = self._next_task(loaded)
                 if task is None:
                     break
                 if task.trial is not None and not task.wait:
                     self.observer.trial_started(task.trial)
                 self.running += 1
                 self.pool.submit(task)
-            self.pool.wait(self._take)
+            self.pool.wait(self._handle)
 
-    def _left(self) -> int:
-        """Tasks that no worker has."""
-        new = sum(lot.state == "new" for lot in self.lots)
-        return new + sum(len(lot.trials) for lot in self.lots) + len(self.elsewhere)
+    def _waiting(self) -> int:
+        """How many tasks no worker has."""
+        new = sum(one.state == "new" for one in self.pending_runs)
+        return new + sum(len(one.trials) for one in self.pending_runs) + len(self.locked)
 
-    def _next(self, loaded: str | None) -> Task | None:
-        ready = [lot for lot in self.lots if lot.state == "ready" and lot.trials]
-        for lot in sorted(ready, key=lambda lot: lot.job.key != loaded):
-            return Task(lot.job, lot.trials.popleft())
-        # One at a time: runs mostly share their features, and extraction uses all cores by itself.
-        if not any(lot.state == "preparing" for lot in self.lots):
-            for lot in self.lots:
-                if lot.state == "new":
-                    lot.state = "preparing"
-                    return Task(lot.job)
-            if self.elsewhere:
-                return self.elsewhere.popleft()
-        return None
+    def _next_task(self, loaded: str | None) -> Task | None:
+        """The next task for a worker, preferably of the job that it has loaded."""
+        ready = [one for one in self.pending_runs if one.state == "ready" and one.trials]
+        if ready:
+            chosen = min(ready, key=lambda one: one.job.key != loaded)
+            return Task(chosen.job, chosen.trials.popleft())
+        # Only one run at a time is prepared: runs often share features, and extraction itself uses all cores.
+        if any(one.state == "preparing" for one in self.pending_runs):
+            return None
+        for one in self.pending_runs:
+            if one.state == "new":
+                one.state = "preparing"
+                return Task(one.job)
+        return self.locked.popleft() if self.locked else None
 
-    def _take(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         task = event.task
-        told = {"epoch": "epoch_ended", "features": "features_extracted", "note": "note"}.get(event.kind)
-        if told:
-            # Every worker loads the data of a job; what is to be said of them was said when they were extracted.
+        method = {"epoch": "epoch_ended", "features": "features_extracted", "note": "note"}.get(event.kind)
+        if method:
+            # Each worker that loads a run's data repeats the notes of the task that extracted its features.
             if event.kind == "epoch" or task is None or task.trial is None:
-                getattr(self.observer, told)(*event.content)
+                getattr(self.observer, method)(*event.content)
             return
         self.running -= 1
-        lot = next(lot for lot in self.lots if lot.job is task.job)
+        pending = next(one for one in self.pending_runs if one.job is task.job)
         if event.kind == "prepared":
-            lot.state = "ready"
+            pending.state = "ready"
         elif event.kind == "done":
             self.outcome.done += 1
             self.observer.trial_finished(task.trial)
         elif event.kind == "found":
             self.outcome.found += 1
-        elif event.kind == "elsewhere":
-            self.observer.trial_elsewhere(task.trial)
-            self.elsewhere.append(Task(task.job, task.trial, wait=True))
-        elif event.kind == "full":
+        elif event.kind == "locked":
+            self.observer.trial_locked(task.trial)
+            self.locked.append(Task(task.job, task.trial, wait=True))
+        elif event.kind == "disk full":
             raise UserError(event.content[0])
         elif event.kind == "lost":
-            self._lost(lot, task, *event.content)
+            self._handle_lost_worker(pending, task, *event.content)
         else:
-            self._failed(lot, task, *event.content)
+            self._handle_failure(pending, task, *event.content)
 
-    def _lost(self, lot: _Lot, task: Task, why: str) -> None:
+    def _handle_lost_worker(self, pending: _PendingRun, task: Task, reason: str) -> None:
         key = task.job.key, task.trial.name if task.trial else ""
         self.losses[key] = self.losses.get(key, 0) + 1
         if self.losses[key] > RETRIES:
-            self._failed(lot, task, f"its worker was lost {self.losses[key]} times, the last time {why}", "")
+            message = f"its worker was lost {self.losses[key]} times, the last time {reason}"
+            self._handle_failure(pending, task, message, "")
             return
-        self.observer.note(f"A worker was lost ({why}); what it did is done again")
+        self.observer.note(f"A worker was lost ({reason}); its task is done again")
         if task.trial is None:
-            lot.state = "new"
+            pending.state = "new"
         elif task.wait:
-            self.elsewhere.append(task)
+            self.locked.append(task)
         else:
-            lot.trials.appendleft(task.trial)
+            pending.trials.appendleft(task.trial)
 
-    def _failed(self, lot: _Lot, task: Task, message: str, traceback: str) -> None:
-        """Keeps the traceback of an error that no person can mend where the trial would be."""
-        failed = [task.trial] if task.trial else list(lot.trials)
+    def _handle_failure(self, pending: _PendingRun, task: Task, message: str, traceback: str) -> None:
+        """Reports a failed trial, or all trials of a run whose features cannot be extracted; keeps the traceback."""
+        failed = [task.trial] if task.trial else list(pending.trials)
         if task.trial is None:
-            lot.state = "ready"
-            lot.trials.clear()
+            pending.state = "ready"
+            pending.trials.clear()
         for trial in failed:
+            reason = message
             if traceback:
                 file = failure_file(trial, task.job.results)
                 write_text(file, traceback)
-            told = f"{message} (details: {file})" if traceback else message
-            self.outcome.failures.append(Failure(trial, told))
-            self.observer.trial_failed(trial, told)
+                reason = f"{message} (details: {file})"
+            self.outcome.failures.append(Failure(trial, reason))
+            self.observer.trial_failed(trial, reason)

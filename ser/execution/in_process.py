@@ -1,4 +1,4 @@
-"""A pool of one worker that is this very process: for a debugger, for tests, and where processes cannot be started."""
+"""A pool with one worker, which is this process: for debugging, for tests, and where no processes can be started."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from ser.execution.worker import Worker
 
 
 class InProcess:
-    """A context manager; does a task when it is waited for."""
+    """The pool, a context manager; it runs a task when `wait` is called."""
 
     def __init__(self):
         self._task: Task | None = None
         self._loaded: str | None = None
 
     def __enter__(self) -> InProcess:
-        self._worker = Worker(lambda kind, content: self._take(Event(self._task, kind, content)))
+        self._worker = Worker(lambda kind, content: self._handle(Event(self._task, kind, content)))
         return self
 
     def __exit__(self, *exception) -> None:
         del self._worker
 
     def free(self, tasks: int) -> list[str | None]:
-        """The one worker, unless it has a task."""
+        """See `ser.execution.executor.Pool`, also for the other methods."""
         return [] if self._task else [self._loaded]
 
     def submit(self, task: Task) -> None:
-        """Takes the task."""
+        """Keeps the task until `wait`."""
         self._task = task
 
-    def wait(self, take: Callable[[Event], None]) -> None:
-        """Does the task, and tells what happens as it happens."""
-        self._take = take
-        task, (kind, content) = self._task, self._worker.do(self._task)
+    def wait(self, handle: Callable[[Event], None]) -> None:
+        """Runs the task."""
+        self._handle = handle
+        task, (kind, content) = self._task, self._worker.run_task(self._task)
         self._task, self._loaded = None, task.job.key
-        take(Event(task, kind, content))
+        handle(Event(task, kind, content))

@@ -1,4 +1,4 @@
-"""What this machine has, and how many workers that makes."""
+"""The cores, memory and GPUs of this machine, and how many workers they are enough for."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from common.errors import UserError
 from common.machine import cores, machine_bytes
 
 EXPECTED_BYTES = 2 * 2**30
-"""Memory a trial is taken to need before one was measured: TensorFlow, a corpus' features and a scaled network."""
+"""Expected memory of a trial before one was measured: TensorFlow, the features of a corpus, and a scaled network."""
 
 MEMORY_SHARE = 0.8
-"""Of the machine's memory, what workers may fill together."""
+"""Share of the machine's memory that all workers may use together."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for.
+    """The resources that the user asks for.
 
     Attributes:
-        workers: how many at most; None: as many as fit.
-        gpus: GPUs a trial, also a fraction; None: one if there is any.
-        cpus: cores a trial; None: the cores shared out among the workers (on a cluster, one).
-        deterministic: a worker computes on one thread, so that sums do not depend on how many cores there are.
+        workers: maximum number of workers; None: as many as fit.
+        gpus: GPUs per trial, also a fraction; None: one if there is any.
+        cpus: cores per trial; None: the cores are divided among the workers (on a cluster: one).
+        deterministic: workers use one thread, so that sums do not depend on the number of cores.
     """
 
     workers: int | None = None
@@ -35,12 +35,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a machine is shared out.
+    """How the machine is divided among workers.
 
     Attributes:
-        workers: how many.
-        threads: that each computes on.
-        devices: for each worker, the GPUs it sees; empty: it computes on cores.
+        workers: number of workers.
+        threads: threads per worker.
+        devices: the GPUs that each worker sees; empty: all workers use the cores only.
     """
 
     workers: int
@@ -48,60 +48,63 @@ class Plan:
     devices: tuple[tuple[str, ...], ...]
 
     def environment(self, worker: int) -> dict[str, str]:
-        """What the process of a worker must find in its environment before any library is loaded."""
+        """Environment variables of a worker's process; libraries read them when they are loaded."""
         variables = threads_environment(self.threads)
         if self.devices:
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.devices[worker])
-            # A process that takes all memory of a GPU leaves nothing for others on it.
+            # By default, a process takes all memory of a GPU, which leaves none for other processes.
             variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
             variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
         return variables
 
 
 def threads_environment(threads: int) -> dict[str, str]:
-    """Variables that hold TensorFlow, JAX, PyTorch, BLAS and OpenMP to a number of threads."""
+    """Environment variables that limit the threads of TensorFlow, JAX, PyTorch, BLAS and OpenMP."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "NPROC")
     return {**dict.fromkeys(names, str(threads)), "TF_NUM_INTEROP_THREADS": str(max(1, threads // 2))}
 
 
-def plan(request: Request, trials: int, expected_bytes: int = EXPECTED_BYTES) -> Plan:
-    """How many workers this machine takes, and what each gets.
+def plan(request: Request, trials: int) -> Plan:
+    """Decides how many workers to start on this machine, and what each of them gets.
 
     Args:
-        request: what a person asks for.
-        trials: how many there are to do.
-        expected_bytes: memory of a trial.
+        request: what the user asks for.
+        trials: how many trials are to be done.
 
     Raises:
-        UserError: more GPUs a trial than there are.
+        UserError: A trial needs more GPUs than there are.
     """
     available, gpus = cores(), gpu_names()
-    share = 1.0 if request.gpus is None and gpus else request.gpus or 0.0
-    if share > len(gpus):
-        raise UserError(f"{share:g} GPUs a trial were asked for; this machine has {len(gpus)}.")
-    fit = _slots(len(gpus), share) if share else max(1, available // (request.cpus or 1))
-    fit = min(fit, max(1, int(MEMORY_SHARE * machine_bytes() / expected_bytes)))
-    # What a person asks for goes beyond cores and memory, but not beyond GPUs.
-    most = _slots(len(gpus), share) if share else request.workers or fit
-    workers = max(1, min(request.workers or fit, most, trials))
+    gpus_per_worker = 1.0 if request.gpus is None and gpus else request.gpus or 0.0
+    if gpus_per_worker > len(gpus):
+        raise UserError(
+            f"--gpus-per-trial asks for {gpus_per_worker:g} GPUs per trial, but this machine has {len(gpus)}."
+        )
+    if gpus_per_worker:
+        fitting = most = _workers_on(len(gpus), gpus_per_worker)
+    else:
+        fitting, most = max(1, available // (request.cpus or 1)), trials
+    fitting = min(fitting, max(1, int(MEMORY_SHARE * machine_bytes() / EXPECTED_BYTES)))
+    # The user may ask for more workers than fit in cores and memory, but not for more than the GPUs allow.
+    workers = max(1, min(request.workers or fitting, most, trials))
     threads = 1 if request.deterministic else request.cpus or max(1, available // workers)
-    return Plan(workers, threads, _devices(gpus, share, workers) if share else ())
+    return Plan(workers, threads, _devices(gpus, gpus_per_worker, workers) if gpus_per_worker else ())
 
 
-def _slots(gpus: int, share: float) -> int:
-    """Workers that fit on the GPUs: several on one, or one on several."""
-    return gpus * int(1 / share) if share <= 1 else int(gpus // share)
+def _workers_on(gpus: int, gpus_per_worker: float) -> int:
+    """How many workers fit on the GPUs; several workers may share one, or one worker may use several."""
+    return gpus * int(1 / gpus_per_worker) if gpus_per_worker <= 1 else int(gpus // gpus_per_worker)
 
 
-def _devices(gpus: tuple[str, ...], share: float, workers: int) -> tuple[tuple[str, ...], ...]:
-    if share <= 1:
+def _devices(gpus: tuple[str, ...], gpus_per_worker: float, workers: int) -> tuple[tuple[str, ...], ...]:
+    if gpus_per_worker <= 1:
         return tuple((gpus[worker % len(gpus)],) for worker in range(workers))
-    each = int(share)
-    return tuple(tuple(gpus[worker * each : (worker + 1) * each]) for worker in range(workers))
+    count = int(gpus_per_worker)
+    return tuple(tuple(gpus[worker * count : (worker + 1) * count]) for worker in range(workers))
 
 
 def gpu_names() -> tuple[str, ...]:
-    """GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; found without loading a backend."""
+    """The GPUs that this process may use, as in CUDA_VISIBLE_DEVICES; found without loading a backend."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return tuple(name for name in visible.split(",") if name.strip() not in ("", "-1"))

@@ -1,7 +1,7 @@
-"""What a worker does with a task, in whatever process it lives.
+"""What a worker does with a task, in any process.
 
-A worker keeps the data of one job loaded. It never raises for what a trial does wrong: it answers with an event's kind
-and content (see `ser.execution.executor.Event`), and everything that matters is on disk by then.
+A worker keeps the data of one job loaded. An error in a trial does not end it: the error becomes part of the event that
+reports the end of the task (see `ser.execution.executor.Event`). By then, all results are on disk.
 """
 
 from __future__ import annotations
@@ -12,43 +12,44 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.errors import UserError
-from ser.execution.executor import Task, full_disk
+from ser.execution.executor import Task, disk_full_error
 
-EPOCH_S = 0.2
-"""Epochs are told at most so often; some last milliseconds, and only the last one matters to a person."""
-
-Tell = Callable[[str, tuple], None]
-"""Takes the kind and content of an event of the running task."""
+EPOCH_REPORT_S = 0.2
+"""Minimum time between two reports of epochs, which may take only milliseconds each."""
 
 
 class Worker:
-    """Does tasks one after another.
+    """Runs tasks one after another.
 
     Args:
-        tell: is given what happens while a task runs.
+        report: called with the kind and content of each event while a task runs.
     """
 
-    def __init__(self, tell: Tell):
-        self.tell = tell
+    def __init__(self, report: Callable[[str, tuple], None]):
+        self.report = report
         self._loaded: tuple[str, Any, Any, dict] | None = None
-        self._told = 0.0
+        self._reported_s = 0.0
 
-    def do(self, task: Task) -> tuple[str, tuple]:
-        """Does a task; returns the kind and content of the event that ends it."""
+    def run_task(self, task: Task) -> tuple[str, tuple]:
+        """Runs a task.
+
+        Returns:
+            Kind and content of the event that ends it.
+        """
         try:
             if task.trial is None:
                 self._load(task)
                 return "prepared", ()
-            return self._attempt(task), ()
+            return self._run_trial(task), ()
         except UserError as error:
             return "failed", (str(error), "")
         except Exception as error:
-            full = _full_disk_behind(error)
-            if full is not None:
-                return "full", (str(full), "")
+            disk_full = _disk_full_cause(error)
+            if disk_full is not None:
+                return "disk full", (str(disk_full), "")
             return "failed", (f"{type(error).__name__}: {error}", traceback.format_exc())
 
-    def _attempt(self, task: Task) -> str:
+    def _run_trial(self, task: Task) -> str:
         from filelock import Timeout
 
         from ser.results.trials import lock, run_trial
@@ -71,38 +72,41 @@ class Worker:
                 )
                 return "done"
         except Timeout:
-            return "elsewhere"
+            return "locked"
 
     def _load(self, task: Task) -> tuple[Any, Any, dict]:
+        """The data, the auxiliary data and the audits of a job's folds; loaded if the worker has another job's."""
         from common.audit import audit
 
         job = task.job
         if self._loaded is None or self._loaded[0] != job.key:
-            self._loaded = None  # frees the last job's data before the next one's are read
-            data, auxiliary = job.source.part(job.run, self), job.source.auxiliary(job.run, self)
+            self._loaded = None  # frees the data of the last job first
+            data, auxiliary = job.data_source.part(job.run, self), job.data_source.auxiliary(job.run, self)
             audits = {fold.name: audit(job.run.table, fold) for fold in job.run.folds if fold.name in job.run.chosen}
             self._loaded = job.key, data, auxiliary, audits
         return self._loaded[1:]
 
+    # The methods of `ser.execution.executor.Observer` that loading and training call.
+
     def epoch_ended(self, epoch: int, epochs: int, logs: Mapping[str, float]) -> None:
-        """An epoch is over (see `ser.execution.executor.Observer`, as the methods below)."""
-        if time.monotonic() - self._told >= EPOCH_S or epoch == epochs:
-            self._told = time.monotonic()
-            self.tell("epoch", (epoch, epochs, dict(logs)))
+        """Reports an epoch, unless another one was reported just before; the last epoch is always reported."""
+        if time.monotonic() - self._reported_s >= EPOCH_REPORT_S or epoch == epochs:
+            self._reported_s = time.monotonic()
+            self.report("epoch", (epoch, epochs, dict(logs)))
 
     def features_extracted(self, name: str, done: int, total: int) -> None:
-        """One more utterance has its features."""
-        self.tell("features", (name, done, total))
+        """Reports the progress of an extraction."""
+        self.report("features", (name, done, total))
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
-        self.tell("note", (text,))
+        """Reports a message for the user."""
+        self.report("note", (text,))
 
 
-def _full_disk_behind(error: BaseException | None) -> UserError | None:
-    """What to say if an error, or one that it was raised from, means that a disk is full."""
+def _disk_full_cause(error: BaseException | None) -> UserError | None:
+    """The error for the user if an error, or the cause of one, is a full disk; otherwise None."""
     while error is not None:
-        if isinstance(error, OSError) and (found := full_disk(error)):
+        if isinstance(error, OSError) and (found := disk_full_error(error)):
             return found
         error = error.__cause__ or error.__context__
     return None

@@ -16,14 +16,14 @@ def read_run(folder: Path) -> RunResults:
     """Reads a run's finished trials; damaged ones are left out.
 
     Raises:
-        UserError: the folder holds no run, or one of another format.
+        UserError: The folder contains no run, or a run in another format.
     """
     import pandas as pd
 
     try:
         run = json.loads((folder / "run.json").read_bytes())
     except (OSError, ValueError):
-        raise UserError(f"{folder} holds no run (no readable run.json).") from None
+        raise UserError(f"{folder} contains no run (no readable run.json).") from None
     if run.get("format") != FORMAT:
         raise UserError(
             f"{folder} was written in format {run.get('format')}; this version reads {FORMAT}. Run it again."
@@ -50,7 +50,7 @@ def find_runs(results: Path, prefix: str = "") -> list[Path]:
 
 
 def best_runs(paper: Paper, results: Path) -> dict[str, RunResults]:
-    """For each experiment with trials, its best run: as declared before changed, then complete, then newest.
+    """For each experiment with trials, its best run: preferably as declared, then complete, then the newest.
 
     Args:
         paper: the paper.

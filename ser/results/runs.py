@@ -1,7 +1,7 @@
 """An experiment as it will really run, and its trials.
 
-A run's id is a hash of everything that could change its numbers: the resolved config, the corpus's fingerprint, the
-subset, the protocol and determinism. Runs that differ in any of these lie in different folders.
+The id of a run is a hash of everything that can change its numbers: the resolved config, the corpus's fingerprint, the
+subset, the protocol, the target, the auxiliary data and determinism. Runs with different ids have different folders.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
     from common.targets import Target
 
 FORMAT = 2
-"""Raised when trials written before can no longer be compared with trials written now."""
+"""Version of what is written; increased when older trials can no longer be compared with new ones."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment as it will really run: config resolved, data read, folds cut.
+    """An experiment as it will really run: config resolved, corpus read, folds cut.
 
     Attributes:
         paper: the paper.
         experiment: the experiment as the paper declares it.
         protocol: the protocol that cuts the folds.
-        config: the config that runs.
-        corpus: the corpus that is run on; may be another than the experiment's.
+        config: the resolved config.
+        corpus: the corpus to run on, which may differ from the experiment's.
         subset: its subset.
-        table: the subset's utterances.
+        table: the utterances of the subset.
         fingerprint: of the table (see `common.corpus.fingerprint`).
         folds: all folds of the protocol.
         chosen: names of the folds to run.
-        repeats: runs a fold.
-        flags: what every result must carry.
-        changes: how this differs from the experiment as declared, in words; empty: it is what the paper reports.
+        repeats: runs per fold.
+        flags: conditions that every result must state.
+        changes: how the run differs from the experiment as declared, in words; empty if it does not.
         deterministic: same seed, same bytes.
-        auxiliary: which utterances there are to learn from besides: corpus, subset and fingerprint; None: none.
+        auxiliary: corpus, subset and fingerprint of the auxiliary data; None: there are none.
     """
 
     paper: Paper
@@ -73,12 +73,12 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """What is told apart: the target's own classes, or the subset's emotions; empty for a regression."""
+        """The classes to predict: the target's own, or the emotions of the subset; empty for a regression."""
         return () if self.target.dimensions else self.target.classes or self.subset.classes
 
     @property
     def id(self) -> str:
-        """Hash of everything that could change the numbers; repeats and chosen folds only add trials."""
+        """Hash of everything that can change the numbers; repeats and chosen folds only add trials."""
         everything = {
             "format": FORMAT,
             "experiment": self.experiment.id,
@@ -94,18 +94,18 @@ class Run:
         return hashlib.blake2b(json.dumps(everything, sort_keys=True).encode(), digest_size=5).hexdigest()
 
     def folder(self, results: Path) -> Path:
-        """Where the run's trials are."""
+        """The folder with the run's trials."""
         return results / self.experiment.id / self.id
 
     def trials(self) -> Iterator[Trial]:
-        """All trials, repeat by repeat, so that an unfinished run has whole repeats."""
+        """Yields all trials, repeat by repeat, so that an unfinished run has complete repeats."""
         for repeat in range(1, self.repeats + 1):
             for fold in self.folds:
                 if fold.name in self.chosen:
                     yield self.trial(fold.name, repeat)
 
     def trial(self, fold: str, repeat: int) -> Trial:
-        """The trial of a fold and repeat; its seed depends on nothing else."""
+        """The trial of a fold and a repeat, on which alone its seed depends."""
         number = next(number for number, one in enumerate(self.folds, start=1) if one.name == fold)
         return Trial(self, self.folds[number - 1], repeat, seed=1000 * repeat + number)
 
@@ -121,15 +121,15 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """The trial's folder within its run."""
+        """Name of the trial's folder within the folder of the run."""
         return f"{self.fold.name}--{self.repeat}"
 
     def folder(self, results: Path) -> Path:
-        """Where the trial's files are once it is complete."""
+        """The folder with the trial's files, which exists once the trial is complete."""
         return self.run.folder(results) / self.name
 
     def is_done(self, results: Path) -> bool:
-        """True if the trial is complete and its predictions are what was written."""
+        """True if the trial is complete and its predictions are intact."""
         folder = self.folder(results)
         try:
             record = json.loads((folder / "trial.json").read_bytes())
@@ -139,5 +139,5 @@ class Trial:
 
 
 def as_record(thing: Any) -> dict:
-    """Class and settings of a protocol or a target."""
+    """Class name and settings of a protocol or a target, for JSON."""
     return {"kind": type(thing).__name__, **dataclasses.asdict(thing)}

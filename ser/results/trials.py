@@ -100,7 +100,7 @@ def run_trial(
         data: all utterances of the run, with features and labels.
         results: results folder.
         audit: what the fold's parts share (see `common.audit.audit`).
-        auxiliary: utterances of another corpus to learn from.
+        auxiliary: the auxiliary data.
         artefacts: where products of training stages are kept.
         keep_model: also keep the fitted model, for `ser predict`.
         on_epoch: called after each epoch, for progress.
@@ -108,11 +108,11 @@ def run_trial(
     Raises:
         UserError: The predictions are not finite numbers; nothing is written.
     """
-    from common.training import forget_models, seed_everything
+    from common.training import clear_models, seed_everything
 
     run = trial.run
     started = time.perf_counter()
-    forget_models()
+    clear_models()
     reset_peak()
     present = set(data.table["utterance"])
     fold = {

@@ -1,8 +1,9 @@
-"""What a plain model reaches on the same folds: eGeMAPS functionals and an RBF support vector machine (or regression).
+"""The yardstick: eGeMAPS functionals and an RBF support vector machine (or regression) on the same folds.
 
-Shown beside every side-by-side, so that a reader sees what a deep model adds. "plain" scales features with training
-statistics; "speaker-normalised" standardises each speaker's utterances by themselves, which sees the test speaker's
-unlabelled data, and says so. The machine learns from training and validation part together: it chooses nothing.
+Reports show it below each table, so that readers see what a deep model adds. The kind "plain" scales features with
+statistics of the training part. The kind "normalised" standardises the utterances of each speaker separately, which
+uses the unlabelled data of the test speakers, and says so. Both are trained on the training and validation parts
+together, since they have nothing to select.
 """
 
 from __future__ import annotations
@@ -35,23 +36,23 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Yardstick:
-    """One kind of yardstick on all folds of a protocol.
+    """Results of one kind of yardstick on all folds of a protocol.
 
     Attributes:
         kind: key of `KINDS`.
-        statistics: what metrics are computed from, by statistic (see `common.metrics.STATISTICS`).
+        statistics: what metrics are computed from, by key of `common.metrics.STATISTICS`.
     """
 
     kind: str
     statistics: Mapping[str, FoldStatistics]
 
     def of(self, metric: str) -> FoldStatistics | None:
-        """The statistics that a metric is computed from; None if a yardstick cannot have that metric."""
+        """The statistics that a metric is computed from; None if yardsticks do not have them."""
         return self.statistics.get(METRICS[metric].statistic)
 
 
 def classifier():
-    """Standardisation and class-balanced RBF SVM, C = 1, gamma = 1 / number of features of unit variance."""
+    """Standardisation and a class-balanced SVM, C = 1, gamma = 1 / number of features."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
@@ -60,7 +61,7 @@ def classifier():
 
 
 def regressor():
-    """Standardisation and an RBF support vector regression for one dimension; C = 1, a tube of 0.1 label units."""
+    """Standardisation and a support vector regression for one dimension, C = 1, epsilon = 0.1 label units."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVR
@@ -69,7 +70,7 @@ def regressor():
 
 
 def normalise_by_speaker(features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
-    """Each speaker's features to mean 0 and deviation 1.
+    """Scales the features of each speaker to mean 0 and standard deviation 1; constant features become 0.
 
     Args:
         features: shape (utterances, features).
@@ -91,30 +92,30 @@ def evaluate(
     kind: str,
     target: Target = EMOTION,
 ) -> Yardstick:
-    """Fits and tests one kind of yardstick on every fold.
+    """Trains and tests one kind of yardstick on every fold.
 
     Args:
         table: utterances, in the order of `features`.
         features: functionals, shape (utterances, features).
         folds: of the protocol.
-        classes: what is told apart, in the order that numbers it; empty for a regression.
+        classes: the classes, in the order of their numbers; empty for a regression.
         kind: key of `KINDS`.
         target: what is predicted.
     """
     speakers = table["speaker"].to_numpy(str)
-    place = {utterance: number for number, utterance in enumerate(table["utterance"])}
+    row_of = {utterance: row for row, utterance in enumerate(table["utterance"])}
     if kind == "normalised":
         features = normalise_by_speaker(features, speakers)
     truth, predictions, tested = [], [], []
     for fold in folds:
-        train = [place[u] for u in (*fold.train, *fold.validation) if u in place]
-        test = [place[u] for u in fold.test if u in place]
+        train = [row_of[u] for u in (*fold.train, *fold.validation) if u in row_of]
+        test = [row_of[u] for u in fold.test if u in row_of]
         tested.append(speakers[test])
         if classes:
-            label = target.labeller(table.iloc[[place[u] for u in fold.train if u in place]], classes)
+            label = target.labeller(table.iloc[[row_of[u] for u in fold.train if u in row_of]], classes)
             truth.append(label(table.iloc[test]))
-            answers = classifier().fit(features[train], label(table.iloc[train])).predict(features[test])
-            predictions.append(np.eye(len(classes))[answers])
+            predicted = classifier().fit(features[train], label(table.iloc[train])).predict(features[test])
+            predictions.append(np.eye(len(classes))[predicted])
         else:
             values = table[list(target.dimensions)].to_numpy(np.float64)
             truth.append(values[test])
@@ -127,13 +128,13 @@ def evaluate(
         {
             name: statistics_of(name, truth, predictions, tested, [1] * len(names), names, target.dimensions)
             for name, one in STATISTICS.items()
-            if one.task == task and one.columns != "chunks_"  # the yardstick does not cut utterances into chunks
+            if one.task == task and one.columns != "chunks_"  # yardsticks do not cut utterances into chunks
         },
     )
 
 
 def file_of(results: Path, run: Mapping) -> Path:
-    """Where the yardsticks of a run are kept; all runs on the same folds and the same target share them.
+    """The file with the yardsticks of a run; all runs on the same folds with the same target share it.
 
     Args:
         results: results folder.
@@ -147,7 +148,7 @@ def file_of(results: Path, run: Mapping) -> Path:
 
 
 def read(file: Path) -> list[Yardstick]:
-    """The yardsticks in a file that `write` wrote; none if there is no such file or it is damaged."""
+    """Reads the yardsticks that `evaluate_and_write` wrote; empty if the file does not exist or is damaged."""
     try:
         stored = json.loads(file.read_bytes())
         return [
@@ -164,7 +165,7 @@ def read(file: Path) -> list[Yardstick]:
         return []
 
 
-def write(
+def evaluate_and_write(
     file: Path,
     table: pd.DataFrame,
     functionals: Mapping[str, np.ndarray],
@@ -172,14 +173,14 @@ def write(
     classes: Sequence[str],
     target: Target = EMOTION,
 ) -> None:
-    """Evaluates both kinds on all folds and keeps them.
+    """Trains and tests both kinds on all folds, and writes the results.
 
     Args:
         file: see `file_of`.
         table: utterances; those without functionals are left out.
         functionals: eGeMAPS functionals by utterance.
         folds: of the protocol.
-        classes: what is told apart, in the order that numbers it; empty for a regression.
+        classes: the classes, in the order of their numbers; empty for a regression.
         target: what is predicted.
     """
     table = table[table["utterance"].isin(list(functionals))]

@@ -20,7 +20,7 @@ def make(text, calls=None, record=None):
     return write
 
 
-def test_made_once_and_found_by_what_made_it(tmp_path):
+def test_an_artefact_is_made_once_for_equal_inputs(tmp_path):
     store, calls = Artefacts(tmp_path), []
     first = store.get("toy/words", {"config": {"width": 8}, "seed": 1}, make("a", calls, {"flags": ["partial"]}))
     again = store.get("toy/words", {"seed": 1, "config": {"width": 8}}, make("b", calls))
@@ -36,7 +36,7 @@ def test_made_once_and_found_by_what_made_it(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["change", "remove", "record"])
-def test_a_damaged_one_counts_as_absent_and_is_made_anew(tmp_path, damage):
+def test_a_damaged_artefact_counts_as_absent_and_is_made_again(tmp_path, damage):
     store = Artefacts(tmp_path)
     made = store.get("w", {"seed": 1}, make("a"))
     file = made.folder / "sub" / "weights.txt"
@@ -50,7 +50,7 @@ def test_a_damaged_one_counts_as_absent_and_is_made_anew(tmp_path, damage):
     assert file.read_text() == "b"
 
 
-def test_newest_takes_the_last_one_that_agrees(tmp_path):
+def test_newest_is_the_last_matching_artefact(tmp_path):
     store = Artefacts(tmp_path)
     assert store.newest("w", {}) is None
     made = {}
@@ -62,7 +62,7 @@ def test_newest_takes_the_last_one_that_agrees(tmp_path):
     assert store.newest("w", {"width": 4}) is None
 
 
-def test_a_failed_making_leaves_nothing(tmp_path):
+def test_a_failure_leaves_nothing_behind(tmp_path):
     def fail(folder):
         (folder / "half").write_text("half")
         raise RuntimeError("no")
@@ -90,7 +90,7 @@ def lines(log):
     return log.read_text().splitlines() if log.exists() else []
 
 
-def test_two_processes_make_one(tmp_path):
+def test_of_several_processes_one_makes_the_artefact(tmp_path):
     spawn, log = multiprocessing.get_context("fork"), tmp_path / "log"
     workers = [spawn.Process(target=slow_make, args=(tmp_path / "a", log, 0.5)) for _ in range(3)]
     for worker in workers:
@@ -100,7 +100,7 @@ def test_two_processes_make_one(tmp_path):
     assert [worker.exitcode for worker in workers] == [0, 0, 0] and lines(log) == ["started"]
 
 
-def test_a_killed_making_is_done_anew(tmp_path):
+def test_an_artefact_of_a_killed_process_is_made_again(tmp_path):
     spawn, log = multiprocessing.get_context("fork"), tmp_path / "log"
     worker = spawn.Process(target=slow_make, args=(tmp_path / "a", log, 60))
     worker.start()

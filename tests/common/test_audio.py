@@ -25,7 +25,7 @@ def test_samples_are_float32_in_minus_one_to_one(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])
-def test_sample_formats(tmp_path, subtype):
+def test_all_sample_formats_are_read(tmp_path, subtype):
     path = tmp_path / "a.wav"
     soundfile.write(path, sine(440, 16000), 16000, subtype=subtype)
     signal = audio.read(path, 16000)
@@ -40,7 +40,7 @@ def test_channels_are_averaged(tmp_path):
     np.testing.assert_allclose(signal, 0.125)
 
 
-def test_aiff_named_wav(tmp_path):
+def test_aiff_files_named_wav_are_read(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path.open("wb"), sine(440, 16000), 16000, format="AIFF", subtype="PCM_16")
     assert path.read_bytes()[:4] == b"FORM"
@@ -56,12 +56,12 @@ def test_a_resampled_sine_keeps_frequency_amplitude_and_length(tmp_path, source,
     signal = audio.read(path, target)
     assert len(signal) == pytest.approx(2 * target, abs=1)
     assert peak_frequency(signal, target) == pytest.approx(440, abs=0.5)
-    # The edges ring; the middle is the same sine.
+    # Resampling distorts the edges; the middle is the same sine.
     middle = slice(target // 4, -target // 4)
     np.testing.assert_allclose(signal[middle], sine(440, target, 2.0)[: len(signal)][middle], atol=2e-3)
 
 
-def test_resampling_keeps_what_would_alias_out(tmp_path):
+def test_resampling_filters_frequencies_that_would_alias(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, sine(440, 48000) + sine(12000, 48000, amplitude=0.4), 48000, subtype="FLOAT")
     spectrum = np.abs(np.fft.rfft(audio.read(path, 16000))) / 8000
@@ -70,7 +70,7 @@ def test_resampling_keeps_what_would_alias_out(tmp_path):
     assert spectrum[4000] < 1e-3
 
 
-def test_a_clipped_recording_stays_in_range_when_resampled(tmp_path):
+def test_a_resampled_clipped_recording_stays_in_range(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.sign(sine(310, 48000)), 48000, subtype="FLOAT")
     signal = audio.read(path, 16000)
@@ -96,7 +96,7 @@ def test_start_and_end_in_seconds(tmp_path, start, end, first, last):
     np.testing.assert_allclose(signal, ramp[first : last + 1], atol=1e-7)
 
 
-def test_start_and_end_count_in_the_files_own_rate(tmp_path):
+def test_start_and_end_are_independent_of_the_sample_rate(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.concatenate([sine(440, 48000), sine(1000, 48000)]), 48000)
     signal = audio.read(path, 16000, 1.0, 1.5)
@@ -128,7 +128,7 @@ def test_a_quiet_recording_is_not_silent(tmp_path):
     assert np.abs(audio.read(path, 16000)).max() == pytest.approx(2e-4, rel=0.01)
 
 
-def test_opposite_channels_are_silent(tmp_path):
+def test_channels_that_cancel_are_silent(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.stack([sine(440, 16000), -sine(440, 16000)], axis=1), 16000)
     with pytest.raises(AudioError, match="silent"):
@@ -136,7 +136,7 @@ def test_opposite_channels_are_silent(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"not audio at all, but longer than a header of 44 bytes is"])
-def test_unreadable_files(tmp_path, content):
+def test_unreadable_files_are_refused(tmp_path, content):
     path = tmp_path / "a.wav"
     path.write_bytes(content)
     with pytest.raises(AudioError, match="not readable as audio"):
@@ -144,13 +144,13 @@ def test_unreadable_files(tmp_path, content):
     assert np.isnan(audio.duration(path))
 
 
-def test_missing_file(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(AudioError, match="does not exist"):
         audio.read(tmp_path / "a.wav", 16000)
     assert np.isnan(audio.duration(tmp_path / "a.wav"))
 
 
-def test_folder_in_place_of_a_file(tmp_path):
+def test_a_folder_is_not_readable_as_audio(tmp_path):
     with pytest.raises(AudioError, match="not readable as audio"):
         audio.read(tmp_path, 16000)
 
@@ -163,11 +163,11 @@ def test_a_span_without_samples_is_empty(tmp_path, span):
         audio.read(path, 16000, *span)
 
 
-def test_duration_of_another_rate(tmp_path):
+def test_duration_at_44100_hz(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, sine(440, 44100, 1.5), 44100)
     assert audio.duration(path) == pytest.approx(1.5)
 
 
-def test_audio_errors_are_for_the_user():
+def test_audio_errors_are_user_errors():
     assert issubclass(AudioError, UserError)

@@ -1,24 +1,45 @@
-"""Lengths on a ladder: few shapes, little padding, nobody's company matters."""
+"""Padded lengths: few shapes and little padding."""
 
 import numpy as np
+import pytest
 
-from common.batches import batches_by_padded_length, padded_length
+from common.batches import batches_by_length, batches_by_padded_length, pad, padded_length
 
 LENGTHS = np.random.default_rng(5).lognormal(11, 0.6, 1000).astype(int)  # speech at 16 kHz: median 3.7 s
 
 
-def test_a_ladder_has_few_rungs_that_hold_what_is_put_on_them():
-    ladder = {padded_length(length) for length in range(1, 500_000, 7)}
+def test_there_are_few_padded_lengths_and_each_is_sufficient():
+    series = {padded_length(length) for length in range(1, 500_000, 7)}
     # log(500000 / 400) / log(1.05) = 146.2: 147 lengths above the lowest.
-    assert len(ladder) == 148 and min(ladder) == 400
+    assert len(series) == 148 and min(series) == 400
     for length in (1, 400, 401, 420, 421, 441, 442, 16000, 123_457):
         assert padded_length(length) >= length
         assert length <= 400 or padded_length(length) <= 1.05 * length + 1
         assert padded_length(padded_length(length)) == padded_length(length)
 
 
-def test_a_rung_is_never_shared_with_another():
+def test_a_batch_has_one_padded_length():
     lengths = [padded_length(length) for length in LENGTHS]
     batches = batches_by_padded_length(lengths, 16)
     assert sorted(np.concatenate(batches)) == list(range(1000))
     assert all(len({lengths[index] for index in batch}) == 1 and len(batch) <= 16 for batch in batches)
+
+
+def test_batches_by_length_limit_the_padding():
+    lengths = np.random.default_rng(0).integers(400, 160000, 500)
+    for seed in (None, 7):
+        batches = batches_by_length(lengths, 8, padding=0.1, seed=seed)
+        assert sorted(np.concatenate(batches)) == list(range(500))
+        assert all(len(batch) <= 8 and lengths[batch].min() >= 0.9 * lengths[batch].max() for batch in batches)
+    assert lengths[batches_by_length(lengths, 8)[0][0]] == lengths.max()
+    assert [list(batch) for batch in batches_by_length(np.array([5, 5, 5]), 2)] == [[0, 1], [2]]
+    assert batches_by_length(np.array([], int), 8) == []
+    shuffled = batches_by_length(np.full(64, 100), 8, seed=1)
+    assert not np.array_equal(np.concatenate(shuffled), np.concatenate(batches_by_length(np.full(64, 100), 8, seed=2)))
+    with pytest.raises(ValueError):
+        batches_by_length(lengths, 0)
+
+
+def test_pad_appends_zeros():
+    assert pad([np.array([1, 2]), np.array([3])], 3).tolist() == [[1, 2, 0], [3, 0, 0]]
+    assert pad([np.ones((2, 3)), np.ones((1, 3))]).shape == (2, 2, 3)

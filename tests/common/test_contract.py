@@ -6,7 +6,6 @@ from typing import Literal, Optional
 import numpy as np
 import pytest
 
-from common import contract
 from common.contract import Context, Experiment, Paper, Part, override, setting
 from common.corpus import build_table
 from common.errors import UserError
@@ -53,19 +52,19 @@ class Config:
         ("old_style", "none", None),
     ],
 )
-def test_strings_become_the_fields_type(field, typed, value):
+def test_strings_are_converted_to_the_type_of_the_field(field, typed, value):
     changed = override(Config(), {field: typed})
     assert getattr(changed, field) == value
     assert type(getattr(changed, field)) is type(value)
     assert dataclasses.replace(changed, **{field: getattr(Config(), field)}) == Config()
 
 
-def test_values_that_are_no_strings_stay():
+def test_values_that_are_not_strings_are_kept():
     changed = override(Config(), {"count": 5, "rate": 0.25, "on": True, "share": None})
     assert changed == Config(count=5, rate=0.25, on=True, share=None)
 
 
-def test_the_given_config_is_left_alone():
+def test_the_given_config_is_not_changed():
     config = Config(count=7)
     assert override(config, {"name": "y"}) == Config(count=7, name="y")
     assert config == Config(count=7)
@@ -119,12 +118,12 @@ def part():
     return Part(table, {"x": {"a": 1}}, ("angry", "happy", "sad"))
 
 
-def test_labels_number_the_classes_in_their_order(part):
+def test_labels_are_the_positions_of_the_classes(part):
     assert part.labels.tolist() == [2, 1, 2, 0]
     assert part.labels.dtype == np.int64
 
 
-def test_take_keeps_the_asked_order(part):
+def test_take_returns_the_requested_order(part):
     taken = part.take(("c", "a", "b"))
     assert list(taken.table["utterance"]) == ["c", "a", "b"]
     assert taken.labels.tolist() == [2, 2, 1]
@@ -142,14 +141,14 @@ def test_take_nothing(part):
     assert empty.labels.tolist() == []
 
 
-def test_take_what_is_not_there(part):
+def test_take_an_unknown_utterance(part):
     with pytest.raises(KeyError, match="z"):
         part.take(("a", "z"))
 
 
-def test_without_labels_nothing_tells_the_emotion(part):
+def test_without_labels_removes_everything_that_contains_the_emotion(part):
     hidden = part.without_labels()
-    labels = ["emotion", "valence", "arousal", "dominance", "path"]  # file names tell the emotion in many corpora
+    labels = ["emotion", "valence", "arousal", "dominance", "path"]  # file names contain the emotion in many corpora
     assert hidden.table[labels].isna().all(axis=None)
     rest = [column for column in part.table.columns if column not in labels]
     assert hidden.table[rest].equals(part.table[rest])
@@ -161,7 +160,7 @@ def test_without_labels_nothing_tells_the_emotion(part):
     assert part.table["valence"].tolist() == [2.0] * 4
 
 
-def test_an_emotion_outside_the_classes_is_no_label(part):
+def test_an_emotion_that_is_not_a_class_is_an_error(part):
     with pytest.raises(ValueError, match="no label"):
         _ = dataclasses.replace(part, classes=("angry", "sad")).labels
 
@@ -169,7 +168,7 @@ def test_an_emotion_outside_the_classes_is_no_label(part):
 # --- Context, Paper ------------------------------------------------------------------------------------------------
 
 
-def test_time_adds_up():
+def test_times_of_the_same_name_are_added():
     context = Context()
     for _ in range(3):
         with context.timed("fit"):
@@ -180,7 +179,7 @@ def test_time_adds_up():
     assert 0.01 <= context.seconds["predict"] < context.seconds["fit"]
 
 
-def test_time_counts_what_failed():
+def test_the_time_of_a_failed_block_counts():
     context = Context()
     with pytest.raises(RuntimeError), context.timed("fit"):
         time.sleep(0.02)
@@ -204,7 +203,7 @@ def paper():
     return Paper("tests.helpers.toy", "t", "r", listed, {}, fit=":fit")
 
 
-def test_an_experiment_by_its_id(paper):
+def test_an_experiment_is_found_by_its_id(paper):
     assert paper.experiment("toy/fig4/emodb/apfl").table == "fig4"
     assert paper.experiment("toy/table1/emodb/softmax").table == "1"
     with pytest.raises(UserError, match="Did you mean toy/table1/emodb/softmax"):
@@ -214,7 +213,3 @@ def test_an_experiment_by_its_id(paper):
 def test_functions_are_named_relative_to_the_package(paper):
     assert paper.function(paper.fit) is toy.fit and paper.name == "toy"
     assert paper.folder == Path(toy.__file__).parent and paper.reported.name == "reported.csv"
-
-
-def test_everything_announced_exists():
-    assert [name for name in contract.__all__ if not hasattr(contract, name)] == []

@@ -81,7 +81,7 @@ def test_interval_against_a_literal_bootstrap(metric, aggregation, shared):
 
 
 @pytest.mark.parametrize("metric", ["wa", "ua"])
-def test_one_speaker_a_fold_is_the_textbook_bootstrap_of_the_fold_values(metric):
+def test_with_one_speaker_per_fold_it_is_the_bootstrap_of_the_fold_values(metric):
     # The mean over folds is then the mean of one value a speaker, whose bootstrap scipy knows.
     from scipy.stats import bootstrap
 
@@ -94,7 +94,7 @@ def test_one_speaker_a_fold_is_the_textbook_bootstrap_of_the_fold_values(metric)
 
 @pytest.mark.parametrize("aggregation", ["folds", "pooled"])
 @pytest.mark.parametrize("one_speaker_a_fold", [True, False])
-def test_the_interval_covers_what_it_should(aggregation, one_speaker_a_fold):
+def test_the_interval_has_its_nominal_coverage(aggregation, one_speaker_a_fold):
     # 20 speakers whose own accuracies scatter around .6; an interval over utterances would cover far less.
     generator = np.random.default_rng(0)
     speakers, utterances, trials, covered, naive = 20, 30, 200, 0, 0

@@ -8,6 +8,7 @@ from keras import ops
 from common import losses
 from common.layers.cosine import CosineDense
 from common.metrics import ccc
+from tests.helpers.concordance import literal_ccc
 
 FAMILY = {
     "softmax": (losses.softmax(), {}),
@@ -21,13 +22,13 @@ GAMMAS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
 def oracle(labels, outputs, *, s=1.0, angular=0.0, cosine=0.0, gamma=0.0):
-    """Literal float64 transcription, one datapoint at a time, with the angle itself (APFL Eq. 1-2 and its limits)."""
+    """The formula in float64, one example at a time, with the angle itself (APFL Eq. 1-2 and its special cases)."""
     result = []
     for y, row in zip(labels, np.asarray(outputs, np.float64), strict=True):
         z = row.copy()
         if angular:
             theta = math.acos(min(1.0, max(-1.0, row[y])))
-            # ArcFace's safeguard (Deng et al. 2019, reference implementation) beyond theta + m = pi.
+            # As in ArcFace's code (Deng et al. 2019) for theta + m > pi.
             z[y] = math.cos(theta + angular) if theta + angular < math.pi else row[y] - angular * math.sin(angular)
         z[y] -= cosine
         e = np.exp(s * z - np.max(s * z))
@@ -37,7 +38,7 @@ def oracle(labels, outputs, *, s=1.0, angular=0.0, cosine=0.0, gamma=0.0):
 
 
 def gradient(loss, labels, outputs):
-    """Derivative of the summed loss by the outputs, under whichever backend runs the tests."""
+    """Gradient of the summed loss by the outputs, on TensorFlow or JAX."""
     labels = np.asarray(labels)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -115,13 +116,13 @@ def test_margin_zero_is_focal_of_the_scaled_cosines(gamma, cosines):
     np.testing.assert_allclose(
         each(losses.apfl(gamma, 0.0), labels, outputs), each(losses.focal(gamma), labels, 10 * outputs), rtol=1e-6
     )
-    # A limit, too: a margin of 1e-4 moves the target logit by at most 10 * 1e-4.
+    # It is also the limit: a margin of 1e-4 changes the logit of the true class by at most 10 * 1e-4.
     np.testing.assert_allclose(
         each(losses.apfl(gamma, 1e-4), labels, outputs), each(losses.apfl(gamma, 0.0), labels, outputs), atol=0.03
     )
 
 
-def test_without_margin_focus_and_scale_it_is_cross_entropy():
+def test_without_margin_focusing_and_scale_it_is_cross_entropy():
     generator = np.random.default_rng(1)
     labels, logits = generator.integers(0, 7, 50), generator.normal(0, 5, (50, 7)).astype(np.float32)
     peer = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -131,39 +132,38 @@ def test_without_margin_focus_and_scale_it_is_cross_entropy():
 
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
 @pytest.mark.parametrize("margin", [0.2, 0.3, 0.5])
-def test_a_worse_angle_never_costs_less(margin, gamma):
+def test_a_larger_angle_never_has_a_lower_loss(margin, gamma):
     theta = np.linspace(0, np.pi, 400)
     outputs = np.stack([np.cos(theta), np.zeros_like(theta)], axis=1).astype(np.float32)
     values = each(losses.apfl(gamma, margin), np.zeros(400, int), outputs)
     rise = np.diff(values)
     assert rise.min() >= -1e-6
-    # Where the loss is above rounding, it really rises; there the unguarded cosine would turn back.
+    # Where the loss exceeds rounding errors, it increases; cos(theta + m) alone would not.
     assert rise[theta[1:] > 1.0].min() > 0
     assert np.diff(-np.cos(theta + margin))[-1] < 0
 
 
 @pytest.mark.parametrize("gamma", [0.0, *GAMMAS])
-@pytest.mark.parametrize("edge", [1.0, -1.0, 1 + 1e-6, -1 - 1e-6])
-@pytest.mark.parametrize("other", [0.0, 1.0, -1.0])
-def test_finite_at_the_ends_of_the_cosine(gamma, edge, other):
-    outputs = np.array([[edge, other, other]], np.float32)
+def test_loss_and_gradient_are_finite_for_cosines_of_1_and_minus_1(gamma):
+    edges, others = (1.0, -1.0, 1 + 1e-6, -1 - 1e-6), (0.0, 1.0, -1.0)
+    outputs = np.array([[edge, other, other] for edge in edges for other in others], np.float32)
+    labels = np.zeros(len(outputs), int)
     for loss in (
         losses.apfl(gamma, 0.5),
         losses.apfl(gamma, math.pi),
         losses.apfl(gamma, 0.3, scale=64.0),
         losses.MarginFocalLoss(scale=30, cosine_margin=0.2, gamma=gamma),
     ):
-        value, slope = each(loss, [0], outputs), gradient(loss, [0], outputs)
-        assert np.isfinite(value).all()
-        assert np.isfinite(slope).all()
-        assert value[0] >= 0
+        values = each(loss, labels, outputs)
+        assert np.isfinite(values).all() and (values >= 0).all()
+        assert np.isfinite(gradient(loss, labels, outputs)).all()
 
 
 @pytest.mark.parametrize("gamma", [0.0, *GAMMAS])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_through_the_head_the_slope_at_the_ends_stays_of_the_size_of_the_scale(gamma, sign):
-    # The slope by the cosine grows beyond all bounds as theta -> 0 or pi; that of the cosine by the features vanishes
-    # with sin(theta), and their product is below s. Rounding of the cosine must not spoil the product.
+def test_the_gradient_by_the_features_stays_small_for_cosines_of_1_and_minus_1(gamma, sign):
+    # As theta -> 0 or pi, the derivative of the loss by the cosine goes to infinity and that of the cosine by the
+    # features to zero. Their product is below s, and rounding errors must not change that.
     if keras.backend.backend() != "tensorflow":
         pytest.skip("written for TensorFlow's tape")
     import tensorflow as tf
@@ -172,7 +172,8 @@ def test_through_the_head_the_slope_at_the_ends_stays_of_the_size_of_the_scale(g
     layer = CosineDense(14)
     layer.build((None, width))
     vectors = np.random.default_rng(5).normal(size=(7, width)).astype(np.float32)
-    layer.kernel.assign(np.concatenate([vectors, vectors]).T)  # the target has a twin, so that p is about 1/2 at most
+    # Each class vector occurs twice, so that p is at most about 1/2.
+    layer.kernel.assign(np.concatenate([vectors, vectors]).T)
     features = tf.constant(sign * vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     for margin in (0.2, 0.5):
         with tf.GradientTape() as tape:
@@ -188,7 +189,7 @@ def test_saturated_logits(gamma):
     outputs = np.array([[60.0, -60.0], [-60.0, 60.0], [60.0, 60.0]], np.float32)
     loss = losses.focal(gamma)
     value, slope = each(loss, [0, 0, 0], outputs), gradient(loss, [0, 0, 0], outputs)
-    # Surely right: nothing. Surely wrong: 1^gamma * 120. Undecided: .5^gamma * ln 2.
+    # Certainly right: 0. Certainly wrong: 1^gamma * 120. Undecided: .5^gamma * ln 2.
     np.testing.assert_allclose(value, [0.0, 120.0, 0.5**gamma * math.log(2)], rtol=1e-5, atol=1e-6)
     assert np.isfinite(slope).all()
     np.testing.assert_allclose(slope[0], 0.0, atol=1e-4)
@@ -196,8 +197,8 @@ def test_saturated_logits(gamma):
 
 
 @pytest.mark.parametrize("gamma", [0.1, 0.5])
-def test_focusing_below_one_keeps_its_gradient_as_p_nears_one(gamma):
-    # At a gap of 12, 1 - p = 6.1e-6: float32's own 1 - p would keep one digit of it.
+def test_gamma_below_1_has_the_right_gradient_as_p_approaches_1(gamma):
+    # For a difference of 12, 1 - p = 6.1e-6, of which 1 - p in float32 would keep one digit.
     outputs = np.array([[12.0, 0.0]])
     step = 1e-5
     moved = np.array([[step, 0.0]])
@@ -221,7 +222,7 @@ def test_gradient_equals_finite_differences_of_the_formula(loss, parameters, cos
 
 @family
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
-def test_half_precision_outputs_lose_nothing_more(loss, parameters, kind, cosines):
+def test_half_precision_outputs_are_computed_in_float32(loss, parameters, kind, cosines):
     labels, outputs = cosines
     half = ops.cast(outputs, kind)
     values = loss.call(labels, half)
@@ -250,10 +251,10 @@ def test_labels_may_be_a_vector_or_a_column(loss, parameters, kind, cosines):
 
 
 @family
-def test_sample_weights_multiply_each_datapoint(loss, parameters, cosines):
+def test_sample_weights_multiply_the_loss_of_each_example(loss, parameters, cosines):
     labels, outputs = cosines
     weights = np.random.default_rng(2).uniform(0, 2, 200).astype(np.float32)
-    # Keras divides by the number of datapoints, not by the sum of the weights.
+    # Keras divides by the number of examples, not by the sum of the weights.
     expected = (oracle(labels, outputs, **parameters) * weights).sum() / 200
     assert float(loss(labels, outputs, sample_weight=weights)) == pytest.approx(expected, rel=1e-4)
 
@@ -266,7 +267,7 @@ def test_reduction_is_passed_on(cosines):
 
 
 @family
-def test_serialisation_keeps_every_parameter(loss, parameters, cosines):
+def test_serialisation_keeps_all_parameters(loss, parameters, cosines):
     labels, outputs = cosines
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert type(copy) is losses.MarginFocalLoss
@@ -275,7 +276,7 @@ def test_serialisation_keeps_every_parameter(loss, parameters, cosines):
     assert losses.MarginFocalLoss.from_config(loss.get_config()).get_config() == loss.get_config()
 
 
-def test_a_saved_model_brings_its_loss(tmp_path):
+def test_a_saved_model_includes_its_loss(tmp_path):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
     model.compile(optimizer="sgd", loss=losses.apfl(2.0, 0.4, scale=7.0))
     model.save(tmp_path / "model.keras")
@@ -301,17 +302,6 @@ def test_which_losses_need_cosines():
     assert needs == {"softmax": False, "focal": False, "arcface": True, "apfl": True, "am_softmax": True}
 
 
-def literal_ccc(x, y):
-    """Eq. 2 of Atmaja and Akagi 2020 as it is printed: with rho, sigma and mu, in float64."""
-    x, y = [float(value) for value in x], [float(value) for value in y]
-    n = len(x)
-    mu_x, mu_y = sum(x) / n, sum(y) / n
-    sigma_x = math.sqrt(sum((value - mu_x) ** 2 for value in x) / n)
-    sigma_y = math.sqrt(sum((value - mu_y) ** 2 for value in y) / n)
-    rho = sum((a - mu_x) * (b - mu_y) for a, b in zip(x, y, strict=True)) / n / (sigma_x * sigma_y)
-    return 2 * rho * sigma_x * sigma_y / (sigma_x**2 + sigma_y**2 + (mu_x - mu_y) ** 2)
-
-
 @pytest.fixture(scope="module")
 def ratings():
     generator = np.random.default_rng(5)
@@ -324,7 +314,7 @@ WEIGHTS = ((1.0, 1.0, 1.0), (0.7, 0.2, 0.1), (0.9, 0.9, 0.2), (1.0, 1.0, -1.0), 
 weighted = pytest.mark.parametrize("weights", WEIGHTS)
 
 
-def test_concordance_is_the_formula_and_the_metric(ratings):
+def test_concordance_equals_the_formula_and_the_metric(ratings):
     truth, prediction = ratings
     expected = [literal_ccc(truth[:, k], prediction[:, k]) for k in range(3)]
     assert min(expected) < 0 < max(expected)
@@ -333,7 +323,7 @@ def test_concordance_is_the_formula_and_the_metric(ratings):
     np.testing.assert_allclose(found, [ccc(truth[:, k], prediction[:, k]) for k in range(3)], rtol=1e-5)
 
 
-def test_concordance_of_hand_made_columns():
+def test_concordance_worked_by_hand():
     truth = np.array([[-1, -1, 0], [1, 1, 2]], np.float32)
     # Equal: 1. Mirrored: -1. Shifted by 2 at a variance of 1: 2 / (1 + 1 + 4).
     prediction = np.array([[-1, 1, 2], [1, -1, 4]], np.float32)
@@ -348,7 +338,7 @@ def test_concordance_loss_is_the_weighted_sum(weights, ratings):
     )  # Eq. 4 to 6
     loss = losses.ConcordanceLoss(weights)
     assert float(loss(truth, prediction)) == pytest.approx(expected, rel=1e-5)
-    # Another order of the batch is the same batch.
+    # The order of the examples does not matter.
     assert float(loss(truth[::-1], prediction[::-1])) == pytest.approx(expected, rel=1e-5)
 
 
@@ -378,13 +368,13 @@ VARYING, SAME, OTHER = np.array([[0.3], [-0.2], [0.9]]), np.full((3, 1), 0.25), 
     [(SAME, VARYING), (VARYING, SAME), (SAME, OTHER), (SAME, SAME), (VARYING[:1], VARYING[1:2]), (SAME[:1], SAME[:1])],
     ids=["constant labels", "constant outputs", "two constants", "one constant", "one utterance", "one, and right"],
 )
-def test_what_has_no_spread_costs_one_and_moves_nothing_to_infinity(truth, prediction):
+def test_constant_columns_have_loss_1_and_finite_gradients(truth, prediction):
     loss = losses.ConcordanceLoss((0.7,))
     assert float(loss(truth.astype(np.float32), prediction.astype(np.float32))) == pytest.approx(0.7, abs=1e-6)
     assert np.isfinite(gradient(loss, truth.astype(np.float32), prediction)).all()
 
 
-def test_a_constant_label_in_one_column_leaves_the_others_alone(ratings):
+def test_a_constant_column_does_not_change_the_gradients_of_the_others(ratings):
     truth, prediction = ratings[0].copy(), ratings[1]
     whole = gradient(losses.ConcordanceLoss((1, 1, 1)), truth, prediction)
     truth[:, 1] = 0.5
@@ -404,12 +394,13 @@ def test_concordance_of_half_precision_outputs_is_computed_in_float32(kind, rati
     np.testing.assert_allclose(ops.convert_to_numpy(found), expected, rtol=1e-4)
 
 
-def test_concordance_loss_is_learnt_from_and_saved(tmp_path, ratings):
+def test_concordance_loss_trains_and_is_saved(tmp_path, ratings):
     truth = ratings[0]
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
     model.compile(optimizer=keras.optimizers.Adam(0.05), loss=losses.ConcordanceLoss((0.7, 0.2, 0.1)))
-    inputs = (truth @ np.array([[1, 0.5, 0], [0, 1, 0.5], [0.5, 0, 1]], np.float32)) * 3 + 1  # to be undone
+    # The layer has to learn the inverse of this.
+    inputs = (truth @ np.array([[1, 0.5, 0], [0, 1, 0.5], [0.5, 0, 1]], np.float32)) * 3 + 1
     history = model.fit(inputs, truth, batch_size=32, epochs=150, verbose=0).history["loss"]
     assert history[0] > 0.3 and history[-1] < 0.01
     model.save(tmp_path / "model.keras")
@@ -421,7 +412,7 @@ def test_bad_weights_outputs_and_sample_weights(ratings):
     for bad in ((), (1.0, float("nan")), (float("inf"),)):
         with pytest.raises(ValueError, match="finite"):
             losses.ConcordanceLoss(bad)
-    with pytest.raises(ValueError, match="2 weights need as many outputs; the network has 3"):
+    with pytest.raises(ValueError, match="There are 2 weights, but the network has 3 outputs"):
         losses.ConcordanceLoss((1, 1))(*ratings)
     with pytest.raises(ValueError, match="no sample weights"):
         losses.ConcordanceLoss((1, 1, 1))(*ratings, sample_weight=np.ones(32))

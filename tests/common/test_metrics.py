@@ -141,7 +141,7 @@ def test_ccc_by_hand_and_at_its_edges():
         ccc([1, 2], [1])
 
 
-def test_batches_are_not_the_vector():
+def test_the_ccc_of_batches_is_not_that_of_the_whole_vector():
     truth, prediction = (values[:, 0] for values in ratings(5, n=70))
     order = np.argsort(truth)
     parts = [slice(0, 32), slice(32, 64), slice(64, 70)]
@@ -149,7 +149,7 @@ def test_batches_are_not_the_vector():
         t, p = truth[chosen], prediction[chosen]
         expected = np.mean([literal_ccc(t[part], p[part]) for part in parts])
         assert ccc_batches(t, p) == pytest.approx(expected, abs=1e-12)
-    # In the order of the labels, a batch has hardly any variance: the same predictions read far lower.
+    # In the order of the labels, a batch has hardly any variance: so the mean is far lower for the same predictions.
     assert ccc(truth[order], prediction[order]) == pytest.approx(ccc(truth, prediction), abs=1e-12)
     assert ccc_batches(truth[order], prediction[order]) < ccc(truth, prediction) - 0.2
 

@@ -42,7 +42,7 @@ def test_scikit_learn_agrees():
     np.testing.assert_allclose(fitted(rows), StandardScaler().fit_transform(rows), atol=2e-5)
 
 
-def test_kept_and_read_back():
+def test_arrays_and_back():
     fitted = Normalisation.fitted([np.arange(6.0).reshape(3, 2)])
     again = Normalisation.from_arrays(fitted.arrays("text_"), "text_")
     np.testing.assert_array_equal(again.mean, fitted.mean)

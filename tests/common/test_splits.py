@@ -6,11 +6,11 @@ import pytest
 from common.audit import audit
 from common.corpus import build_table
 from common.errors import UserError
-from common.splits import FixedTestSession, Fold, HoldOut, LeaveOneSessionOut, LeaveOneSpeakerOut, StratifiedKFold
+from common.splits import FixedTestSession, HoldOut, LeaveOneSessionOut, LeaveOneSpeakerOut, StratifiedKFold
 
 
 def corpus(speakers=6, each=(7, 10, 13), sessions=True):
-    """A corpus of `speakers` with `each` utterances an emotion; two speakers a session."""
+    """A corpus with `each` utterances per speaker and emotion, and two speakers per session."""
     emotions = ("angry", "happy", "sad")
     return build_table(
         [
@@ -69,7 +69,7 @@ def test_every_utterance_is_tested_once(protocol):
 
 
 @every_protocol
-def test_the_same_folds_every_time_whatever_else_draws(protocol):
+def test_folds_do_not_depend_on_other_random_numbers(protocol):
     table = corpus()
     first = protocol(table)
     np.random.seed(7)
@@ -85,7 +85,7 @@ def test_the_tables_index_does_not_matter(protocol):
 
 
 @pytest.mark.parametrize("protocol", [StratifiedKFold(5), LeaveOneSpeakerOut("stratified"), LeaveOneSessionOut()])
-def test_the_seed_changes_the_draw(protocol):
+def test_the_seed_changes_the_folds(protocol):
     from dataclasses import replace
 
     assert replace(protocol, seed=1)(corpus()) != protocol(corpus())
@@ -121,7 +121,7 @@ def test_stratified_validation_has_its_share_of_each_emotion():
 
 
 @pytest.mark.parametrize("folds", [5, 10])
-def test_k_folds_are_stratified_within_one(folds):
+def test_k_folds_are_stratified_up_to_one_utterance(folds):
     table = corpus()
     totals = table["emotion"].value_counts()
     for fold in StratifiedKFold(folds)(table):
@@ -133,7 +133,7 @@ def test_k_folds_are_stratified_within_one(folds):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_halves_of_a_session_are_equal_within_one_of_each_emotion(seed):
+def test_halves_of_a_session_are_stratified_up_to_one_utterance(seed):
     table = corpus()
     for fold in LeaveOneSessionOut(seed=seed)(table):
         session = fold.name.removeprefix("session-")
@@ -156,15 +156,15 @@ def test_halves_by_speaker():
 @pytest.mark.parametrize(
     ("protocol", "speakers", "message"),
     [
-        (LeaveOneSpeakerOut("speaker"), 2, "needs 3 speakers; here are 2"),
-        (LeaveOneSpeakerOut("none"), 1, "needs 2 speakers; here are 1"),
-        (LeaveOneSpeakerOut("stratified"), 1, "needs 2 speakers; here are 1"),
-        (LeaveOneSessionOut(), 2, "needs 2 sessions; here are 1"),
+        (LeaveOneSpeakerOut("speaker"), 2, "needs 3 speakers; there are 2"),
+        (LeaveOneSpeakerOut("none"), 1, "needs 2 speakers; there are 1"),
+        (LeaveOneSpeakerOut("stratified"), 1, "needs 2 speakers; there are 1"),
+        (LeaveOneSessionOut(), 2, "needs 2 sessions; there are 1"),
         (LeaveOneSessionOut("half-speaker"), 3, "session 2 has 1"),
         (StratifiedKFold(50), 6, "the rarest has 42"),
     ],
 )
-def test_too_few(protocol, speakers, message):
+def test_too_few_speakers_sessions_or_utterances(protocol, speakers, message):
     with pytest.raises(UserError, match=message):
         protocol(corpus(speakers))
 
@@ -174,7 +174,7 @@ def test_two_speakers_are_enough_without_a_validation_speaker(validation):
     assert [len(fold.test) for fold in LeaveOneSpeakerOut(validation)(corpus(2))] == [30, 30]
 
 
-def test_no_sessions():
+def test_a_corpus_without_sessions():
     with pytest.raises(UserError, match="this one has none"):
         LeaveOneSessionOut()(corpus(sessions=False))
 
@@ -186,7 +186,7 @@ def test_a_whole_session_validates_or_nothing_does():
         assert set(column(table, "session", fold.validation)) == {validating} and len(fold.validation) == 60
     for fold in LeaveOneSessionOut("none")(table):
         assert (len(fold.train), len(fold.validation), len(fold.test)) == (120, 0, 60)
-    with pytest.raises(UserError, match="needs 3 sessions; here are 2"):
+    with pytest.raises(UserError, match="needs 3 sessions; there are 2"):
         LeaveOneSessionOut("session")(corpus(4))
 
 
@@ -200,11 +200,11 @@ def test_folds_stratified_by_speaker_train_on_eight_of_ten():
         assert set(column(table, "speaker", fold.test).value_counts()) == {3}
 
 
-def test_a_fixed_test_session_validates_on_the_tail_of_the_rest():
+def test_with_a_fixed_test_session_the_end_of_the_rest_validates():
     table = corpus(each=(7, 10, 14))  # 31 utterances of each of 6 speakers
     (fold,) = FixedTestSession("3")(table)
     assert len(fold.test) == 62 and set(column(table, "session", fold.test)) == {"3"}
-    # 20 % of 124 are 24.8: 24, the last ones by path, all of the last training speaker.
+    # 20 % of 124 are 24.8, so the last 24 by path, which are all of the last training speaker.
     rest = [u for u, s in zip(table["utterance"], table["session"], strict=True) if s != "3"]
     assert fold.validation == tuple(rest[-24:])
     assert set(column(table, "speaker", fold.validation)) == {"03"}
@@ -247,7 +247,7 @@ def test_sessions_are_cut_three_one_one():
     assert sessions == [["1", "2", "3"], ["4"], ["5"]]
 
 
-def test_halves_of_two_speakers_train_on_one_and_split_the_other():
+def test_of_two_speakers_one_trains_and_the_other_is_halved():
     """The authors' actor split of TESS: one actress trains, half of the other validates, half tests (Table 1)."""
     table = corpus(2, each=(7, 10, 13), sessions=False)
     (fold,) = HoldOut("half-speaker")(table)
@@ -257,7 +257,7 @@ def test_halves_of_two_speakers_train_on_one_and_split_the_other():
     assert HoldOut("half-speaker")(table) == [fold] and HoldOut("half-speaker", seed=1)(table) != [fold]
 
 
-def test_utterances_are_drawn_by_seed_and_share_speakers():
+def test_random_utterances_depend_on_the_seed_and_share_speakers():
     table = corpus()
     (fold,) = HoldOut()(table)
     assert (len(fold.train), len(fold.validation), len(fold.test)) == (126, 36, 18)
@@ -278,103 +278,14 @@ def test_in_turn_every_utterance_is_tested_once_and_nothing_is_shared(unit):
         assert all(parts)
 
 
-def test_counts_of_folds_need_no_corpus_on_disk():
+def test_numbers_of_folds_without_a_corpus_on_disk():
     import data_prep
 
     iemocap, ravdess = data_prep.corpus("iemocap"), data_prep.corpus("ravdess")
     assert LeaveOneSpeakerOut().count(iemocap) == 10 and LeaveOneSessionOut("none").count(iemocap) == 5
     assert FixedTestSession().count(iemocap) == 1 and StratifiedKFold(10).count(iemocap) == 10
     assert HoldOut("speaker").count(ravdess) == 1
-    assert HoldOut("speaker", in_turn=True).count(ravdess) == 12  # 24 actors, two a fold
-
-
-# --- audit ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def recorded(tmp_path):
-    """Six utterances with nothing in common: own speaker, dialogue, script, text and audio."""
-    rows = []
-    for number in range(6):
-        path = tmp_path / f"{number}.wav"
-        path.write_bytes(bytes([number]) * 100)  # equal sizes, different bytes
-        rows.append(
-            {
-                "utterance": f"u{number}", "path": str(path), "speaker": f"sp{number}", "dialogue": f"d{number}",
-                "script": f"sc{number}", "text": f"words {number}", "emotion": "sad", "duration": 1.0,
-            }
-        )  # fmt: skip
-    return build_table(rows, "test")
-
-
-FOLD = Fold("fold", ("u0", "u1"), ("u2", "u3"), ("u4", "u5"))
-
-
-def planted(table, column, source, target):
-    table = table.copy()
-    value = table.loc[table["utterance"] == source, column].iloc[0]
-    table.loc[table["utterance"] == target, column] = value
-    return table
-
-
-def test_a_clean_fold_shares_nothing(recorded):
-    assert audit(recorded, FOLD) == {}
-
-
-@pytest.mark.parametrize("name", ["speaker", "dialogue", "script", "text"])
-def test_a_shared_value_is_found(recorded, name):
-    assert audit(planted(recorded, name, "u4", "u1"), FOLD) == {name: 1}
-    assert audit(planted(recorded, name, "u4", "u2"), FOLD) == {f"{name} (validation)": 1}
-    # Within one part nothing leaks.
-    assert audit(planted(recorded, name, "u4", "u5"), FOLD) == {}
-    assert audit(planted(recorded, name, "u0", "u2"), FOLD) == {}
-    both = planted(planted(recorded, name, "u4", "u1"), name, "u5", "u0")
-    assert audit(both, FOLD) == {name: 2}
-
-
-def test_missing_values_are_not_shared(recorded):
-    assert audit(recorded.assign(dialogue=None, script=None, text=None), FOLD) == {}
-
-
-def test_a_shared_utterance_is_found(recorded):
-    found = audit(recorded, Fold("fold", ("u0", "u4"), ("u2",), ("u4", "u5")))
-    assert found["utterance"] == 1
-    assert found["speaker"] == found["audio"] == 1
-    assert audit(recorded, Fold("fold", ("u0",), ("u2", "u5"), ("u4", "u5")))["utterance"] == 1
-
-
-@pytest.mark.parametrize("place", [0, 2])
-def test_duplicate_audio_under_another_name_is_found(recorded, tmp_path, place):
-    (tmp_path / f"{place}.wav").write_bytes((tmp_path / "5.wav").read_bytes())
-    assert audit(recorded, FOLD) == {"audio": 1}
-
-
-def test_equal_sizes_are_not_enough(recorded, tmp_path):
-    assert (tmp_path / "0.wav").stat().st_size == (tmp_path / "5.wav").stat().st_size
-    changed = bytearray((tmp_path / "5.wav").read_bytes())
-    changed[-1] ^= 1
-    (tmp_path / "0.wav").write_bytes(changed)
-    assert audit(recorded, FOLD) == {}
-
-
-def test_the_same_file_under_another_utterance_is_found(recorded):
-    assert audit(planted(recorded, "path", "u4", "u0"), FOLD) == {"audio": 1}
-
-
-def test_two_segments_of_one_recording_are_not_duplicates(recorded):
-    table = planted(recorded, "path", "u4", "u0")
-    for utterance, start, end in (("u0", 0.0, 1.0), ("u4", 1.0, 2.0)):
-        table.loc[table["utterance"] == utterance, ["start", "end"]] = start, end
-    assert audit(table, FOLD) == {}
-    for start, end in ((0.0, 1.0), (0.9, 1.5), (float("nan"), float("nan"))):  # the same, overlapping, the whole file
-        table.loc[table["utterance"] == "u4", ["start", "end"]] = start, end
-        assert audit(table, FOLD) == {"audio": 1}
-
-
-def test_absent_files_are_no_duplicates(recorded, tmp_path):
-    for number in (0, 4):
-        (tmp_path / f"{number}.wav").unlink()
-    assert audit(recorded, FOLD) == {}
+    assert HoldOut("speaker", in_turn=True).count(ravdess) == 12  # 24 actors, two per fold
 
 
 @every_protocol

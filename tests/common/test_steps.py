@@ -1,4 +1,4 @@
-"""Gradients in the middle of a step, on TensorFlow here and on JAX in a process of its own."""
+"""Gradients in the middle of a step, on the backend of the tests and on JAX in another process."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.helpers import ROOT
 
 
 def described():
-    """Everything that is checked, computed by whatever backend runs: plain numbers."""
+    """The numbers to check, computed on the current backend."""
     a = keras.Variable(np.array([1.0, 2.0], "float32"))
     b = keras.Variable(np.array([3.0, -1.0], "float32"))
     count = keras.Variable(np.array(0.0, "float32"), trainable=False)
@@ -30,7 +30,7 @@ def described():
     def step(batch):
         value, seen, gradients = steps.gradients(loss, [a])
         a.assign_sub(0.1 * gradients[0])
-        # The second loss must see what the first one moved.
+        # The second loss must use the updated variable.
         output, _, pull = steps.pullback(lambda x: (a * x, ()), [a], (batch["x"],))
         of_a, of_x = pull(ops.convert_to_tensor(np.array([1.0, 10.0], "float32")))
         return {
@@ -64,15 +64,15 @@ def check(found):
     # Again: 3 * 0.16 - 5.76 = -5.28; gradient [2.4, -4.8]; a becomes [0.16, 2.88].
     assert second["value"] == pytest.approx(-5.28) and second["first"] == pytest.approx([2.4, -4.8])
     assert found["a"] == pytest.approx([0.16, 2.88]) and found["b"] == [3, -1]
-    # What a loss changes on its way is kept, once a step.
+    # A change of a variable inside the loss is kept, once per step.
     assert [logs["seen"] for logs in found["logs"]] == [1, 2] and found["count"] == 2
 
 
-def test_gradients_updates_and_order_on_this_backend():
+def test_gradients_and_updates_on_this_backend():
     check(described())
 
 
-def test_the_same_under_jax():
+def test_gradients_and_updates_under_jax():
     pytest.importorskip("jax")
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import json, test_steps as t; print(json.dumps(t.described()))"
@@ -84,9 +84,9 @@ def test_the_same_under_jax():
     check(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_another_backend_is_named(monkeypatch):
+def test_an_unsupported_backend_is_refused(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    with pytest.raises(UserError, match="tensorflow or jax"):
+    with pytest.raises(UserError, match="needs the backend tensorflow or jax"):
         Steps([])
 
 

@@ -15,7 +15,7 @@ DATA = np.zeros((4, 1), np.float32), np.ones((4, 1), np.float32)
 
 
 def counting_model():
-    """One bias that grows by 1 an epoch: the loss is minus the output, so that its slope is -1 everywhere."""
+    """A model whose bias grows by 1 in each epoch, since its loss is minus its output."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="zeros")])
     model.compile(
         optimizer=keras.optimizers.SGD(1.0),
@@ -51,7 +51,7 @@ def train(scores, patience=10, epochs=None, context=None):
         ([0.2, math.nan, 0.1], 1),
     ],
 )
-def test_weights_of_the_best_epoch_come_back(scores, best):
+def test_weights_of_the_best_epoch_are_restored(scores, best):
     model, context, callback = train(scores)
     assert bias(model) == best
     assert callback.best_epoch == best - 1
@@ -74,14 +74,14 @@ def test_training_stops_after_patience(scores, patience, epochs, best):
     assert bias(model) == best
 
 
-def test_without_a_score_the_last_epoch_stays():
+def test_without_a_score_the_last_epoch_is_kept():
     model, context, _ = train(None, patience=1, epochs=5)
     assert bias(model) == 5
     assert list(context.history) == ["loss"]
     assert len(context.history["loss"]) == 5
 
 
-def test_batch_norm_statistics_come_back_too():
+def test_batch_norm_statistics_are_restored_too():
     model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
     model.compile(optimizer="sgd", loss="mse", jit_compile=jit_compile())
     seen = []
@@ -98,17 +98,17 @@ def test_batch_norm_statistics_come_back_too():
 
 
 def test_history_and_progress():
-    told = []
-    context = Context(on_epoch=lambda *at: told.append(at))
+    reports = []
+    context = Context(on_epoch=lambda *at: reports.append(at))
     train([0.25, 0.5], context=context)
     # The loss is minus the bias, before its step.
     assert context.history == {"loss": [0.0, -1.0], "validation": [0.25, 0.5]}
     assert all(type(value) is float for values in context.history.values() for value in values)
-    assert [at[:2] for at in told] == [(1, 2), (2, 2)]
-    assert told[1][2]["validation"] == 0.5
+    assert [at[:2] for at in reports] == [(1, 2), (2, 2)]
+    assert reports[1][2]["validation"] == 0.5
 
 
-def test_a_callback_of_its_own_for_each_fit_starts_afresh():
+def test_a_new_callback_starts_from_the_beginning():
     context = Context()
     first, *_ = train([0.9, 0.1], context=context)
     second, *_ = train([0.1, 0.2], context=context)
@@ -116,7 +116,7 @@ def test_a_callback_of_its_own_for_each_fit_starts_afresh():
     assert context.history["validation"] == [0.9, 0.1, 0.1, 0.2]
 
 
-def test_seeds_reach_python_numpy_and_keras():
+def test_python_numpy_and_keras_are_seeded():
     def draw():
         return random.random(), np.random.rand(), float(keras.random.normal(()))
 
@@ -154,7 +154,7 @@ print(*[fit(int(seed)) for seed in sys.argv[1:]])
 
 
 def test_deterministic_runs_give_the_same_bytes():
-    # Processes of their own, since op determinism cannot be switched off again; they differ in hash seed and order.
+    # In other processes, since op determinism cannot be switched off; they differ in hash seed and order.
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", SAME_BYTES, *seeds],

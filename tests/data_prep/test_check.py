@@ -28,7 +28,7 @@ def whole(tmp_path):
 
 @pytest.fixture
 def root(tmp_path):
-    """Twenty of its utterances."""
+    """EMODB with twenty utterances."""
     return emodb(tmp_path / "emodb", ["03a01Fa", "03a02Wa", *corpora.emodb_names()[40:58]])
 
 
@@ -66,7 +66,7 @@ def test_missing_utterances_are_counted_by_subset_and_class(whole):
     assert result.subsets["7class"].classes["angry"] == Count(127 - gone, 127)
     assert result.subsets["4class"].difference == f"angry {127 - gone} instead of 127"
     assert result.differences == [
-        f"{535 - gone} utterances instead of 535", "other counts than stated in 7class, 4class",
+        f"{535 - gone} utterances instead of 535", "unexpected counts in 7class, 4class",
     ]  # fmt: skip
 
 
@@ -94,12 +94,12 @@ def test_bad_audio_is_named(root, data, problem, seen_by_header):
 
 def test_a_file_written_to_a_pipe_is_not_cut_short(root):
     data = bytearray(corpora.tone(duration_s=0.25))
-    data[40:44] = b"\xff\xff\xff\xff"  # the length of the samples, which such a program cannot know
+    data[40:44] = b"\xff\xff\xff\xff"  # the size of the samples, which such a program cannot know
     (root / "wav" / "03a01Fa.wav").write_bytes(data)
     assert check("emodb", root).bad_audio == []
 
 
-def test_a_folder_and_a_broken_link_in_place_of_audio(root):
+def test_a_folder_or_a_broken_link_in_place_of_a_file_is_bad_audio(root):
     for name in ("03a01Fa", "03a02Wa"):
         (root / "wav" / f"{name}.wav").unlink()
     (root / "wav" / "03a01Fa.wav").mkdir()
@@ -109,7 +109,7 @@ def test_a_folder_and_a_broken_link_in_place_of_audio(root):
     ]  # fmt: skip
 
 
-def test_durations_rates_and_channels(root):
+def test_durations_sampling_rates_and_channels(root):
     for name, rate, seconds, channels in (("03a01Fa", 48000, 0.05, 2), ("03a02Wa", 8000, 61, 1)):
         (root / "wav" / f"{name}.wav").write_bytes(corpora.tone(".wav", rate, seconds, channels))
     result = check("emodb", root)
@@ -120,7 +120,7 @@ def test_durations_rates_and_channels(root):
     assert result.differences[-2:] == ["1 utterances under 0.1 s", "1 utterances over 60 s"]
 
 
-def test_files_that_no_utterance_uses_are_listed_and_no_difference(root):
+def test_unused_files_are_listed_but_are_no_difference(root):
     for name in ("wav/._03a01Fa.wav", "wav/03a01Fa.txt", ".trash/a.wav"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"")
@@ -128,10 +128,10 @@ def test_files_that_no_utterance_uses_are_listed_and_no_difference(root):
     (root / "b.mp3").write_bytes(b"")
     result = check("emodb", root)
     assert result.unused_files == ["b.mp3", "silence/03a01Fa.FLAC"]
-    assert result.differences == ["20 utterances instead of 535", "other counts than stated in 7class, 4class"]
+    assert result.differences == ["20 utterances instead of 535", "unexpected counts in 7class, 4class"]
 
 
-def test_notes_sessions_and_parts_that_are_not_there(tmp_path):
+def test_notes_sessions_transcripts_and_missing_parts(tmp_path):
     corpora.librispeech(tmp_path / "a", [("dev-clean", "84", "F", "121550", "1", 2)], lists=False)
     result = check("librispeech", tmp_path / "a")
     assert len(result.notes) == 2 and result.sessions is None
@@ -144,7 +144,7 @@ def test_notes_sessions_and_parts_that_are_not_there(tmp_path):
 
 @pytest.mark.parametrize("gone", ["sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
                                   "dialog/EmoEvaluation/Ses01F_impro01.txt"])  # fmt: skip
-def test_a_label_without_audio_and_the_other_way_round_is_the_difference(tmp_path, gone):
+def test_a_refusal_of_the_reader_is_the_only_difference(tmp_path, gone):
     corpora.iemocap(tmp_path)
     (tmp_path / "Session1" / gone).unlink()
     result = check("iemocap", tmp_path)
@@ -152,7 +152,7 @@ def test_a_label_without_audio_and_the_other_way_round_is_the_difference(tmp_pat
     assert (result.utterances, result.subsets, result.durations) == (None, {}, None)
 
 
-def test_a_wrong_folder_and_none(tmp_path):
+def test_wrong_and_missing_folders_are_errors(tmp_path):
     corpora.emodb(tmp_path, ["03a01Fa"])
     with pytest.raises(WrongFolder, match="is not SAVEE"):
         check("savee", tmp_path)
@@ -162,7 +162,7 @@ def test_a_wrong_folder_and_none(tmp_path):
         check("emobd", tmp_path)
 
 
-def test_no_file_can_be_read(tmp_path):
+def test_without_readable_audio_there_are_no_durations(tmp_path):
     corpora.emodb(tmp_path, ["03a01Fa"])
     (tmp_path / "wav" / "03a01Fa.wav").write_bytes(b"")
     result = check("emodb", tmp_path)
@@ -176,7 +176,7 @@ def test_progress_counts_every_file(tmp_path):
     assert calls == [(number, 9) for number in range(1, 10)]
 
 
-def test_json_keys(whole):
+def test_the_keys_of_the_json_output(whole):
     record = json.loads(json.dumps(check("emodb", whole).as_dict(), allow_nan=False))
     assert list(record) == [
         "corpus", "root", "quick", "refusal", "utterances", "speakers", "sessions", "texts", "subsets", "bad_audio",

@@ -1,4 +1,4 @@
-"""Damaged folders: each is read as before or stops with one sentence, and no utterance is lost silently."""
+"""Damaged folders are read as before or refused with one sentence, and no utterance is lost silently."""
 
 import importlib
 import os
@@ -14,10 +14,10 @@ import data_prep
 from common.corpus import COLUMNS, Subset
 from common.errors import UserError
 from data_prep import check
-from tests.helpers import corpora
+from tests.helpers import ROOT, corpora
 
 EACH = 30
-"""Damages per corpus; twice as many for one with texts, which have more to be damaged."""
+"""Damages per corpus; twice as many if it has text files, which can be damaged in more ways."""
 
 
 def audio_files(root):
@@ -25,7 +25,7 @@ def audio_files(root):
 
 
 def text_files(root):
-    """Labels, transcripts and lists that the readers read."""
+    """Labels, transcripts and lists that readers read."""
     return sorted(
         path
         for path in root.rglob("*")
@@ -33,7 +33,7 @@ def text_files(root):
     )
 
 
-# Damages to a text: bytes and a generator of random numbers in, bytes out.
+# Damages to a text: each takes its bytes and a generator of random numbers, and returns the damaged bytes.
 
 
 def flip_byte(data, chance):
@@ -99,7 +99,7 @@ def change(files, damage, root, chance):
     return {path}
 
 
-# Damages to the tree: return the paths that are no longer what they were.
+# Damages to the folder tree: each returns the paths that it changed.
 
 
 def rename(root, chance, new_name, files=audio_files):
@@ -227,20 +227,20 @@ DAMAGE = {
 
 
 def damages(root):
-    """Number and kind of every damage that a folder suffers: all kinds in turn."""
+    """Number and kind of every damage that is tried on a folder: all kinds in turn."""
     with_text = bool(text_files(root))
     kinds = [kind for kind in DAMAGE if with_text or not kind.startswith("text")]
     return [(number, kinds[number % len(kinds)]) for number in range((2 if with_text else 1) * EACH)]
 
 
-def expect(name, table, monkeypatch):
-    """Makes the small folder what papers count."""
+def expect_counts_of(name, table, monkeypatch):
+    """Makes the counts of a small folder the expected ones."""
     counts = table["emotion"].value_counts().to_dict()
-    part = Subset("whole", counts, total=len(table))
+    subset = Subset("whole", counts, total=len(table))
     module = importlib.import_module(f"data_prep.readers.{name}")
     sessions = table["session"].nunique()
     spec = replace(
-        module.CORPUS, subsets=(part,), utterances=len(table), speakers=table["speaker"].nunique(), sessions=sessions
+        module.CORPUS, subsets=(subset,), utterances=len(table), speakers=table["speaker"].nunique(), sessions=sessions
     )
     monkeypatch.setattr(module, "CORPUS", spec)
     monkeypatch.setattr(check, "SHORTEST_S", 0.001)
@@ -260,42 +260,42 @@ def assert_one_error(message, name, root):
 
 
 @pytest.mark.parametrize("name", corpora.WRITERS)
-def test_damaged_folders(name, tmp_path, monkeypatch):
+def test_a_damaged_folder_is_read_as_before_or_refused(name, tmp_path, monkeypatch):
     template = corpora.WRITERS[name](tmp_path / "template")
     before = data_prep.read(name, template)
-    expect(name, before, monkeypatch)
-    suffered = set()
+    expect_counts_of(name, before, monkeypatch)
+    tried = set()
     for number, kind in damages(template):
-        suffered.add(kind)
+        tried.add(kind)
         check_damage(name, number, kind, template, before, tmp_path / str(number))
-    assert len(suffered) >= 30 or not text_files(template)
+    assert len(tried) >= 30 or not text_files(template)
 
 
 def check_damage(name, number, kind, template, before, root):
     root = shutil.copytree(template, root)
     chance = random.Random(f"{name} {number}")
     touched = {os.path.relpath(path, root) for path in DAMAGE[kind](root, chance)}
-    said = f"{name}, damage {number}, {kind}: {sorted(touched)}"
-    stopped = None
+    damage = f"{name}, damage {number}, {kind}: {sorted(touched)}"
+    refusal = None
     try:
         after = data_prep.load(name, "whole", root).table
     except UserError as error:
-        stopped = str(error)
-        assert_one_error(stopped, name, root)
+        refusal = str(error)
+        assert_one_error(refusal, name, root)
     try:
         checked = check.check(name, root)
     except UserError as error:
-        assert stopped is not None and str(error) == stopped, said
+        assert refusal is not None and str(error) == refusal, damage
         return
-    if stopped is not None:
-        assert checked.differences, f"{said}: {stopped}"
-        assert kind not in HARMLESS, f"{said}: {stopped}"
+    if refusal is not None:
+        assert checked.differences, f"{damage}: {refusal}"
+        assert kind not in HARMLESS, f"{damage}: {refusal}"
         return
     before, after = relative(before, template), relative(after, root)
-    assert len(after) == len(before), said
+    assert len(after) == len(before), damage
     if kind in HARMLESS:
-        assert after.equals(before), said
-        assert checked.differences == [], said
+        assert after.equals(before), damage
+        assert checked.differences == [], damage
     # What was not touched is as it was; a damaged text may say other labels, but of the same utterances.
     columns = list(COLUMNS)
     if kind.startswith("text"):
@@ -304,13 +304,16 @@ def check_damage(name, number, kind, template, before, root):
         columns.remove("text")
         assert checked.texts == after["text"].notna().sum()
     one, two = (table[~table["path"].isin(touched)][columns] for table in (before, after))
-    assert two.equals(one), said
+    assert two.equals(one), damage
     if kind in ("audio: emptied", "audio: NUL", "audio: a folder", "audio: a link to nowhere"):
-        assert {bad.path for bad in checked.bad_audio} == touched, said
+        assert {bad.path for bad in checked.bad_audio} == touched, damage
     for column in ("valence", "arousal", "dominance"):
-        assert after[column].dropna().between(0.5, 5.5).all(), said
+        assert after[column].dropna().between(0.5, 5.5).all(), damage
 
 
-def test_every_corpus_is_damaged():
-    missing = set(data_prep.NAMES) - {*corpora.WRITERS, "demo"}
-    assert not missing, f"write small_NAME(root) for {missing} in tests/helpers/corpora.py"
+def test_every_corpus_is_tested():
+    for name in data_prep.NAMES:
+        if data_prep.corpus(name).shipped is None:
+            assert name in corpora.WRITERS, f"write small_{name}(root) in tests/helpers/corpora.py"
+            test = ROOT / "tests" / "data_prep" / "readers" / f"test_{name}.py"
+            assert test.exists(), f"write the tests of the reader, {test}"

@@ -1,4 +1,7 @@
-"""Writes small corpora in the real layouts: real names, real label lines, a few milliseconds of tone for speech."""
+"""Writes corpora in their real layouts, with real file names and label lines, and short tones instead of speech.
+
+Each corpus has a function `small_NAME(root)` that writes a small folder of it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ TESS_WORDS = ["".join(letters) for letters in product("bdfgklmnpr", "aeiou", "dg
 SESSION_SIZES = {1: 1819, 2: 1811, 3: 2136, 4: 2103, 5: 2170}
 IEMOCAP_LABEL_FILES = {1: 28, 2: 30, 3: 32, 4: 30, 5: 31}
 IEMOCAP_FOUR = {1: (528, 557), 2: (481, 542), 3: (522, 629), 4: (528, 503), 5: (590, 651)}
-"""Utterances of the four classes, excited as happy, by the woman and by the man of each session."""
+"""Utterances of the four classes (excited counts as happy) by the woman and by the man of each session."""
 IEMOCAP_CLASSES = [
     ({("ang", "impro"): 289, ("ang", "script"): 814}, (229, 137, 240, 327, 170)),
     ({("hap", "impro"): 284, ("exc", "impro"): 663, ("hap", "script"): 311, ("exc", "script"): 378},
@@ -63,7 +66,7 @@ def write_audio(path: Path) -> Path:
 
 
 def emodb_names() -> list[str]:
-    """535 names in EMODB's grammar with its counts per emotion."""
+    """535 names in EMODB's grammar with its counts by emotion."""
     names = []
     for letter, count in EMODB_LETTERS.items():
         takes = product("abcdef", EMODB_TEXTS, EMODB_SPEAKERS)
@@ -94,7 +97,7 @@ def savee(root: Path, layout: str, names: list[tuple[str, str]] | None = None) -
 
 
 def iemocap_dialogue(root: Path, dialogue: str, turns: list[tuple], suffix: str = ".wav") -> Path:
-    """Adds a dialogue with all kinds of lines that the release's files hold.
+    """Adds a dialogue with all kinds of lines that the files of the release have.
 
     Args:
         root: the folder of Session1 to Session5.
@@ -133,7 +136,7 @@ def iemocap_dialogue(root: Path, dialogue: str, turns: list[tuple], suffix: str 
 
 
 def iemocap(root: Path, suffix: str = ".wav") -> Path:
-    """Two sessions, 13 utterances, every label, every form of a dialogue's name, and what a reader must pass over."""
+    """Two sessions, 13 utterances, every label, every form of a dialogue's name, and files that a reader must skip."""
     dialogues = {
         "Ses01F_impro01": [
             ("F000", "neu", 2.5, 2.5, 2.5, "Excuse me."),
@@ -153,7 +156,7 @@ def iemocap(root: Path, suffix: str = ".wav") -> Path:
     }
     for dialogue, turns in dialogues.items():
         iemocap_dialogue(root, dialogue, turns, suffix)
-    # Macs leave a binary file of metadata beside every file of an archive.
+    # Archives packed on a Mac hold a binary file of metadata beside every file.
     for folder in ("dialog/EmoEvaluation", "dialog/transcriptions"):
         (root / "Session1" / folder / "._Ses01F_impro01.txt").write_bytes(b"\x00\x05\x16\x07[\xff\n[\x00\xb0\n")
     waves = root / "Session1" / "sentences" / "wav"
@@ -168,9 +171,9 @@ def iemocap(root: Path, suffix: str = ".wav") -> Path:
 
 
 def iemocap_full(root: Path) -> Path:
-    """10,039 utterances with the counts of the release: per emotion, kind of scene, session, speaker and label file.
+    """10,039 utterances with the counts of the release by emotion, kind of scene, session, speaker and label file.
 
-    Only the split of the labels outside the four classes into improvised and scripted is made up.
+    Only the numbers of improvised and scripted utterances outside the four classes are made up.
     """
     generator = np.random.default_rng(0)
     letters = {session: shuffled("F" * women + "M" * men, generator) for session, (women, men) in IEMOCAP_FOUR.items()}
@@ -214,7 +217,7 @@ def shuffled(things, generator: np.random.Generator) -> list:
 
 
 def msp_improv_line(name: str, label: str, values: tuple) -> str:
-    """The line of an utterance; the space after D's value is the release's."""
+    """The line of an utterance; the release, too, has a space after the value of D."""
     arousal, valence, dominance = (f"{value:f}".replace("nan", "NaN") for value in values)
     return f"UTD-IMPROV-{name}.avi; {label}; A:{arousal}; V:{valence}; D:{dominance} ; N:4.000000;"
 
@@ -222,14 +225,14 @@ def msp_improv_line(name: str, label: str, values: tuple) -> str:
 def msp_improv(
     root: Path, turns: list[tuple], *, audio: str = "Audio", labels: str = "Evalution.txt", texts: str | None = None
 ) -> Path:
-    """A label file with raters' lines of all kinds, the audio with what lies beside it, and transcripts.
+    """Writes a label file with raters' lines of all kinds, the audio, and transcripts.
 
     Args:
         root: the folder.
         turns: (name such as "S01A-F01-S-FM01", letter of the label, (A, V, D), transcript or None).
         audio: folder of the sessions.
         labels: name of the label file.
-        texts: folder of the transcripts; None: the release's.
+        texts: folder of the transcripts; None: as in the release.
 
     Returns:
         The folder.
@@ -243,7 +246,7 @@ def msp_improv(
             msp_improv_line(name, label, values),
             "WORKER0001-p00; Neutral; Neutral,Other (what; is: it?); A:3.000000; V:3.000000; D:3.000000; N:4.000000;",
             "WORKER0002-p01; Angry; ; A:3.000000; V:3.000000; D:NaN; N:NaN;",
-            "WORKER0002-p01; Sad; Sad,Depressed; A:2.000000; V:3.000000; D:2.000000; N:3.000000;",  # heard it twice
+            "WORKER0002-p01; Sad; Sad,Depressed; A:2.000000; V:3.000000; D:2.000000; N:3.000000;",  # judged it twice
             "",
         ]
         if text is not None:
@@ -255,7 +258,7 @@ def msp_improv(
 
 
 def msp_improv_full(root: Path, inverted: bool = False) -> Path:
-    """8,438 utterances with the counts per scenario and emotion of the release, spread over its 12 speakers."""
+    """8,438 utterances with the counts of the release by scenario and emotion, divided among its 12 speakers."""
     turns = []
     for scenario, counts in MSP_SCENARIOS.items():
         letters = [letter for letter, count in counts.items() for _ in range(count)]
@@ -270,7 +273,7 @@ def msp_improv_full(root: Path, inverted: bool = False) -> Path:
 
 
 def ravdess_names() -> list[str]:
-    """1440 names in RAVDESS' grammar: neutral in one intensity, all others in two."""
+    """1440 names in RAVDESS's grammar: neutral in one intensity, all others in two."""
     return [
         f"03-01-{emotion:02d}-{intensity:02d}-{statement:02d}-{repetition:02d}-{actor:02d}"
         for actor in range(1, 25)
@@ -282,7 +285,7 @@ def ravdess_names() -> list[str]:
 
 
 def ravdess(root: Path, names: list[str] | None = None, layout: str = "actors") -> Path:
-    """Writes the files by actor ("actors"), so in a folder of the folder ("release"), or all in one ("flat")."""
+    """Writes the files in folders by actor ("actors"), one level deeper ("release"), or all in one folder ("flat")."""
     for name in names if names is not None else ravdess_names():
         actor = f"Actor_{name[-2:]}"
         folder = {"actors": actor, "release": f"Audio_Speech_Actors_01-24/{actor}", "flat": "."}[layout]
@@ -291,16 +294,16 @@ def ravdess(root: Path, names: list[str] | None = None, layout: str = "actors") 
 
 
 def tess_names() -> list[str]:
-    """2800 names in TESS' grammar, with its misspelt one; the words are made up."""
+    """2800 names in TESS's grammar, with the misspelt one; the words are made up."""
     words = ["bite", *TESS_WORDS[1:]]
     names = [f"{speaker}_{word}_{emotion}" for speaker in ("OAF", "YAF") for emotion in TESS_EMOTIONS for word in words]
     return ["OA_bite_neutral" if name == "OAF_bite_neutral" else name for name in names]
 
 
 def tess(root: Path, names: list[str] | None = None, layout: str = "folders") -> Path:
-    """Writes the files by speaker and emotion ("folders"), so in a folder of the folder ("nested"), or in one ("flat").
+    """Writes the files in folders by speaker and emotion ("folders"), one level deeper ("nested"), or in one ("flat").
 
-    The folders' spelling is the release's, which is not the same for both speakers.
+    The folders are spelt as in the release, which is not the same for both speakers.
     """
     for name in names if names is not None else tess_names():
         speaker, _, emotion = name.split("_")
@@ -314,7 +317,7 @@ def tess(root: Path, names: list[str] | None = None, layout: str = "folders") ->
 
 
 def librispeech(root: Path, chapters: list[tuple], lists: bool = True) -> Path:
-    """Parts of LibriSpeech with its lists.
+    """Writes parts of LibriSpeech with its lists.
 
     Args:
         root: the folder of the parts.
@@ -346,8 +349,7 @@ def small_emodb(root: Path) -> Path:
     return emodb(root, emodb_names()[::40])
 
 
-def small_iemocap(root: Path) -> Path:
-    return iemocap(root)
+small_iemocap = iemocap
 
 
 def small_librispeech(root: Path) -> Path:
@@ -378,4 +380,4 @@ def small_tess(root: Path) -> Path:
 
 
 WRITERS = {name.removeprefix("small_"): make for name, make in list(globals().items()) if name.startswith("small_")}
-"""For each corpus a function that writes a small folder of it: every `small_NAME(root)` of this file."""
+"""The functions `small_NAME(root)` of this file, by the name of the corpus."""

@@ -1,7 +1,7 @@
-"""A whole command, from audio files to report pages, that can be killed before any of its file operations.
+"""A complete command, from audio files to report pages, that can be killed before any of its file operations.
 
-SER_CRASH names a role ("driver" or "worker"), a number and a flag file: the first process in that role that is about to
-make its so-manieth change below the root kills itself, once. SER_CRASH_LOG collects all changes instead.
+SER_CRASH contains a role ("driver" or "worker"), a number n and a flag file: the first process in that role that is
+about to do its n-th file operation below the root kills itself, once. SER_CRASH_LOG names a log of all operations.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ PAPER = CrashPaper(
 
 
 def corpus(folder: Path) -> None:
-    """A small EMODB, and the cells that its paper reported."""
+    """Writes a small EMODB, and the cells that its paper reports."""
     (folder / "emodb" / "wav").mkdir(parents=True)
     for speaker, text, letter in itertools.product(SPEAKERS, ("a01", "a02"), "WT"):
         tone = (0.1 + 0.3 * (letter == "W")) * np.sin(np.arange(4000) * 0.2 * (1 + int(speaker)))
@@ -100,7 +100,7 @@ def corpus(folder: Path) -> None:
 
 
 def command(folder: Path) -> int:
-    """What is run and killed: a corpus' features, trials in two workers, and the report."""
+    """Runs everything: features of a corpus, trials in two workers, and the report."""
     from ser import cli, session
     from ser.options import Options
     from ser.progress import Progress
@@ -127,7 +127,7 @@ def command(folder: Path) -> int:
 
 
 def watch() -> None:
-    """Counts this process' changes below the root."""
+    """Counts the file operations of this process below the root, and kills it if SER_CRASH says so."""
     role = "driver" if multiprocessing.parent_process() is None else "worker"
     root, numbers = os.environ["SER_CRASH_ROOT"], itertools.count(1)
     wanted, number, flag = os.environ.get("SER_CRASH", "nobody:0:").split(":")
@@ -157,7 +157,7 @@ if os.environ.get("SER_CRASH_ROOT"):
 
 
 def run(folder: Path, root: Path, **changes) -> subprocess.CompletedProcess:
-    """The command as a process of its own."""
+    """Runs the command in another process."""
     environment = {**os.environ, "PYTHONPATH": str(toy.ROOT), "TOY_LIGHT": "1"}
     environment |= {"SER_CRASH_ROOT": str(root), **changes}
     program = (
@@ -168,7 +168,7 @@ def run(folder: Path, root: Path, **changes) -> subprocess.CompletedProcess:
 
 
 def outcome(root: Path) -> dict[str, object]:
-    """Everything a command leaves that must not depend on how often it was killed."""
+    """Everything that a command writes and that must not depend on how often it was killed."""
     found: dict[str, object] = {"pages": sorted(path.name for path in (root / "results").glob("report.*"))}
     for record in find(root / "results", "trial.json"):
         kept = json.loads(record.read_text())

@@ -1,4 +1,4 @@
-"""A server of files on this machine that can do what real ones do: resume, refuse to, cut, change, fail."""
+"""A local server of files that behaves like real ones: it can resume a download, refuse to, break off, or fail."""
 
 import contextlib
 import threading
@@ -8,16 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Served:
-    """One file.
+    """One file, and how it is served.
 
     Attributes:
         content: its bytes.
         tag: its ETag; None: none is sent.
-        ranges: whether a part can be asked for.
+        ranges: whether a part of it can be requested.
         cut: close the connection after so many bytes of a response; None: never.
         status: answer with this status instead.
-        wait: set to let responses go on after their first byte; None: they do not wait.
-        to: send on to this address instead.
+        wait: responses wait for this event after their first byte; None: they do not wait.
+        to: redirect to this address instead.
     """
 
     content: bytes
@@ -31,7 +31,7 @@ class Served:
 
 @dataclass
 class Log:
-    """A request as it was answered."""
+    """A request and how it was answered."""
 
     path: str
     range: str | None
@@ -41,7 +41,7 @@ class Log:
 
 @dataclass
 class Site:
-    """What is served, and what was asked for."""
+    """The served files, and a log of the requests."""
 
     address: str = ""
     files: dict[str, Served] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Site:
 
 @contextlib.contextmanager
 def serving():
-    """A site; a context manager."""
+    """Serves a site as long as the context is entered."""
     site = Site()
 
     class Handler(BaseHTTPRequestHandler):
@@ -98,7 +98,7 @@ def serving():
             if served.cut is not None:
                 content = content[: served.cut]
                 self.close_connection = True
-            with contextlib.suppress(ConnectionError):  # the other side was stopped
+            with contextlib.suppress(ConnectionError):  # the client was stopped
                 self.wfile.write(content)
                 entry.sent += len(content)
 

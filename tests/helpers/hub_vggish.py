@@ -1,4 +1,4 @@
-"""A SavedModel like TF-Hub's VGGish, in TensorFlow's own operations: what ours is held against."""
+"""A SavedModel like TF-Hub's VGGish, in TensorFlow's own operations, with which ours is compared."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from common.models.vggish import variable_names
 
 
 def save_like_hub(network, folder, rename=None, leave_out=(), extra=None):
-    """Writes a SavedModel with the signature and the variables' names of google/vggish/1, with a network's weights.
+    """Writes a SavedModel with the signature and variable names of google/vggish/1 and the weights of a network.
 
     Args:
         network: Keras VGGish of any width.
-        folder: where to.
+        folder: where to write it.
         rename: other names for some variables.
-        leave_out: names of variables that it shall lack.
+        leave_out: names of variables to leave out.
         extra: more variables, or other values.
 
     Returns:
@@ -57,9 +57,18 @@ def save_like_hub(network, folder, rename=None, leave_out=(), extra=None):
             return x @ have["vggish/fc2/weights"] + have["vggish/fc2/biases"]
 
     module = Module()
-    if rename or leave_out:  # its function would not find its variables; the checkpoint is all that is looked at
+    if rename or leave_out:  # the function would not find its variables, and only the checkpoint is needed
         plain = tf.Module()
         plain._variables = module._variables
         module = plain
     tf.saved_model.save(module, str(folder))
     return folder
+
+
+def embed_by_hub(folder):
+    """A function that runs the SavedModel by `tensorflow_hub`: from samples, at least 0.975 s, to (examples, 128)."""
+    import numpy as np
+    import tensorflow_hub
+
+    loaded = tensorflow_hub.load(str(folder))
+    return lambda signal: loaded(np.asarray(signal, np.float32)).numpy()

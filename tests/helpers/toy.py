@@ -1,4 +1,4 @@
-"""A paper small enough to test the harness with: a nearest-mean classifier on one number an utterance."""
+"""A tiny paper for tests of the application: a nearest-mean classifier on one number per utterance."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ser.results.runs import Run
 from tests.helpers import ROOT
 
 if os.environ.get("TOY_LIGHT"):
-    # No toy needs Keras, which takes every process of a test seconds to import.
+    # The toy paper does not need Keras, which takes seconds to import in each process.
     light = types.ModuleType("common.training")
-    light.forget_models, light.seed_everything = lambda: None, lambda seed, deterministic: None
+    light.clear_models, light.seed_everything = lambda: None, lambda seed, deterministic: None
     sys.modules["common.training"] = light
     trials.versions = lambda: {"python": "3", "keras": "none", "numpy": "none", "backend": "none"}
 
@@ -147,24 +147,24 @@ def run(config: ToyConfig | None = None, repeats: int = 2, folds: int = 4, chang
 
 def data() -> Part:
     utterances = table()
-    # Angry is 1, sad is 0; one utterance of each speaker lies on the wrong side.
+    # Angry is 1 and sad is 0, except for one utterance of each speaker.
     numbers = {
         row.utterance: float((row.emotion == "angry") != row.utterance.endswith("5")) for row in utterances.itertuples()
     }
     return Part(utterances, {"number": numbers}, CLASSES)
 
 
-class Quiet:
-    """An observer that remembers."""
+class Recorder:
+    """An observer that records what it is called with."""
 
     def __init__(self):
-        self.finished, self.elsewhere, self.failed, self.notes, self.extracted = [], [], [], [], []
+        self.finished, self.locked, self.failed, self.notes = [], [], [], []
 
     def note(self, text):
         self.notes.append(text)
 
     def features_extracted(self, name, done, total):
-        self.extracted.append((name, done, total))
+        pass
 
     def trial_started(self, trial):
         pass
@@ -175,16 +175,16 @@ class Quiet:
     def trial_finished(self, trial):
         self.finished.append(trial.name)
 
-    def trial_elsewhere(self, trial):
-        self.elsewhere.append(trial.name)
+    def trial_locked(self, trial):
+        self.locked.append(trial.name)
 
     def trial_failed(self, trial, message):
         self.failed.append((trial.name, message))
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """Gives the same data for every run."""
+class ToyData:
+    """A data source that gives the same data for every run."""
 
     def part(self, run, observer):
         return data()
@@ -193,18 +193,18 @@ class Source:
         return None
 
 
-def execute(runs, results, pool=None, observer=None, source=None, **keywords):
+def execute(runs, results, pool=None, observer=None, data_source=None, **keywords):
     """Performs runs in a pool, by default in this process; returns outcome and observer."""
     from ser.execution import executor
     from ser.execution.in_process import InProcess
 
-    observer = observer or Quiet()
-    jobs = [executor.Job(run, source or Source(), results, **keywords) for run in runs]
+    observer = observer or Recorder()
+    jobs = [executor.Job(run, data_source or ToyData(), results, **keywords) for run in runs]
     return executor.execute(jobs, pool or (lambda trials: InProcess()), observer), observer
 
 
 def pool_of(kind: str, results: Path, workers: int | None = None, gpus: float | None = None):
-    """What makes a pool: "here", "local", or "ray" at RAY_ADDRESS."""
+    """A function that makes a pool: "here", "local", or "ray" at RAY_ADDRESS."""
     from ser.execution.resources import Request
 
     request = Request(workers=workers, gpus=gpus)
@@ -220,23 +220,23 @@ def pool_of(kind: str, results: Path, workers: int | None = None, gpus: float | 
 
 
 def main():
-    """Runs all trials, as the JSON on the command line says; used by tests that kill it."""
-    asked = json.loads(sys.argv[1])
-    results, config = Path(asked["results"]), ToyConfig(**asked.get("config", {}))
-    pool = pool_of(asked.get("pool", "here"), results, asked.get("workers"), asked.get("gpus"))
+    """Runs all trials as the JSON on the command line says; for tests that kill the process."""
+    request = json.loads(sys.argv[1])
+    results, config = Path(request["results"]), ToyConfig(**request.get("config", {}))
+    pool = pool_of(request.get("pool", "here"), results, request.get("workers"), request.get("gpus"))
     try:
-        outcome, observer = execute([run(config, asked.get("repeats", 2))], results, pool)
+        outcome, observer = execute([run(config, request.get("repeats", 2))], results, pool)
     except UserError as error:
         sys.exit(str(error))
     failures = [f"{failure.trial.name}: {failure.message}" for failure in outcome.failures]
     print(json.dumps({"done": outcome.done, "found": outcome.found, "failures": failures, "notes": observer.notes}))
 
 
-def start(asked: dict, log: Path, **environment):
-    """`main` as a process of its own."""
+def start(request: dict, log: Path, **environment):
+    """Starts `main` in another process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SER_TOY_LOG": str(log), "TOY_LIGHT": "1", **environment}
     return subprocess.Popen(
-        [sys.executable, "-c", "from tests.helpers import toy; toy.main()", json.dumps(asked, default=str)],
+        [sys.executable, "-c", "from tests.helpers import toy; toy.main()", json.dumps(request, default=str)],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -245,11 +245,11 @@ def start(asked: dict, log: Path, **environment):
     )
 
 
-def answer(process, code: int = 0) -> dict:
-    """What a process printed in the end."""
+def result_of(process, code: int = 0) -> dict:
+    """Waits for a process of `start`; returns what it printed, or its error message."""
     out, err = process.communicate(timeout=180)
     assert process.returncode == code, err
-    # Ray has a word of its own to say about lost nodes, on standard output.
+    # Ray prints messages about lost nodes to standard output.
     return json.loads(out.splitlines()[-1]) if code == 0 else {"error": err}
 
 
@@ -259,7 +259,7 @@ def trial_names(results: Path) -> list[str]:
 
 
 def wait_for_trials(results: Path, number: int) -> None:
-    """Waits until so many trials are finished."""
+    """Waits until a number of trials are finished."""
     deadline = time.monotonic() + 90
     while len(trial_names(results)) < number:
         assert time.monotonic() < deadline, f"no {number} trials in time"
@@ -267,7 +267,7 @@ def wait_for_trials(results: Path, number: int) -> None:
 
 
 def wait_for_workers(log: Path, number: int) -> None:
-    """Waits until so many processes have begun a trial."""
+    """Waits until a number of processes have started a trial."""
     deadline = time.monotonic() + 90
     while not log.exists() or len({line.split()[0] for line in log.read_text().splitlines()}) < number:
         assert time.monotonic() < deadline, f"no {number} workers in time"

@@ -1,4 +1,4 @@
-"""The command line as a person meets it: quick answers, one sentence for every mistake, exit code 2, no traceback."""
+"""The command line: it starts quickly, and a mistake gives one or two sentences and exit code 2, never a traceback."""
 
 import importlib.util
 import json
@@ -29,7 +29,7 @@ def _folder(tmp_path, monkeypatch):
 
 
 def ser(*arguments, code=0):
-    """Runs `ser` in this process; a person's mistake must come back as a code, never as an exception."""
+    """Runs `ser` in this process and checks its exit code; a user's mistake must not raise an exception."""
     try:
         result = cli.main(list(arguments))
     except SystemExit as stop:  # argparse
@@ -38,7 +38,7 @@ def ser(*arguments, code=0):
 
 
 def emodb(folder, speakers=("03", "08", "09"), rate=16000):
-    """A small EMODB: every speaker with two emotions, a tone each."""
+    """Writes a small EMODB: two emotions per speaker, each a tone of its own."""
     (folder / "wav").mkdir(parents=True)
     for speaker in speakers:
         for text in ("a01", "a02", "a04"):
@@ -54,7 +54,7 @@ def run_partial(folder, *more, code=0, experiment="mtap/table1/emodb/softmax"):
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["corpora"], ["fetch"], ["list", "mtap", "--table", "2"]])
-def test_quick_answers_import_nothing_heavy(arguments, tmp_path):
+def test_quick_commands_import_nothing_heavy(arguments, tmp_path):
     program = (
         "import sys\nfrom ser import cli\n"
         f"try: cli.main({arguments!r})\nexcept SystemExit: pass\n"
@@ -74,7 +74,7 @@ def test_list_names_every_experiment_with_its_trials(capsys):
     assert "savee/7class" in line and " 25 " in line
 
 
-def test_corpora_and_one_of_them(capsys, tmp_path):
+def test_the_list_of_corpora_and_one_corpus(capsys, tmp_path):
     ser("corpora")
     out = capsys.readouterr().out
     assert all(name in out for name in data_prep.NAMES) and "synthetic" in out
@@ -86,7 +86,7 @@ def test_corpora_and_one_of_them(capsys, tmp_path):
     assert "18 utterances of 3 speakers" in out and "angry 9 instead of 127" in out
 
 
-def test_a_corpus_of_which_one_part_is_here(capsys, tmp_path):
+def test_an_incomplete_corpus_is_counted(capsys, tmp_path):
     chapter = tmp_path / "LibriSpeech" / "dev-clean" / "84" / "121550"
     chapter.mkdir(parents=True)
     soundfile.write(chapter / "84-121550-0000.flac", np.zeros(16000), 16000)
@@ -127,7 +127,7 @@ def test_a_corpus_of_which_one_part_is_here(capsys, tmp_path):
         (["run", "mtap/table3/iemocap/apfl", "--corpus", "demo", "--folds", "sesion-1"], ["no fold", "session-1"]),
     ],
 )
-def test_a_mistake_is_one_or_two_sentences_and_code_2(arguments, words, capsys):
+def test_mistakes_give_one_or_two_sentences_and_exit_code_2(arguments, words, capsys):
     ser(*arguments, code=2)
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -138,19 +138,19 @@ def test_a_mistake_is_one_or_two_sentences_and_code_2(arguments, words, capsys):
     assert message.count(". ") <= 2
 
 
-def test_arguments_that_argparse_refuses(capsys):
+def test_invalid_arguments_are_refused(capsys):
     ser("reproduc", "mtap", code=2)
     ser("run", "mtap/table1/emodb/apfl", "--repeats", "0", code=2)
     assert "whole number from 1" in capsys.readouterr().err
 
 
-def test_an_incomplete_corpus_stops_with_a_diff(tmp_path, capsys):
+def test_an_incomplete_corpus_is_refused_with_its_counts(tmp_path, capsys):
     ser("run", "mtap/table1/emodb/softmax", "--root", str(emodb(tmp_path / "emodb")), code=2)
     error = capsys.readouterr().err
-    assert "535" in error and "gives 18" in error and "angry 9 instead of 127" in error and "--partial" in error
+    assert "535" in error and "gives 18" in error and "angry 9 instead of 127" in error and "`partial`" in error
 
 
-def test_the_wrong_corpus_says_what_was_expected(tmp_path, capsys):
+def test_the_folder_of_another_corpus_is_refused(tmp_path, capsys):
     ser("run", "mtap/table1/savee/softmax", "--root", str(emodb(tmp_path / "emodb")), code=2)
     error = capsys.readouterr().err
     assert "SAVEE" in error.upper() and "DC_a01.wav" in error and "Traceback" not in error
@@ -222,7 +222,7 @@ def test_run_report_predict_and_resume(tmp_path, capsys):
     assert "missing.wav" in capsys.readouterr().err
 
 
-def test_training_script_is_the_same_as_run(tmp_path, capsys):
+def test_a_training_script_does_the_same_as_ser_run(tmp_path, capsys):
     folder = emodb(tmp_path / "emodb")
     arguments = ["mtap/table1/emodb/apfl", "--root", str(folder), "--partial", "--folds", "1", *QUICK]
     assert cli.train_main("mtap", arguments) == 0
@@ -232,15 +232,14 @@ def test_training_script_is_the_same_as_run(tmp_path, capsys):
     assert cli.train_main("mtap", ["mtap/table1/emodb/apf"]) == 2
 
 
-def test_the_protocol_can_be_changed_and_says_so(tmp_path, capsys):
+def test_a_changed_protocol_is_stated(tmp_path, capsys):
     run_partial(emodb(tmp_path / "emodb"), "--set", "protocol.validation=none", "--folds", "1")
     assert "validation = none instead of speaker" in " ".join(capsys.readouterr().out.split())
     trial = json.loads(next(Path("results").glob("**/trial.json")).read_text())
     assert trial["utterances"] == {"train": 12, "validation": 0, "test": 6}
 
 
-def test_deterministic_runs_write_the_same_bytes_wherever_they_run(tmp_path):
-    """In one process, in workers that share the cores, and in actors of a cluster."""
+def test_deterministic_runs_write_the_same_bytes_with_all_executors(tmp_path):
     folder = emodb(tmp_path / "emodb")
     ways = {"here": [], "local": ["--workers", "2"]}
     if importlib.util.find_spec("ray"):
@@ -257,11 +256,11 @@ def test_deterministic_runs_write_the_same_bytes_wherever_they_run(tmp_path):
     assert all(one == found["here"] for one in found.values())
 
 
-def test_reproduce_takes_the_rows_on_that_corpus_and_marks_absent_ones(tmp_path, capsys, monkeypatch):
+def test_reproduce_selects_rows_by_corpus_and_marks_absent_corpora(tmp_path, capsys, monkeypatch):
     ids = [experiment.id for experiment in registry.experiments_on(PAPER, ("1",), "savee")]
     assert ids == [f"mtap/table1/savee/{loss}" for loss in ("softmax", "focal", "arcface", "apfl")]
-    stand_in = registry.experiments_on(PAPER, ("1",), "demo")
-    assert [experiment.corpus for experiment in stand_in] == ["emodb"] * 4
+    on_demo = registry.experiments_on(PAPER, ("1",), "demo")
+    assert [experiment.corpus for experiment in on_demo] == ["emodb"] * 4
 
     emodb(tmp_path / "corpora" / "emodb")
     monkeypatch.setenv("SER_CORPORA", str(tmp_path / "corpora"))
@@ -272,7 +271,7 @@ def test_reproduce_takes_the_rows_on_that_corpus_and_marks_absent_ones(tmp_path,
     assert Path("results/report.html").exists()
 
 
-def test_interruption_keeps_trials_and_says_so(tmp_path, capsys, monkeypatch):
+def test_an_interruption_keeps_finished_trials(tmp_path, capsys, monkeypatch):
     folder = emodb(tmp_path / "emodb")
     from ser import progress
 
@@ -289,7 +288,7 @@ def test_interruption_keeps_trials_and_says_so(tmp_path, capsys, monkeypatch):
     assert "3 trials, 1 already done" in capsys.readouterr().err
 
 
-def test_a_command_gives_the_signal_handler_back(capsys):
+def test_a_command_restores_the_signal_handler(capsys):
     before = signal.getsignal(signal.SIGTERM)
     seen = []
     assert cli.guarded(lambda: seen.append(signal.getsignal(signal.SIGTERM)) or 0) == 0
@@ -299,13 +298,13 @@ def test_a_command_gives_the_signal_handler_back(capsys):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_several_tables_are_listed(capsys):
+def test_several_tables_can_be_listed(capsys):
     ser("list", "mtap", "--table", "2", "--table", "3")
     out = capsys.readouterr().out
     assert "mtap/table2/savee/apfl" in out and "mtap/table3/iemocap/apfl" in out and "mtap/table1" not in out
 
 
-def test_the_demo_shrinks_what_a_paper_says_it_may(tmp_path, monkeypatch):
+def test_the_demo_uses_the_changes_of_the_paper(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(Session, "run_all", lambda session, chosen: seen.extend(chosen) or ({}, {}))
     ser("reproduce", "mtap", "--demo", "--results", str(tmp_path / "r"))

@@ -1,4 +1,4 @@
-"""What a paper may learn besides emotions, from the corpus to the report: ratings, learnt classes, auxiliary data."""
+"""Ratings, classes made of ratings, auxiliary data and pretraining, from the corpus to the report."""
 
 import json
 
@@ -24,7 +24,7 @@ RATINGS, HALVES = (experiment.id for experiment in PAPER.experiments)
 @pytest.fixture(autouse=True)
 def _no_models(monkeypatch):
     """These papers make no Keras models; looking for some after each trial takes a second in a process that is full."""
-    monkeypatch.setattr("common.training.forget_models", lambda: None)
+    monkeypatch.setattr("common.training.clear_models", lambda: None)
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_ratings_from_the_corpus_to_the_report(tmp_path):
     assert "label" not in table and len(table) == 48
     train = rated.LAST["train"]
     np.testing.assert_array_equal(train.values, train.table[["valence", "arousal", "dominance"]].to_numpy("float32"))
-    # The embedded corpus speaks louder when it is aroused, so the regression must have learnt something.
+    # In the embedded corpus, loudness increases with arousal, so the regression is better than chance.
     arousal = ccc(table["arousal"], table["predicted_arousal"])
     assert arousal > 0.1
 
@@ -95,7 +95,7 @@ def test_ratings_from_the_corpus_to_the_report(tmp_path):
     assert "data:image/png;base64" in (tmp_path / "r.html").read_text()
 
 
-def test_classes_made_of_ratings_are_learnt_from_the_training_part(tmp_path):
+def test_classes_made_of_ratings_are_fitted_on_the_training_part(tmp_path):
     run = perform(HALVES, tmp_path)
     (table,) = run.predictions
     train = rated.LAST["train"]
@@ -110,7 +110,7 @@ def test_classes_made_of_ratings_are_learnt_from_the_training_part(tmp_path):
     assert report.sections[0].comparisons[0].measured.value == pytest.approx(100 * np.mean(recalls))
 
 
-def test_absent_auxiliary_data_are_said_and_the_rest_runs(tmp_path):
+def test_absent_auxiliary_data_are_stated_and_the_run_continues(tmp_path):
     run = perform(HALVES, tmp_path)
     assert rated.LAST["auxiliary"] is None
     assert run.run["changes"] == ["without auxiliary data: emodb is not here"]
@@ -138,7 +138,7 @@ def test_auxiliary_data_come_with_features_and_without_emotions(tmp_path):
     assert other.run["changes"] == ["auxiliary data emodb/4class instead of emodb/7class"]
 
 
-def test_auxiliary_data_that_cannot_be(tmp_path):
+def test_invalid_auxiliary_data_are_refused(tmp_path):
     with pytest.raises(UserError, match="must come from another corpus than demo"):
         perform(HALVES, tmp_path, auxiliary="demo")
     with pytest.raises(CorpusAbsent, match="emodb"):
@@ -153,7 +153,7 @@ def test_a_corpus_without_ratings_is_refused(tmp_path):
         perform(RATINGS, tmp_path, corpus="emodb", partial=True)
 
 
-def test_predict_prints_ratings(tmp_path, capsys, monkeypatch):
+def test_predict_prints_ratings_of_a_regression(tmp_path, capsys, monkeypatch):
     run = perform(RATINGS, tmp_path, keep_models=True)
     file = tmp_path / "tone.wav"
     soundfile.write(file, 0.3 * np.sin(np.arange(16000) * 0.1), 16000)
@@ -167,8 +167,8 @@ def test_predict_prints_ratings(tmp_path, capsys, monkeypatch):
 
 def test_a_run_names_the_pretrained_network_it_starts_from(tmp_path):
     missing = perform(RATINGS, tmp_path, settings={"start": "newest"})
-    (said,) = [flag for flag in missing.trials[0]["flags"] if "mean loudness" in flag]
-    assert said == "random weights: no mean loudness is here (`ser pretrain rated mean` makes one)"
+    (flag,) = [flag for flag in missing.trials[0]["flags"] if "mean loudness" in flag]
+    assert flag == "random weights: no mean loudness is here (`ser pretrain rated mean` makes one)"
     assert missing.run["changes"] == ["start = newest instead of none", "mean loudness of random weights"]
     with pytest.raises(CorpusAbsent):
         pretrain(tmp_path)
@@ -179,14 +179,14 @@ def test_a_run_names_the_pretrained_network_it_starts_from(tmp_path):
     assert made.record["history"] == {"loss": [1.0]}
     rated.LAST.pop("pretrained_on")
     assert pretrain(tmp_path).folder == made.folder and "pretrained_on" not in rated.LAST
-    other = pretrain(tmp_path, settings={"shift": "2.0"})  # of another setting, so not what the run may start from
+    other = pretrain(tmp_path, settings={"shift": "2.0"})  # made with another setting, so not used by the run
     assert "not as declared: shift = 2.0 instead of 0.0" in other.record["flags"]
 
     run = perform(RATINGS, tmp_path, settings={"start": "newest"})
     assert rated.LAST["config"].start == made.digest
     found = rated.LAST["context"].artefacts.find("rated/mean", made.digest)
     assert (found.folder / "mean.json").exists()
-    # The network was learnt on part of a corpus, so nothing that starts from it is the paper's.
+    # The network was pretrained on a part of the corpus, so the run is not as the paper declares it.
     assert run.run["changes"] == ["start = newest instead of none", "mean loudness not made as the paper's"]
     assert run.run["config"]["start"] == made.digest and run.trials[0]["run"] != missing.trials[0]["run"]
     flags = run.trials[0]["flags"]
@@ -197,7 +197,7 @@ def test_a_run_names_the_pretrained_network_it_starts_from(tmp_path):
         PAPER.pretraining("words")
 
 
-def test_a_network_may_be_pretrained_on_another_subset_and_says_so(tmp_path):
+def test_pretraining_on_another_subset_is_stated(tmp_path):
     made = pretrain(tmp_path, corpus="demo/4class-improvised")
     assert made.made_of["corpus"] == "demo" and made.made_of["subset"] == "4class-improvised"
     assert "not as declared: on demo/4class-improvised instead of emodb/7class" in made.record["flags"]
@@ -205,7 +205,7 @@ def test_a_network_may_be_pretrained_on_another_subset_and_says_so(tmp_path):
         pretrain(tmp_path, corpus="demo/5class")
 
 
-def test_hidden_labels_are_an_error_of_the_paper():
+def test_reading_hidden_labels_is_an_error():
     table = pd.DataFrame({"valence": [np.nan], "arousal": [1.0], "dominance": [1.0], "emotion": [None]})
     from common.contract import Part
 
@@ -215,7 +215,7 @@ def test_hidden_labels_are_an_error_of_the_paper():
         _ = Part(table, {}, ("angry",)).labels
 
 
-def test_progress_counts_on_from_one_paper_to_the_next(tmp_path, capsys):
+def test_progress_continues_to_count_with_the_next_runs(tmp_path, capsys):
     options = Options(results=tmp_path / "results", cache=tmp_path / "cache", jobs=1, yardstick=False)
     with Progress() as observer:
         performing = session.Session(options, observer)

@@ -1,1 +1,1 @@
-"""The side-by-side: reported numbers beside measured ones, as terminal table, Markdown and one HTML page."""
+"""The report: reported numbers next to measured ones, on the terminal, as Markdown and as an HTML page."""

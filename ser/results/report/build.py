@@ -1,4 +1,4 @@
-"""From runs on disk to a report; the modules beside this one only render it."""
+"""Builds a report from runs on disk; the other modules in this folder render it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from ser.results.report.content import (
     DrawnFigure,
     Section,
     YardstickRow,
-    amount,
-    interval,
-    number,
+    format_number,
+    yardstick_numbers,
 )
 from ser.results.reported import read_cells
 
@@ -36,9 +35,9 @@ if TYPE_CHECKING:
 
 
 class Report(Content):
-    """Reported and measured numbers side by side (see `Content` for its attributes).
+    """Reported and measured numbers side by side (see `Content` for the attributes).
 
-    In a notebook it shows itself; `print(report.markdown())` and `report.to_frame()` give text and a data frame.
+    A notebook displays it as tables; `report.markdown()` and `report.to_frame()` give text and a data frame.
     """
 
     def to_frame(self) -> pd.DataFrame:
@@ -95,7 +94,7 @@ class Report(Content):
         return self.markdown()
 
     def write(self, html_file: Path, markdown_file: Path) -> None:
-        """Writes the page, its Markdown twin, and the figures beside the latter."""
+        """Writes the HTML page and the Markdown file, and the figures next to the latter."""
         write_text(html_file, self.html())
         write_text(markdown_file, self.markdown())
         for figure in self.figures:
@@ -114,18 +113,18 @@ def section(
     """Builds one table from the runs of its experiments.
 
     Args:
-        paper: whose table.
-        table: its number; cells of other tables are left out.
-        runs: run by experiment.
+        paper: the paper.
+        table: number of the table.
+        runs: the run of each experiment, by the experiment's id.
         absent: experiments whose corpus is not on this machine.
-        results: results folder, where the yardsticks are.
-        only: show the cells of these experiments; None: all of the table.
+        results: results folder, which contains the yardsticks.
+        only: show only the cells of these experiments; None: all cells of the table.
     """
     cells = [cell for cell in read_cells(paper.reported) if cell.table == table]
     if only is not None:
         cells = [cell for cell in cells if cell.experiment in only]
     if not table.startswith("fig"):  # a figure's cells are the points of a grid
-        cells = _grouped(cells, unreported_cells(cell for cell in cells if cell.experiment in runs))
+        cells = _with_added(cells, unreported_cells(cell for cell in cells if cell.experiment in runs))
     comparisons = compare(cells, runs, absent)
     used = [runs[experiment] for experiment in dict.fromkeys(cell.experiment for cell in cells) if experiment in runs]
     used = [run for run in used if run.trials]
@@ -135,8 +134,8 @@ def section(
     return Section(paper, table, tuple(comparisons), tuple(_yardsticks(used, cells, results)), tuple(conditions))
 
 
-def _grouped(cells: Sequence[Cell], added: Sequence[Cell]) -> list[Cell]:
-    """Cells with others inserted behind the last one of the same experiment."""
+def _with_added(cells: Sequence[Cell], added: Sequence[Cell]) -> list[Cell]:
+    """Cells, with each added cell after the last one of its experiment."""
     result = []
     for place, cell in enumerate(cells):
         result.append(cell)
@@ -149,31 +148,32 @@ def _yardsticks(runs: Sequence[RunResults], cells: Sequence[Cell], results: Path
     rows = []
     shown = set()
     for run in runs:
-        # One cell per column: a yardstick is the same for every row on the same folds.
-        metrics = {cell.column: cell for cell in cells if cell.experiment == run.run["experiment"]}
+        # One cell per column is enough: a yardstick is the same for every row on the same folds.
+        cell_of_column = {cell.column: cell for cell in cells if cell.experiment == run.run["experiment"]}
         file = yardstick.file_of(results, run.run)
         folds = sorted({trial["fold"] for trial in run.trials})
         for stick in yardstick.read(file):
             synthetic = " (synthetic)" if run.run["synthetic"] else ""
             title = f"{run.run['corpus'].upper()}{synthetic} {yardstick.KINDS[stick.kind]}"
-            for cell in (one for reported in metrics.values() for one in shown_cells(reported)):
+            for cell in (one for reported in cell_of_column.values() for one in shown_cells(reported)):
                 found = stick.of(cell.function)
                 if found is None or (title, file, tuple(folds), cell.column, cell.metric) in shown:
                     continue
                 shown.add((title, file, tuple(folds), cell.column, cell.metric))
                 measured = measure(found.on(folds), cell, len(run.run["folds"]))
-                # Protocols that differ only in what validates have the same yardstick, except for rounding.
-                printed = title, cell.column, number(measured.value, 3), interval(measured), amount(measured)
+                row = YardstickRow(title, cell.column, measured)
+                # Protocols that differ only in the validation part give the same row, except for rounding errors.
+                printed = title, cell.column, format_number(measured.value, 3), *yardstick_numbers(row)
                 if printed not in shown:
                     shown.add(printed)
-                    rows.append(YardstickRow(title, cell.column, measured))
+                    rows.append(row)
     # Rows of one title stay together, in the order in which the titles first appeared.
     titles = list(dict.fromkeys(row.title for row in rows))
     return sorted(rows, key=lambda row: titles.index(row.title))
 
 
 def _conditions(runs: Sequence[RunResults]) -> list[str]:
-    """What holds for the section's runs; a line that does not hold for all of them names those it holds for."""
+    """The conditions of runs, one per line; a line that does not hold for all runs names the rows that it holds for."""
     lines: dict[str, list[str]] = {}
     for run in runs:
         record = run.run
@@ -197,7 +197,7 @@ def report(
     figures: Sequence[DrawnFigure] = (),
     failures: Sequence[Failure] = (),
 ) -> Report:
-    """A report of sections, with the time and the versions that the runs name."""
+    """Makes a report of some sections, with the current time and the versions that the runs recorded."""
     versions: dict[str, str] = {}
     for run in runs:
         for trial in run.trials:
@@ -221,7 +221,7 @@ def from_results(papers: Sequence[Paper], results: Path) -> Report:
         used += runs.values()
         own = []
         for table in dict.fromkeys(cell.table for cell in read_cells(paper.reported) if cell.experiment in runs):
-            # A figure has many cells: those that were not run do not deserve a line each.
+            # A figure has many cells, so those that were not run are left out.
             only = runs if table.startswith("fig") else None
             own.append(section(paper, table, runs, (), results, only=only))
         figures += draw_figures(paper, runs, own)
@@ -230,11 +230,11 @@ def from_results(papers: Sequence[Paper], results: Path) -> Report:
 
 
 def draw_figures(paper: Paper, runs: Mapping[str, RunResults], sections: Iterable[Section]) -> list[DrawnFigure]:
-    """Draws the paper's figures that the runs are enough for.
+    """Draws the figures of a paper for which there are enough runs.
 
     Args:
-        paper: whose figures.
-        runs: run by experiment.
+        paper: the paper.
+        runs: the run of each experiment, by the experiment's id.
         sections: the paper's tables, whose comparisons the figures show.
     """
     compared = {one.cell.cell: one for section in sections for one in section.comparisons}

@@ -1,11 +1,11 @@
-"""What a report shows: tables, yardsticks, figures and conditions, and how numbers are written."""
+"""The content of a report: tables, yardsticks, figures and conditions, and numbers as text."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from common.contract import Figure, Paper
 from common.results import Comparison, Measurement
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class YardstickRow:
-    """A yardstick's number for one metric.
+    """One metric of a yardstick.
 
     Attributes:
-        title: what was trained.
-        column: the metric as the table prints it.
-        measured: its number.
+        title: the corpus and the kind of yardstick.
+        column: the metric, as the table names it.
+        measured: the metric's value.
     """
 
     title: str
@@ -34,11 +34,11 @@ class Section:
     """One table of a paper.
 
     Attributes:
-        paper: whose table.
-        table: its number.
-        comparisons: its cells, in the paper's order.
+        paper: the paper.
+        table: number of the table.
+        comparisons: its cells, in the order of the paper.
         yardsticks: yardsticks on the same folds.
-        conditions: what is true of the measured numbers: corpus, protocol, changes, flags, audit.
+        conditions: under which the measured numbers hold: corpus, protocol, changes, flags, audit.
     """
 
     paper: Paper
@@ -54,7 +54,7 @@ class Section:
 
     @property
     def qualifiers(self) -> tuple[str, ...]:
-        """What must stand beside the heading: "scaled", and "synthetic corpus" if no person spoke."""
+        """Words that must follow the heading: "scaled" and "synthetic corpus", where they apply."""
         scaled = any(comparison.verdict == "scaled run" for comparison in self.comparisons)
         synthetic = any(flag.startswith("synthetic") for comparison in self.comparisons for flag in comparison.flags)
         return (*(("scaled",) if scaled else ()), *(("synthetic corpus",) if synthetic else ()))
@@ -71,7 +71,7 @@ class DrawnFigure:
 
     Attributes:
         paper: name of the paper.
-        figure: which figure.
+        figure: the paper's figure.
         png: the image.
     """
 
@@ -81,23 +81,23 @@ class DrawnFigure:
 
     @property
     def file_name(self) -> str:
-        """Name of its file beside a report."""
+        """Name of the image file that is written beside a report."""
         return f"{self.paper}-fig{self.figure.id}.png"
 
     @property
     def heading(self) -> str:
-        """Its heading."""
+        """Heading of the figure."""
         return f"{self.paper}, Figure {self.figure.id}: {self.figure.title}"
 
 
 @dataclass(frozen=True)
 class Content:
-    """Reported and measured numbers side by side.
+    """Everything that a report shows.
 
     Attributes:
         sections: the tables.
-        made: when it was made, UTC, ISO 8601.
-        versions: of what computed the results.
+        made: time of the report, UTC, ISO 8601.
+        versions: of the software that computed the results.
         figures: the figures.
         failures: trials of this command that failed; empty for a report that is read from disk.
     """
@@ -114,26 +114,55 @@ def table_title(table: str) -> str:
     return f"Table {table}" if table[:1].isdigit() else table.replace("fig", "Figure ", 1)
 
 
-def number(value: float, digits: int = 2) -> str:
-    """A number with so many digits after the point; an en dash for NaN."""
+def format_number(value: float, digits: int = 2) -> str:
+    """A number with that many digits after the decimal point; an en dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def with_std(value: float, std: float, digits: int = 2) -> str:
-    """Mean and standard deviation as papers print them."""
-    return number(value, digits) if math.isnan(std) else f"{value:.{digits}f} ± {std:.{digits}f}"
+def format_mean(value: float, std: float, digits: int = 2) -> str:
+    """Mean ± standard deviation, as papers print them; the mean alone if the deviation is NaN."""
+    return format_number(value, digits) if math.isnan(std) else f"{value:.{digits}f} ± {std:.{digits}f}"
 
 
-def interval(measured: Measurement) -> str:
+def format_interval(measured: Measurement) -> str:
     """The 95 % interval."""
     digits = measured.digits - 1 if measured.digits == 2 else measured.digits
     return "–" if math.isnan(measured.low) else f"{measured.low:.{digits}f} … {measured.high:.{digits}f}"
 
 
-def amount(measured: Measurement) -> str:
-    """How many trials were used: repeats x folds."""
+def format_trials(measured: Measurement) -> str:
+    """How many trials were used: repeats × folds."""
     folds = str(measured.folds) if measured.folds == measured.of_folds else f"{measured.folds}/{measured.of_folds}"
     return f"{measured.repeats}×{folds}"
+
+
+class RowNumbers(NamedTuple):
+    """The numbers in a row of a report's table, as text."""
+
+    reported: str
+    measured: str
+    interval: str
+    trials: str
+    difference: str
+
+
+def comparison_numbers(comparison: Comparison) -> RowNumbers:
+    """The numbers in the row of a reported cell."""
+    cell, measured = comparison.cell, comparison.measured
+    return RowNumbers(
+        format_mean(cell.value, cell.std, cell.digits),
+        format_mean(measured.value, measured.std, measured.digits) if measured else "–",
+        format_interval(measured) if measured else "–",
+        format_trials(measured) if measured else "–",
+        format_number(comparison.difference, cell.digits),
+    )
+
+
+def yardstick_numbers(row: YardstickRow) -> RowNumbers:
+    """The numbers in the row of a yardstick."""
+    measured = row.measured
+    value = format_number(measured.value, measured.digits)
+    return RowNumbers("–", value, format_interval(measured), format_trials(measured), "–")
 
 
 LEGEND = (

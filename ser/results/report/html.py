@@ -1,4 +1,4 @@
-"""The side-by-side as one self-contained HTML page: no script, no font or picture from elsewhere."""
+"""The report as one self-contained HTML page, without scripts and without fonts or images from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from ser.results.report.content import (
     Content,
     DrawnFigure,
     Section,
-    amount,
-    interval,
-    number,
-    with_std,
+    YardstickRow,
+    comparison_numbers,
+    format_interval,
+    format_number,
+    yardstick_numbers,
 )
 
-STRIP_WIDTH, STRIP_HEIGHT = 180, 18
+CHART_WIDTH, CHART_HEIGHT = 180, 18
+"""Size of the chart in each row, in pixels."""
 
 
 def render(report: Content) -> str:
-    """The page."""
+    """Renders a report."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     versions = ", ".join(f"{escape(name)} {escape(value)}" for name, value in sorted(report.versions.items()))
     parts = [_section(section) for section in report.sections] + [_figure(one) for one in report.figures]
@@ -41,8 +43,8 @@ def render(report: Content) -> str:
 <p>Speech emotion recognition papers, rebuilt. Made {escape(report.made)}.</p></header>
 <main>
 {body}
-<p class="legend">{escape(LEGEND)} In the strip, ◇ is the reported value, ● the measured one with its interval,
-and ticks mark the quarters of 100 % (of a CCC of 1).</p>
+<p class="legend">{escape(LEGEND)} In the charts, ◇ is the reported value and ● the measured one with its interval;
+ticks mark the quarters of 100 % (of a CCC of 1).</p>
 </main>
 <footer>{versions}</footer>
 </body>
@@ -51,23 +53,15 @@ and ticks mark the quarters of 100 % (of a CCC of 1).</p>
 
 
 def _section(section: Section) -> str:
-    badges = "".join(f' <span class="badge scaled">{escape(word)}</span>' for word in section.qualifiers)
+    badges = "".join(f' <span class="badge scaled">{escape(qualifier)}</span>' for qualifier in section.qualifiers)
     rows = []
     last = None
     for comparison in section.comparisons:
-        rows.append(_row(comparison, first=comparison.cell.row != last))
+        rows.append(_comparison_row(comparison, first=comparison.cell.row != last))
         last = comparison.cell.row
-    for reference in section.yardsticks:
-        measured = reference.measured
-        title = escape(reference.title) if reference.title != last else ""
-        last = reference.title
-        rows.append(
-            f'<tr class="yardstick{" first" if title else ""}"><th scope="row">{title}</th>'
-            f"<td>{escape(reference.column)}</td>"
-            f"<td>–</td><td>{number(measured.value, measured.digits)}</td><td>{interval(measured)}</td>"
-            f"<td>{_strip(math.nan, measured, measured.digits)}</td>"
-            f'<td>{amount(measured)}</td><td>–</td><td><span class="badge quiet">yardstick</span></td></tr>'
-        )
+    for row in section.yardsticks:
+        rows.append(_yardstick_row(row, first=row.title != last))
+        last = row.title
     conditions = "".join(f"<li>{escape(line)}</li>" for line in section.conditions)
     heads = ("Row", "", "Reported", "Measured", "95 % interval", "", "n", "Diff.", "Verdict")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
@@ -84,45 +78,55 @@ def _section(section: Section) -> str:
 </section>"""
 
 
-def _row(comparison: Comparison, first: bool) -> str:
-    cell, measured = comparison.cell, comparison.measured
-    remark = f'<span class="note">{escape(comparison.cell.note)}</span>' if comparison.cell.note else ""
-    title = f"{escape(cell.row)}{remark}" if first else ""
+def _comparison_row(comparison: Comparison, first: bool) -> str:
+    cell = comparison.cell
+    note = f'<span class="note">{escape(cell.note)}</span>' if cell.note else ""
+    title = f"{escape(cell.row)}{note}" if first else ""
+    numbers = comparison_numbers(comparison)
+    chart = _chart(cell.value, comparison.measured, cell.digits)
     kind = comparison.verdict.split()[0]
     return (
         f'<tr{" class=first" if first else ""}><th scope="row">{title}</th><td>{escape(cell.column)}</td>'
-        f"<td>{with_std(cell.value, cell.std, cell.digits)}</td>"
-        f"<td>{with_std(measured.value, measured.std, measured.digits) if measured else '–'}</td>"
-        f"<td>{interval(measured) if measured else '–'}</td>"
-        f"<td>{_strip(cell.value, measured, cell.digits)}</td>"
-        f"<td>{amount(measured) if measured else '–'}</td>"
-        f"<td>{number(comparison.difference, cell.digits)}</td>"
+        f"<td>{numbers.reported}</td><td>{numbers.measured}</td><td>{numbers.interval}</td><td>{chart}</td>"
+        f"<td>{numbers.trials}</td><td>{numbers.difference}</td>"
         f'<td><span class="badge {kind}">{escape(comparison.verdict)}</span></td></tr>'
     )
 
 
-def _figure(drawing: DrawnFigure) -> str:
-    content = base64.b64encode(drawing.png).decode()
+def _yardstick_row(row: YardstickRow, first: bool) -> str:
+    numbers = yardstick_numbers(row)
+    chart = _chart(math.nan, row.measured, row.measured.digits)
     return (
-        f"<section><h2>{escape(drawing.heading)}</h2>"
-        f'<p><img alt="{escape(drawing.heading)}" src="data:image/png;base64,{content}"></p></section>'
+        f'<tr class="yardstick{" first" if first else ""}"><th scope="row">{escape(row.title) if first else ""}</th>'
+        f"<td>{escape(row.column)}</td>"
+        f"<td>{numbers.reported}</td><td>{numbers.measured}</td><td>{numbers.interval}</td><td>{chart}</td>"
+        f"<td>{numbers.trials}</td><td>{numbers.difference}</td>"
+        '<td><span class="badge quiet">yardstick</span></td></tr>'
     )
 
 
-def _strip(reported: float, measured: Measurement | None, digits: int) -> str:
-    """Reported and measured value on a line from 0 to 100 %, or from a CCC of 0 to one of 1."""
+def _figure(figure: DrawnFigure) -> str:
+    content = base64.b64encode(figure.png).decode()
+    return (
+        f"<section><h2>{escape(figure.heading)}</h2>"
+        f'<p><img alt="{escape(figure.heading)}" src="data:image/png;base64,{content}"></p></section>'
+    )
+
+
+def _chart(reported: float, measured: Measurement | None, digits: int) -> str:
+    """Draws the reported and the measured value on a line from 0 to 100 %, or from a CCC of 0 to one of 1."""
     top = 100.0 if digits == 2 else 1.0
 
     def place(value: float) -> float:
-        return 6 + (STRIP_WIDTH - 12) * min(max(value / top, 0.0), 1.0)
+        return 6 + (CHART_WIDTH - 12) * min(max(value / top, 0.0), 1.0)
 
-    middle = STRIP_HEIGHT / 2
+    middle = CHART_HEIGHT / 2
     parts = [f'<line class="axis" x1="{place(0)}" x2="{place(top)}" y1="{middle}" y2="{middle}"/>']
     parts += [
         f'<line class="axis" x1="{place(tick):.1f}" x2="{place(tick):.1f}" y1="{middle - 3}" y2="{middle + 3}"/>'
         for tick in (0, top / 4, top / 2, 3 * top / 4, top)
     ]
-    words = []
+    label = []
     if measured is not None:
         if not math.isnan(measured.low):
             parts.append(
@@ -130,13 +134,13 @@ def _strip(reported: float, measured: Measurement | None, digits: int) -> str:
                 f'y1="{middle}" y2="{middle}"/>'
             )
         parts.append(f'<circle class="measured" cx="{place(measured.value):.1f}" cy="{middle}" r="3.5"/>')
-        words.append(f"measured {number(measured.value, digits)}, interval {interval(measured)}")
+        label.append(f"measured {format_number(measured.value, digits)}, interval {format_interval(measured)}")
     if not math.isnan(reported):
         x = place(reported)
         diamond = f"M{x - 4.5:.1f} {middle}l4.5 -4.5l4.5 4.5l-4.5 4.5Z"
         parts.append(f'<path class="reported" d="{diamond}"/>')
-        words.append(f"reported {number(reported, digits)}")
+        label.append(f"reported {format_number(reported, digits)}")
     return (
-        f'<svg width="{STRIP_WIDTH}" height="{STRIP_HEIGHT}" role="img" aria-label="{escape("; ".join(words))}">'
+        f'<svg width="{CHART_WIDTH}" height="{CHART_HEIGHT}" role="img" aria-label="{escape("; ".join(label))}">'
         f"{''.join(parts)}</svg>"
     )

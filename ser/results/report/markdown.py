@@ -1,12 +1,12 @@
-"""The side-by-side as Markdown, for a paper's card or an issue."""
+"""The report as Markdown, for a paper's card or an issue."""
 
 from __future__ import annotations
 
-from ser.results.report.content import LEGEND, Content, Section, amount, interval, number, with_std
+from ser.results.report.content import LEGEND, Content, Section, comparison_numbers, yardstick_numbers
 
 
 def render(report: Content) -> str:
-    """The whole report."""
+    """Renders a report."""
     parts = [f"# Reported and measured\n\nMade {report.made}.\n"]
     parts += [render_section(section) for section in report.sections]
     parts += [f"## {one.heading}\n\n![{one.heading}]({one.file_name})\n" for one in report.figures]
@@ -14,7 +14,7 @@ def render(report: Content) -> str:
 
 
 def render_section(section: Section) -> str:
-    """One table with its conditions."""
+    """Renders one table with its conditions."""
     lines = [
         f"## {section.title}",
         "",
@@ -22,18 +22,10 @@ def render_section(section: Section) -> str:
         "|---|---|--:|--:|--:|--:|--:|---|",
     ]
     for comparison in section.comparisons:
-        cell, measured = comparison.cell, comparison.measured
-        remark = f" ({comparison.cell.note})" if comparison.cell.note else ""
-        lines.append(
-            f"| {cell.row} | {cell.column} | {with_std(cell.value, cell.std, cell.digits)} "
-            f"| {with_std(measured.value, measured.std, measured.digits) if measured else '–'} "
-            f"| {interval(measured) if measured else '–'} | {amount(measured) if measured else '–'} "
-            f"| {number(comparison.difference, cell.digits)} | {comparison.verdict}{remark} |"
-        )
-    for reference in section.yardsticks:
-        measured = reference.measured
-        lines.append(
-            f"| {reference.title} | {reference.column} | – | {number(measured.value, measured.digits)} "
-            f"| {interval(measured)} | {amount(measured)} | – | yardstick |"
-        )
+        cell = comparison.cell
+        note = f" ({cell.note})" if cell.note else ""
+        numbers = " | ".join(comparison_numbers(comparison))
+        lines.append(f"| {cell.row} | {cell.column} | {numbers} | {comparison.verdict}{note} |")
+    for row in section.yardsticks:
+        lines.append(f"| {row.title} | {row.column} | {' | '.join(yardstick_numbers(row))} | yardstick |")
     return "\n".join([*lines, "", *(f"- {line}" for line in section.conditions), ""])

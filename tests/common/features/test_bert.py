@@ -1,18 +1,13 @@
-"""BERT against a Hugging Face checkpoint's own activations, and against spoilt copies of it."""
-
-import json
-import shutil
-
 import numpy as np
 import pytest
 
 from common.errors import UserError
-from common.features.bert import Bert, TranscriptTooLong, token_ids
+from common.features.bert import Bert, token_ids
 from common.models import bert as model
 from tests.helpers import GOLDEN
 
 EXPECTED = GOLDEN / "bert_tiny"
-"""A random three-layer BERT in Hugging Face's format, with what the PyTorch model gives for two padded sentences."""
+"""A random three-layer BERT in Hugging Face's format, and what the PyTorch model gives for two padded sentences."""
 
 TEXTS = ["That's out of control.", "I am so happy"]
 
@@ -23,36 +18,14 @@ def golden():
         return dict(stored)
 
 
-@pytest.fixture(scope="module")
-def loaded():
-    return model.bert(str(EXPECTED))
-
-
-@pytest.fixture
-def copy(tmp_path):
-    folder = tmp_path / "bert"
-    folder.mkdir()
-    for name in model.FILES:
-        shutil.copy(EXPECTED / name, folder)
-    return folder
-
-
-def test_the_network_gives_pytorchs_activations(golden, loaded):
-    mask = golden["padding_mask"].astype(np.int32)
-    inputs = {"token_ids": golden["token_ids"].astype(np.int32), "padding_mask": mask, "segment_ids": 0 * mask}
-    outputs = loaded[1](inputs, training=False)
-    np.testing.assert_allclose(np.asarray(outputs["pooled_output"]), golden["pooled_output"], atol=1e-5, rtol=0)
-    sequence = np.asarray(outputs["sequence_output"])[mask == 1]
-    np.testing.assert_allclose(sequence, golden["sequence_output"][mask == 1], atol=1e-5, rtol=0)
-
-
-def test_texts_become_the_checkpoints_word_pieces(golden, loaded):
+def test_token_ids_are_those_of_hugging_face(golden):
+    tokenizer, _ = model.load_bert(str(EXPECTED))
     for text, ids, mask in zip(TEXTS, golden["token_ids"], golden["padding_mask"], strict=True):
-        assert token_ids(loaded[0], text, 64) == ids[mask == 1].tolist()
+        assert token_ids(tokenizer, text, 64) == ids[mask == 1].tolist()
 
 
 @pytest.mark.parametrize("pooling", ["pooled", "cls", "mean"])
-def test_an_utterances_vector(golden, pooling):
+def test_vectors_are_those_of_pytorch(golden, pooling):
     extractor = Bert(str(EXPECTED), model.digest(str(EXPECTED)), pooling)
     found = extractor.batch(TEXTS)
     for number, vector in enumerate(found):
@@ -63,129 +36,16 @@ def test_an_utterances_vector(golden, pooling):
         np.testing.assert_allclose(extractor(TEXTS[number]), expected, atol=1e-5, rtol=0)
 
 
-def test_a_transcript_may_fill_the_network_and_no_more():
+def test_a_transcript_longer_than_the_network_reads_is_refused():
     extractor = Bert(str(EXPECTED), model.digest(str(EXPECTED)))
-    assert extractor("so " * 62).shape == (32,)  # 62 words and two marks: the golden network reads 64
-    with pytest.raises(TranscriptTooLong, match=r"'so so .* has 65 tokens; BERT reads at most 64"):
+    assert extractor("so " * 62).shape == (32,)  # 62 words, [CLS] and [SEP]; the golden network reads 64
+    with pytest.raises(UserError, match=r"'so so .* has 65 tokens; BERT reads at most 64"):
         extractor("so " * 63)
-    with pytest.raises(TranscriptTooLong, match="513 tokens; BERT reads at most 512"):
+    with pytest.raises(UserError, match="513 tokens; BERT reads at most 512"):
         Bert("random-tiny", "random-tiny")("a " * 511)
 
 
-def test_random_networks_are_the_same_every_time_and_hear_the_text():
-    first = np.asarray(model.bert("random-tiny")[1].get_weights()[0])
-    np.testing.assert_array_equal(first, np.asarray(model.bert("random-tiny")[1].get_weights()[0]))
+def test_random_networks_give_different_vectors_for_different_texts():
     one, other, empty = Bert().batch(["I am happy.", "I am sad.", ""])
     assert np.abs(one - other).max() > 0.05 and np.abs(one - empty).max() > 0.05
     assert one.shape == (32,) and np.isfinite(empty).all()
-
-
-def test_the_digest_follows_the_content(copy):
-    first = model.digest(str(copy))
-    assert first == model.digest(str(EXPECTED))
-    words = (copy / "vocab.txt").read_text()
-    (copy / "vocab.txt").write_text(words.replace("happy", "merry"))
-    assert model.digest(str(copy)) != first
-    assert (
-        model.digest("random-tiny") == "random-tiny" and model.digest("bert_base_en_uncased") == "bert_base_en_uncased"
-    )
-
-
-def tensors(file):
-    """A safetensors file taken apart: eight bytes of length, a JSON header, the arrays."""
-    content = file.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    header.pop("__metadata__", None)
-    body = content[8 + length :]
-    return {name: (one["dtype"], one["shape"], body[slice(*one["data_offsets"])]) for name, one in header.items()}
-
-
-def write(file, parts):
-    header, body = {}, b""
-    for name, (dtype, shape, data) in parts.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
-        body += data
-    text = json.dumps(header).encode()
-    file.write_bytes(len(text).to_bytes(8, "little") + text + body)
-
-
-KEY = "encoder.layer.1.attention.self.key.weight"
-
-
-def missing(parts):
-    del parts[KEY]
-
-
-def extra(parts):
-    parts["encoder.layer.3.output.dense.bias"] = ("F32", [32], bytes(128))
-
-
-def misshapen(parts):
-    dtype, _, data = parts[KEY]
-    parts[KEY] = (dtype, [16, 64], data)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (missing, f"{KEY} is missing"),
-        (extra, "encoder.layer.3.output.dense.bias is not known"),
-        (misshapen, rf"{KEY} has the shape \(16, 64\) instead of \(32, 32\)"),
-    ],
-)
-def test_a_wrong_tensor_is_named(copy, spoil, said):
-    parts = tensors(copy / "model.safetensors")
-    spoil(parts)
-    write(copy / "model.safetensors", parts)
-    with pytest.raises(UserError, match=said):
-        model.bert(str(copy))
-
-
-def test_a_published_checkpoints_names_are_understood(copy, golden):
-    """google-bert's files have the prefix of the task, gamma and beta, and the heads of pretraining."""
-    old = {
-        "bert." + name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): part
-        for name, part in tensors(copy / "model.safetensors").items()
-    }
-    old["cls.seq_relationship.bias"] = ("F32", [2], bytes(8))
-    write(copy / "model.safetensors", old)
-    vector = Bert(str(copy), model.digest(str(copy)))(TEXTS[0])
-    np.testing.assert_allclose(vector, golden["pooled_output"][0], atol=1e-5, rtol=0)
-
-
-def configured(folder, **changes):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **changes}))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (lambda folder: (folder / "vocab.txt").unlink(), "it holds no vocab.txt"),
-        (lambda folder: (folder / "config.json").write_text("{"), "damaged BERT checkpoint"),
-        (lambda folder: (folder / "config.json").write_text("{}"), "damaged BERT checkpoint"),
-        (lambda folder: configured(folder, model_type="roberta"), "model_type bert"),
-        (lambda folder: (folder / "vocab.txt").write_text("a\nb\n"), "2 words of 83"),
-        (
-            lambda folder: (folder / "model.safetensors").write_bytes(b"pickled, perhaps" * 9),
-            "not a whole safetensors file",
-        ),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b""), "not a whole safetensors file"),
-        (
-            lambda folder: (folder / "model.safetensors").write_bytes(
-                (EXPECTED / "model.safetensors").read_bytes()[:-100]
-            ),
-            "it is not as long as its header says",
-        ),
-    ],
-)
-def test_folders_that_are_no_checkpoint(copy, spoil, said):
-    spoil(copy)
-    with pytest.raises(UserError, match=said):
-        model.bert(str(copy))
-
-
-def test_a_folder_that_does_not_exist(tmp_path):
-    with pytest.raises(UserError, match=r"is not a BERT checkpoint: it holds no config.json"):
-        model.digest(str(tmp_path / "none"))

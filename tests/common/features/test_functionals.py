@@ -7,7 +7,7 @@ from common.features.functionals import functionals
 
 
 def authors_code(descriptors, frames):
-    """The authors' steps, literally: pad with zeros, zeros to NaN, NaN left out; all-zero columns give NaN there."""
+    """The steps of the authors' code: pad with zeros, replace zeros by NaN, ignore NaN; all-zero columns give NaN."""
     padded = np.zeros((frames, descriptors.shape[1]))
     padded[frames - len(descriptors) :] = descriptors
     padded[padded == 0] = np.nan
@@ -23,7 +23,7 @@ def descriptors(seed=0, frames=50):
     return values.astype(np.float32)
 
 
-def test_mean_and_deviation():
+def test_mean_and_standard_deviation():
     values = descriptors()
     found = functionals(values)
     assert found.shape == (14,) and found.dtype == np.float32
@@ -31,7 +31,7 @@ def test_mean_and_deviation():
 
 
 @pytest.mark.parametrize("padding", [0, 1, 500])
-def test_the_authors_variant_does_not_depend_on_padding(padding):
+def test_dropping_zeros_gives_the_authors_numbers_for_any_padding(padding):
     values = descriptors()
     expected = authors_code(values, len(values) + padding)
     np.testing.assert_allclose(functionals(values, drop_zeros=True), expected, rtol=1e-6)
@@ -53,19 +53,19 @@ def test_a_column_of_zeros_gives_zeros_where_the_authors_code_gives_nan():
     assert functionals(values, drop_zeros=True)[[3, 10]].tolist() == [0, 0]
 
 
-def test_without_zeros_both_are_the_same():
+def test_dropping_zeros_changes_nothing_if_there_are_none():
     values = np.abs(descriptors()) + 1
     np.testing.assert_array_equal(functionals(values, drop_zeros=True), functionals(values))
 
 
 def test_one_frame_and_large_values():
     np.testing.assert_array_equal(functionals(np.array([[5.0, 0.0]])), [5, 0, 0, 0])
-    # In float32 the variance of these would be lost.
+    # In float32 their variance would be 0.
     values = (1e6 + np.array([[0.0], [1.0]])).astype(np.float32)
     np.testing.assert_array_equal(functionals(values), [np.float32(1000000.5), 0.5])
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3,), (2, 2, 2)])
-def test_what_is_no_matrix_of_frames(shape):
+def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="shape"):
         functionals(np.zeros(shape))

@@ -11,7 +11,7 @@ EXPECTED = GOLDEN / "paa" / "short_term.npz"
 
 
 def package(signal, rate=16000, frame=400, hop=160):
-    """The features as the package gives them, float64."""
+    """The features of the package, float64."""
     from pyAudioAnalysis import ShortTermFeatures
 
     return ShortTermFeatures.feature_extraction(np.asarray(signal, float) * 2**15, rate, frame, hop, deltas=False)[0].T
@@ -19,7 +19,7 @@ def package(signal, rate=16000, frame=400, hop=160):
 
 def assert_same(found, expected, rtol=1e-6):
     assert found.shape == expected.shape
-    # 1e-12: what is 0 but for rounding, in columns whose values are of the order of 0.01 to 10.
+    # 1e-12 allows for rounding errors of zeros, in columns whose values are of the order of 0.01 to 10.
     np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-12)
 
 
@@ -27,19 +27,19 @@ def noise(samples, seed=0):
     return np.random.default_rng(seed).uniform(-0.3, 0.3, samples).astype(np.float32)
 
 
-def test_against_the_golden_features():
+def test_features_are_those_of_the_golden_file():
     golden = np.load(EXPECTED)
     assert tuple(golden["names"]) == COLUMNS
     signal = (golden["waveform_int16"] / 2.0**15).astype(np.float32)
     found = PaaShortTerm()(signal)
     assert found.shape == (308, 34) and found.dtype == np.float32
     assert_same(found, golden["features"])
-    # Before rounding to float32 they agree to twelve digits.
+    # Before rounding to float32, they agree to almost twelve digits.
     assert_same(PaaShortTerm()._vectorised(signal.astype(float)), golden["features"], rtol=1e-11)
 
 
 SINE = np.sin(2 * np.pi * 440 * np.arange(8000) / 16000).astype(np.float32)
-IMPULSES = (np.arange(4000) % 1000 == 0).astype(np.float32)  # flat spectra: the roll-off lies on a tie
+IMPULSES = (np.arange(4000) % 1000 == 0).astype(np.float32)  # flat spectra, whose roll-off is a tie
 SIGNALS = {
     "noise": noise(12345),
     "more than one block": noise(16000 * 2 + 7),
@@ -55,7 +55,7 @@ SIGNALS = {
     "sine on a bin": np.sin(2 * np.pi * 400 * np.arange(4000) / 16000).astype(np.float32),
     "impulses": IMPULSES,
     "square": np.sign(SINE),
-    # Without an offset, so that the quiet frames are as quiet as the package's epsilon.
+    # Without an offset, so that the quiet frames are close to the package's epsilon.
     "loud then nearly nothing": np.concatenate(
         [noise(1600), -noise(1600), noise(1600) * np.float32(3e-8), noise(1600) * np.float32(1e-14)]
     ),
@@ -66,12 +66,12 @@ SIGNALS = {
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_against_the_package(name):
+def test_features_are_those_of_the_package(name):
     assert_same(PaaShortTerm()(SIGNALS[name]), package(SIGNALS[name]))
 
 
 @pytest.mark.parametrize("samples", range(64 * 160 + 230, 64 * 160 + 251, 5))
-def test_lengths_around_a_whole_block(samples):
+def test_lengths_around_a_full_block(samples):
     assert_same(PaaShortTerm()(noise(samples)), package(noise(samples)))
 
 
@@ -85,31 +85,31 @@ def test_other_frames_and_rates(rate, frame_ms, hop_ms, frame, hop):
     assert_same(found, package(noise(rate), rate, frame, hop))
 
 
-def test_by_hand():
+def test_a_square_wave_by_hand():
     # A step from +1 to -1 and back every 50 samples: 7 sign changes in 400 samples, energy 1.
     square = np.tile(np.repeat([1.0, -1.0], 50), 8).astype(np.float32)
     found = PaaShortTerm()(square)[0]
     np.testing.assert_allclose(found[0], 7 / 399, rtol=1e-6)
     np.testing.assert_allclose(found[1], 1.0, rtol=1e-6)
-    np.testing.assert_allclose(found[2], np.log2(10), rtol=1e-6)  # ten sub-blocks of equal energy
+    np.testing.assert_allclose(found[2], np.log2(10), rtol=1e-6)  # ten sub-blocks with the same energy
     assert found[6] == 0  # the first frame is compared with itself
-    # Odd harmonics 1, 3, ... of 160 Hz; the first alone holds 8/pi^2 = 81 %, with the third 90.06 %: bin 3 * 4 of 200.
+    # Odd harmonics 1, 3, ... of 160 Hz; the first has 8/pi^2 = 81 % of the power, both 90.06 %: bin 3 * 4 of 200.
     np.testing.assert_allclose(found[7], 12 / 200, rtol=1e-6)
 
 
 def test_silence_by_hand():
     found = PaaShortTerm()(np.zeros(720, np.float32))
-    # All filters read log10(epsilon), so the DCT has its first coefficient only: sqrt(40) times that.
+    # All filters give log10(epsilon), so only the first coefficient of the DCT is not 0: sqrt(40) times that.
     expected = np.zeros(34)
     expected[8] = np.sqrt(40) * np.log10(2.0**-52)
     np.testing.assert_allclose(found, [expected] * 3, atol=1e-6)
 
 
-def test_loudness_of_a_file_does_not_matter():
+def test_features_do_not_depend_on_the_level():
     np.testing.assert_allclose(PaaShortTerm()(noise(4000) / 2), PaaShortTerm()(noise(4000)), rtol=1e-5, atol=1e-6)
 
 
-def test_the_package_can_be_chosen():
+def test_the_package_can_be_selected():
     found = PaaShortTerm(implementation="package")(noise(2000))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, package(noise(2000)).astype(np.float32))
@@ -117,7 +117,7 @@ def test_the_package_can_be_chosen():
 
 @pytest.mark.parametrize("samples", [0, 1, 399])
 @pytest.mark.parametrize("implementation", ["vectorised", "package"])
-def test_too_short(samples, implementation):
+def test_audio_below_one_frame_is_refused(samples, implementation):
     with pytest.raises(AudioError, match=rf"has {samples} samples, less than one frame of 25 ms \(400 samples"):
         PaaShortTerm(implementation=implementation)(noise(samples))
 
@@ -128,18 +128,18 @@ def test_too_short(samples, implementation):
      ({"frame_ms": 5.0}, "too short for chroma"), ({"frame_ms": 0.0}, "too short"),
      ({"sample_rate": 6000, "frame_ms": 50.0}, "too low for the MFCC filters")],
 )  # fmt: skip
-def test_bad_settings(bad, message):
+def test_invalid_settings_are_refused(bad, message):
     with pytest.raises(ValueError, match=message):
         PaaShortTerm(**bad)
 
 
 @pytest.mark.parametrize(("rate", "frame"), [(16000, 80), (6000, 300)])
-def test_what_is_refused_stops_the_package_as_well(rate, frame):
+def test_the_package_fails_for_the_settings_that_are_refused(rate, frame):
     with pytest.raises((IndexError, ValueError)):
         package(noise(4000), rate, frame, frame)
 
 
-def test_the_signal_is_left_alone():
+def test_the_signal_is_not_modified():
     signal = noise(3000)
     before = signal.copy()
     PaaShortTerm()(signal)
@@ -147,7 +147,7 @@ def test_the_signal_is_left_alone():
 
 
 @pytest.mark.corpus
-def test_files_of_emodb():
+def test_emodb_features_are_those_of_the_package():
     table = data_prep.load("emodb", "7class").table
     for path in table.path[::20]:
         signal = audio.read(path, 16000)

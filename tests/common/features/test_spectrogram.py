@@ -12,7 +12,7 @@ def sine(bin_, amplitude=1.0, rate=16000, bin_hz=10.0, seconds=0.5):
 
 @pytest.mark.parametrize("bin_", [40, 100, 251, 399])
 @pytest.mark.parametrize("amplitude", [1.0, 0.5, 0.01])
-def test_a_sine_peaks_in_its_bin_and_reads_its_amplitude(bin_, amplitude):
+def test_a_sine_peaks_in_its_bin_with_its_amplitude(bin_, amplitude):
     frames = Spectrogram()(sine(bin_, amplitude))
     assert set(frames.argmax(axis=1)) == {bin_}
     # The floor of 1e-5 is 1e-3 of the smallest amplitude.
@@ -23,19 +23,19 @@ def test_bins_of_another_dft_length():
     # 800 samples at 16 kHz: 401 bins of 20 Hz, up to 8 kHz.
     wide = Spectrogram(dft_length=800, bins=401)
     assert wide(sine(300, bin_hz=20.0)).argmax(axis=1).tolist() == [300] * 47
-    # At 8 kHz a DFT of 800 gives the same 10 Hz.
+    # At 8 kHz a DFT of 800 also gives bins of 10 Hz.
     telephone = Spectrogram(sample_rate=8000, dft_length=800)
     frames = telephone(sine(123, rate=8000))
     assert set(frames.argmax(axis=1)) == {123}
     np.testing.assert_allclose(frames[:, 123], 0, atol=2e-3)
 
 
-def test_against_scipy():
+def test_spectrograms_are_those_of_scipy():
     signal = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
     _, _, peer = stft(
         signal.astype(float), window=hamming(640), nperseg=640, noverlap=480, nfft=1600, boundary=None, padded=False
     )
-    # scipy divides by the window's sum; a one-sided spectrum of a sine then reads half its amplitude.
+    # scipy divides by the sum of the window, so that a sine gives half its amplitude.
     expected = np.log(2 * np.abs(peer[:400].T) + 1e-5)
     found = Spectrogram()(signal)
     assert found.dtype == np.float32
@@ -43,7 +43,7 @@ def test_against_scipy():
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_against_the_literal_fourier_sum():
+def test_spectrograms_are_the_fourier_sum():
     small = Spectrogram(sample_rate=1000, frame_ms=16, hop_ms=8, dft_length=40, bins=12, floor=1e-3)
     signal = np.random.default_rng(1).uniform(-1, 1, 50).astype(np.float32)
     window = [0.54 - 0.46 * np.cos(2 * np.pi * n / 15) for n in range(16)]
@@ -68,11 +68,11 @@ def test_a_short_signal_is_padded_with_silence_at_its_end():
     np.testing.assert_array_equal(Spectrogram()(signal), Spectrogram()(np.append(signal, np.zeros(340, np.float32))))
 
 
-def test_silence_reads_the_floor():
+def test_silence_gives_the_floor():
     np.testing.assert_allclose(Spectrogram()(np.zeros(1600, np.float32)), np.log(1e-5), rtol=1e-6)
 
 
-def test_the_signal_is_left_alone():
+def test_the_signal_is_not_modified():
     signal = sine(40)
     before = signal.copy()
     Spectrogram()(signal)
@@ -84,12 +84,12 @@ def test_the_signal_is_left_alone():
     [{"dft_length": 639}, {"bins": 802}, {"frame_ms": 100.1}, {"bins": 0}, {"frame_ms": 0.0}, {"hop_ms": 0.0},
      {"hop_ms": 0.01}, {"hop_ms": -10.0}, {"floor": 0.0}],
 )  # fmt: skip
-def test_bad_settings(bad):
+def test_invalid_settings_are_refused(bad):
     with pytest.raises(ValueError, match=r"too short for|at least"):
         Spectrogram(**bad)
 
 
-def test_settings_at_the_limit():
+def test_settings_at_the_limit_are_accepted():
     assert Spectrogram(dft_length=640, bins=321)(np.full(640, 0.1, np.float32)).shape == (1, 321)
 
 
@@ -100,7 +100,7 @@ def test_fix_length_pads_the_end():
 
 
 @pytest.mark.parametrize(("length", "first"), [(5, 0), (6, 0), (7, 1), (8, 1), (9, 2), (105, 50)])
-def test_fix_length_cuts_both_ends_alike(length, first):
+def test_fix_length_cuts_both_ends_equally(length, first):
     frames = np.arange(float(length))[:, None]
     cut = fix_length(frames, 5)
     assert cut[:, 0].tolist() == list(range(first, first + 5))

@@ -18,7 +18,6 @@ from common.errors import AudioError, UserError
 from common.features import store as store_module
 from common.features.spectrogram import Spectrogram
 from common.features.store import FeatureStore
-from common.files import write_atomic, write_json, write_text
 
 RATE = 8000
 
@@ -93,7 +92,7 @@ def entries(store):
     return sorted(store.root.rglob("*.npy"))
 
 
-def test_what_comes_back_is_what_the_extractor_gave(store, audio):
+def test_features_are_what_the_extractor_returned(store, audio):
     features = store.get(record(audio), Level(factor=2.0))
     assert list(features) == ["u0", "u1", "u2", "u3"]
     assert features.skipped == {}
@@ -104,7 +103,7 @@ def test_what_comes_back_is_what_the_extractor_gave(store, audio):
         features["u4"]
 
 
-def test_the_second_time_nothing_is_extracted(store, audio, log):
+def test_cached_features_are_not_extracted_again(store, audio, log):
     table = record(audio)
     first = store.get(table, Level(log=log))
     assert calls(log) == 4
@@ -117,7 +116,7 @@ def test_the_second_time_nothing_is_extracted(store, audio, log):
     assert seen == []
 
 
-def test_a_renamed_file_is_found_again(store, audio, log):
+def test_a_renamed_file_keeps_its_entry(store, audio, log):
     table = record(audio)
     store.get(table, Level(log=log))
     moved = audio.parent / "elsewhere"
@@ -128,7 +127,7 @@ def test_a_renamed_file_is_found_again(store, audio, log):
     assert calls(log) == 4
 
 
-def test_one_changed_byte_of_audio_is_another_entry(store, audio, log):
+def test_one_changed_byte_of_audio_makes_a_new_entry(store, audio, log):
     table = record(audio)
     store.get(table, Level(log=log))
     path = audio / "2.wav"
@@ -136,14 +135,14 @@ def test_one_changed_byte_of_audio_is_another_entry(store, audio, log):
     content = bytearray(path.read_bytes())
     content[-1] ^= 0x40  # the last sample, -3/64 = 0xFA00, becomes 0xBA00 = -3/64 - 1/2
     path.write_bytes(content)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # neither size nor time tells
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # size and time are unchanged
     features = store.get(table, Level(log=log))
     assert calls(log) == 5
     assert features["u2"][0] == pytest.approx((799 * level(2) + 0.5 + level(2)) / 800, rel=1e-5)
 
 
 @pytest.mark.parametrize("other", [Level(factor=3.0), NewLevel(), Level(sample_rate=16000)])
-def test_another_setting_or_version_is_another_entry(store, audio, other):
+def test_another_setting_or_version_makes_a_new_entry(store, audio, other):
     table = record(audio)
     first = store.get(table, Level())
     second = store.get(table, other)
@@ -184,7 +183,7 @@ DAMAGES = [value for name, value in sorted(globals().items()) if name.startswith
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_entry_is_made_anew(store, audio, log, damage):
+def test_a_damaged_entry_is_extracted_again(store, audio, log, damage):
     table = record(audio)
     features = store.get(table, Level(log=log))
     entry = features.paths["u1"]
@@ -198,14 +197,14 @@ def test_a_damaged_entry_is_made_anew(store, audio, log, damage):
     assert entry.read_bytes() == whole
 
 
-def test_a_deleted_entry_is_made_anew(store, audio, log):
+def test_a_deleted_entry_is_extracted_again(store, audio, log):
     table = record(audio)
     store.get(table, Level(log=log)).paths["u1"].unlink()
     np.testing.assert_allclose(store.get(table, Level(log=log))["u1"], [level(1), 800])
     assert calls(log) == 5
 
 
-def test_numpy_opens_an_entry_in_place(store, audio):
+def test_numpy_can_memory_map_an_entry(store, audio):
     table = record(audio)
     small = Spectrogram(sample_rate=RATE, dft_length=400, bins=20)
     features = store.get(table, small)
@@ -216,7 +215,7 @@ def test_numpy_opens_an_entry_in_place(store, audio):
         np.testing.assert_array_equal(mapped, features[name])
 
 
-def test_spans_of_one_file_are_separate_entries(store, audio):
+def test_spans_of_one_file_have_separate_entries(store, audio):
     path = audio / "long.wav"
     soundfile.write(path, np.repeat([0.25, 0.5], RATE), RATE)
     rows = [
@@ -236,7 +235,7 @@ def test_spans_of_one_file_are_separate_entries(store, audio):
     assert len(entries(store)) == 5
 
 
-def test_copies_share_an_entry(store, audio):
+def test_copies_of_a_file_share_an_entry(store, audio):
     table = record(audio, 2)
     (audio / "1.wav").write_bytes((audio / "0.wav").read_bytes())
     features = store.get(table, Level())
@@ -244,13 +243,13 @@ def test_copies_share_an_entry(store, audio):
     assert features["u0"].tolist() == features["u1"].tolist()
 
 
-def test_order_follows_the_table(store, audio):
+def test_features_have_the_order_of_the_table(store, audio):
     table = record(audio, 6)
     store.get(table.iloc[[4, 1]], Level())
     assert list(store.get(table.iloc[::-1], Level())) == ["u5", "u4", "u3", "u2", "u1", "u0"]
 
 
-# --- bad audio -----------------------------------------------------------------------------------------------------
+# bad audio
 
 BAD = {
     "missing": (lambda path: path.unlink(), "does not exist"),
@@ -263,7 +262,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_audio_is_one_sentence_that_names_the_file(store, audio, kind):
+def test_bad_audio_is_named_and_can_be_skipped(store, audio, kind):
     table = record(audio)
     spoil, reason = BAD[kind]
     spoil(audio / "1.wav")
@@ -292,7 +291,7 @@ def test_many_bad_files_are_counted(store, audio):
     assert set(features.skipped) == {f"u{number}" for number in range(6)}
 
 
-def test_good_files_beside_bad_ones_are_kept(store, audio, log):
+def test_entries_of_good_files_are_kept_if_others_are_bad(store, audio, log):
     table = record(audio)
     good = (audio / "1.wav").read_bytes()
     (audio / "1.wav").write_bytes(b"")
@@ -304,23 +303,23 @@ def test_good_files_beside_bad_ones_are_kept(store, audio, log):
     assert calls(log) == 4
 
 
-def test_features_that_are_not_finite_are_named(store, audio):
+def test_features_that_are_not_finite_are_refused(store, audio):
     with pytest.raises(UserError, match="broken gives values that are not finite"):
         store.get(record(audio, 1), Broken())
     assert entries(store) == []
 
 
-def test_progress_counts_what_is_extracted(store, audio):
+def test_progress_counts_only_what_is_extracted(store, audio):
     store.get(record(audio, 2), Level())
     seen = []
     store.get(record(audio, 5), Level(), progress=lambda done, all_: seen.append((done, all_)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-# --- parallel, killed ----------------------------------------------------------------------------------------------
+# parallel extraction, killed extraction
 
 
-def test_two_jobs_give_what_one_gives(tmp_path, audio):
+def test_two_jobs_give_the_same_as_one(tmp_path, audio):
     table = record(audio, 20)
     extractor = Spectrogram(sample_rate=RATE, dft_length=400, bins=20)
     seen = []
@@ -346,7 +345,7 @@ class Slow:
         return np.full(200_000, samples[0], np.float32)
 Slow.name, Slow.version = "slow", 1
 
-# Every entry is written in small pieces, so that most moments lie inside a write.
+# Every entry is written in small pieces, so that the process is most likely killed during a write.
 write = store.write_atomic
 def slowly(path, write_file):
     def pieces(file):
@@ -364,7 +363,7 @@ print({name: float(features[name][-1]) for name in features})
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
-def test_a_killed_extraction_leaves_whole_entries_and_the_next_completes(tmp_path, audio):
+def test_a_killed_extraction_leaves_complete_entries_and_can_be_continued(tmp_path, audio):
     table = record(audio, 16)
     (tmp_path / "table.json").write_text(table.to_json(orient="split"))
     (tmp_path / "slow.py").write_text(SLOW)
@@ -398,74 +397,12 @@ def test_a_killed_extraction_leaves_whole_entries_and_the_next_completes(tmp_pat
     assert {entry: entry.stat().st_mtime_ns for entry in left} == stamps
 
 
-# --- files ---------------------------------------------------------------------------------------------------------
-
-
-def test_write_makes_the_folder_and_leaves_one_file(tmp_path):
-    write_text(tmp_path / "a" / "b" / "c.txt", "Grüße\n")
-    assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == "Grüße\n".encode()
-    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["c.txt"]
-
-
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt(), ValueError("x")])
-def test_a_write_that_fails_leaves_what_was_there(tmp_path, error):
-    def write(file):
-        file.write(b"half of")
-        file.flush()
-        raise error
-
-    path = tmp_path / "file"
-    with pytest.raises(type(error)):
-        write_atomic(path, write)
-    assert list(tmp_path.iterdir()) == []
-    path.write_bytes(b"old")
-    with pytest.raises(type(error)):
-        write_atomic(path, write)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_reader_never_sees_half_of_a_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def write(file):
-        file.write(b"new " * 1000)
-        file.flush()
-        assert path.read_bytes() == b"old"
-
-    with path.open("rb") as reader:
-        write_atomic(path, write)
-        assert reader.read() == b"old"  # replaced, not written over
-    assert path.read_bytes() == b"new " * 1000
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permission bits of POSIX")
-def test_others_may_read_as_the_umask_says(tmp_path):
-    before = os.umask(0o022)
-    try:
-        write_text(tmp_path / "file", "x")
-        (tmp_path / "plain").write_text("x")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-def test_json_refuses_what_json_does_not_know(tmp_path):
-    with pytest.raises(ValueError, match="Out of range"):
-        write_json(tmp_path / "a.json", {"value": float("nan")})
-    assert list(tmp_path.iterdir()) == []
-    write_json(tmp_path / "a.json", {"größe": [1, 2.5, None]})
-    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"größe": [1, 2.5, None]}
-    assert "größe" in (tmp_path / "a.json").read_text(encoding="utf-8")
-
-
-# --- transcripts, extractors in this process --------------------------------------------------------------------------
+# transcripts, extractors in this process
 
 
 @dataclasses.dataclass(frozen=True)
 class Letters:
-    """Counts of a and b in a text; notes each batch it gets. Where its checkpoint lies is no part of the key."""
+    """Counts of a and b in a text; remembers its batches. `folder` is not part of the key."""
 
     name: ClassVar[str] = "letters"
     version: ClassVar[int] = 1
@@ -512,7 +449,7 @@ def spoken(audio, texts):
     return table
 
 
-def test_a_sentence_is_extracted_once_whoever_says_it(store, audio):
+def test_a_sentence_that_occurs_twice_is_extracted_once(store, audio):
     table = spoken(audio, ["abba", "bab", "abba", "abba "])
     seen = []
     features = store.get(table, Letters(), progress=lambda *at: seen.append(at))
@@ -524,7 +461,7 @@ def test_a_sentence_is_extracted_once_whoever_says_it(store, audio):
     assert len(Letters.batches) == 1
 
 
-def test_a_text_entry_is_keyed_by_text_and_digest_alone(store, audio):
+def test_the_key_of_a_text_entry_depends_on_text_and_digest_alone(store, audio):
     table = spoken(audio, ["abba", "bab"])
     first = store.get(table, Letters(folder="/here", digest="1"))
     (audio / "0.wav").unlink()  # its transcript is read, not its audio
@@ -537,7 +474,7 @@ def test_a_text_entry_is_keyed_by_text_and_digest_alone(store, audio):
     assert Letters.batches[-1] == ["bob"]
 
 
-def test_a_damaged_text_entry_is_made_anew(store, audio):
+def test_a_damaged_text_entry_is_extracted_again(store, audio):
     table = spoken(audio, ["abba", "bab"])
     entry = store.get(table, Letters()).paths["u1"]
     entry.write_bytes(entry.read_bytes()[:-3])
@@ -546,9 +483,9 @@ def test_a_damaged_text_entry_is_made_anew(store, audio):
 
 
 @pytest.mark.parametrize("nothing", [None, float("nan"), "", "  "])
-def test_a_missing_transcript_is_an_error_unless_there_is_none_at_all(store, audio, nothing):
+def test_missing_transcripts_are_an_error_unless_all_are_missing(store, audio, nothing):
     table = spoken(audio, ["abba", nothing, nothing])
-    with pytest.raises(UserError, match=r"2 of 3 utterances have no transcript, the first is u1"):
+    with pytest.raises(UserError, match=r"2 of 3 utterances have no transcript; the first is u1"):
         store.get(table, Letters())
     table["text"] = nothing
     features = store.get(table, Letters())
@@ -556,12 +493,12 @@ def test_a_missing_transcript_is_an_error_unless_there_is_none_at_all(store, aud
     assert Letters.batches == [[""]]
 
 
-def test_a_transcript_that_cannot_be_read_is_named(store, audio):
+def test_the_utterance_of_an_unusable_transcript_is_named(store, audio):
     with pytest.raises(UserError, match=r"u2: The transcript has 50 letters"):
         store.get(spoken(audio, ["a", "b", "ab" * 25]), Letters())
 
 
-def test_an_extractor_in_this_process_gives_what_workers_give(tmp_path, audio):
+def test_extraction_in_this_process_gives_the_same_as_in_workers(tmp_path, audio):
     table = record(audio, 60)
     (audio / "5.wav").write_bytes(b"")
     store = FeatureStore(tmp_path / "cache", jobs=2)
@@ -578,8 +515,8 @@ def test_an_extractor_in_this_process_gives_what_workers_give(tmp_path, audio):
     assert Here.batches == []
 
 
-def test_keys_of_audio_entries_are_those_of_earlier_versions(store, audio):
-    """A cache that people have must stay good: this name was computed by the version before transcripts."""
+def test_keys_do_not_change_between_versions(store, audio):
+    """Users keep their caches, so the name of an entry is computed here independently."""
     table = record(audio, 1)
     (entry,) = store.get(table, Level()).paths.values()
     described = {"name": "level", "version": 1, "sample_rate": RATE, "factor": 1.0, "log": ""}
@@ -614,7 +551,7 @@ class PickyWorker(Level):
 
 
 @pytest.mark.parametrize("extractor", [Picky(), PickyWorker()])
-def test_audio_that_an_extractor_refuses_is_named_by_its_file_and_can_be_skipped(store, audio, extractor):
+def test_audio_that_an_extractor_refuses_is_named_and_can_be_skipped(store, audio, extractor):
     table = record(audio, 4)
     soundfile.write(audio / "2.wav", np.full(50, 0.1), RATE, subtype="PCM_16")
     with pytest.raises(UserError, match=r"2\.wav: fewer than 100 samples"):

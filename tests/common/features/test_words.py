@@ -30,7 +30,7 @@ def keras_words(text):
         ("That's out of control.", ["that's", "out", "of", "control"]),
         ("  Well--you know, I... [LAUGHTER] don't\tknow\n", ["well", "you", "know", "i", "laughter", "don't", "know"]),
         ("ÜBER Straße", ["über", "straße"]),
-        ("a\rb c\u00a0d\u2019s", ["a\rb", "c\u00a0d\u2019s"]),  # only the listed signs separate
+        ("a\rb c\u00a0d\u2019s", ["a\rb", "c\u00a0d\u2019s"]),  # only the listed characters separate
         ("", []),
         (" .,!? \n", []),
     ],
@@ -57,15 +57,13 @@ def test_vocabulary_by_hand():
     assert vocabulary.words == ("no", "yes", "maybe", "perhaps")
     assert vocabulary.counts == (3, 2, 1, 1)
     assert len(vocabulary) == 6
-    assert vocabulary.numbers("Perhaps, no: never!") == [5, 2, 1]
-    assert Vocabulary.fit(TEXTS, size=3).words == ("no", "yes", "maybe")
+    assert vocabulary.ids("Perhaps, no: never!") == [5, 2, 1]
 
 
 def test_sequences_by_hand():
     found = Vocabulary.fit(TEXTS).sequences(["yes", "", "no yes maybe perhaps", "never [...] ever no", "?!"], 3)
-    assert found.numbers.tolist() == [[0, 0, 3], [0, 0, 0], [3, 4, 5], [1, 1, 2], [0, 0, 0]]
-    assert found.numbers.dtype == np.int32
-    assert (found.without_words, found.cut, found.unknown_words) == (2, 1, 2 / 8)
+    assert found.tolist() == [[0, 0, 3], [0, 0, 0], [3, 4, 5], [1, 1, 2], [0, 0, 0]]
+    assert found.dtype == np.int32
 
 
 def test_sequences_like_keras():
@@ -73,15 +71,15 @@ def test_sequences_like_keras():
 
     vocabulary = Vocabulary.fit(TEXTS)
     texts = [*TEXTS, "", "no no no no yes yes", "so what"]
-    expected = pad_sequences([vocabulary.numbers(text) for text in texts], maxlen=4)
-    np.testing.assert_array_equal(vocabulary.sequences(texts, 4).numbers, expected)
+    expected = pad_sequences([vocabulary.ids(text) for text in texts], maxlen=4)
+    np.testing.assert_array_equal(vocabulary.sequences(texts, 4), expected)
 
 
-def test_nothing_at_all():
+def test_an_empty_vocabulary():
     vocabulary = Vocabulary.fit([])
     assert len(vocabulary) == 2
-    assert vocabulary.sequences([], 5).numbers.shape == (0, 5)
-    assert vocabulary.sequences(["x"], 2).numbers.tolist() == [[0, 1]]
+    assert vocabulary.sequences([], 5).shape == (0, 5)
+    assert vocabulary.sequences(["x"], 2).tolist() == [[0, 1]]
     with pytest.raises(ValueError, match="at least 1"):
         vocabulary.sequences([], 0)
 
@@ -97,10 +95,10 @@ def test_save_and_load(tmp_path):
     ["", "[]", "{}", '{"words": ["a"], "counts": []}', '{"words": ["a", "a"], "counts": [1, 1]}', "\xff",
      '{"words": [1], "counts": [1]}', '{"words": ["a"], "counts": ["1"]}', '{"words": 3, "counts": 3}', "[" * 100000],
 )  # fmt: skip
-def test_what_is_no_vocabulary(tmp_path, content):
+def test_a_damaged_vocabulary_is_refused(tmp_path, content):
     path = tmp_path / "vocabulary.json"
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(UserError, match=r"vocabulary\.json is no vocabulary"):
+    with pytest.raises(UserError, match=r"vocabulary\.json is not a vocabulary"):
         Vocabulary.load(path)
     with pytest.raises(UserError, match=r"missing\.json cannot be read"):
         Vocabulary.load(tmp_path / "missing.json")
@@ -136,7 +134,7 @@ def gensim_binary(path):
 
 
 def c_tool_binary(path):
-    """As word2vec's own tool writes it: a line break after each vector."""
+    """As the word2vec tool writes it, with a line break after each vector."""
     rows = (word.encode() + b" " + row.tobytes() + b"\n" for word, row in zip(WORDS, VECTORS, strict=True))
     path.write_bytes(b"8 5\n" + b"".join(rows))
 
@@ -144,8 +142,8 @@ def c_tool_binary(path):
 FORMATS = {
     "word2vec text": gensim_text,
     "word2vec binary": gensim_binary,
-    "word2vec's own tool, binary": c_tool_binary,
-    "word2vec's own tool, text": lambda path: path.write_bytes(text(ending=" \n")),
+    "the word2vec tool, binary": c_tool_binary,
+    "the word2vec tool, text": lambda path: path.write_bytes(text(ending=" \n")),
     "line ends of Windows": lambda path: path.write_bytes(text(ending="\r\n")),
     "GloVe": lambda path: path.write_bytes(text(header=None)),
     "no line break at the end": lambda path: path.write_bytes(text().rstrip()),
@@ -155,8 +153,8 @@ FORMATS = {
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("name", FORMATS)
-def test_all_formats(tmp_path, name, packed):
-    path = tmp_path / "vectors"  # what it is shows in the content, not in the name
+def test_all_formats_give_the_same_vectors(tmp_path, name, packed):
+    path = tmp_path / "vectors"  # the format is recognised by the content
     FORMATS[name](path)
     if packed:
         path.write_bytes(gzip.compress(path.read_bytes()))
@@ -165,21 +163,21 @@ def test_all_formats(tmp_path, name, packed):
         expected[row] = VECTORS[WORDS.index(word)]
     found = word_vectors(path, VOCABULARY, 5)
     np.testing.assert_array_equal(found.matrix, expected)
-    # "maybe" is there as "Maybe" only: one of five words, one of seven tokens.
-    assert (found.missing_types, found.missing_tokens, found.notes) == (1 / 5, 1 / 7, ())
+    # The file has "Maybe" but not "maybe": one of the seven words of the text has no vector.
+    assert (found.missing_tokens, found.notes) == (1 / 7, ())
     converted = word_vectors(convert(path, tmp_path / "folder", 5), VOCABULARY, 5)
     np.testing.assert_array_equal(converted.matrix, expected)
-    assert (converted.missing_types, converted.missing_tokens) == (1 / 5, 1 / 7)
+    assert converted.missing_tokens == 1 / 7
 
 
-def test_a_converted_folder_is_memory_mapped_and_whole(tmp_path):
+def test_a_converted_folder_is_complete_and_memory_mapped(tmp_path):
     gensim_binary(tmp_path / "vectors.bin")
     folder = convert(tmp_path / "vectors.bin", tmp_path / "folder", 5)
     mapped = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     assert isinstance(mapped, np.memmap)
     np.testing.assert_array_equal(mapped, VECTORS)
     assert (folder / "words.txt").read_text(encoding="utf-8").split("\n") == [*WORDS, ""]
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         convert(tmp_path / "vectors.bin", folder, 5)
     (tmp_path / "bad").write_bytes(text(header="9 5"))
     with pytest.raises(UserError, match="announces 9 vectors"):
@@ -187,14 +185,14 @@ def test_a_converted_folder_is_memory_mapped_and_whole(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["bad", "folder", "vectors.bin"]
 
 
-def test_conversion_goes_in_batches(tmp_path, monkeypatch):
+def test_conversion_in_batches(tmp_path, monkeypatch):
     monkeypatch.setattr("common.features.word_vectors.BATCH", 3)
     (tmp_path / "vectors").write_bytes(text())
     np.testing.assert_array_equal(np.load(convert(tmp_path / "vectors", tmp_path / "f", 5) / "vectors.npy"), VECTORS)
 
 
 @pytest.mark.parametrize("damage", ["word", "half a word", "vectors", "pickle", "nan", "missing", "float64", "vector"])
-def test_a_damaged_folder(tmp_path, damage):
+def test_a_damaged_folder_is_refused(tmp_path, damage):
     gensim_text(tmp_path / "vectors.txt")
     folder = convert(tmp_path / "vectors.txt", tmp_path / "folder", 5)
     content = (folder / "words.txt").read_bytes()
@@ -213,9 +211,9 @@ def test_a_damaged_folder(tmp_path, damage):
         word_vectors(folder, VOCABULARY, 5)
 
 
-def test_a_folder_of_another_dimension(tmp_path):
+def test_a_folder_of_another_dimension_is_refused(tmp_path):
     gensim_text(tmp_path / "vectors.txt")
-    with pytest.raises(UserError, match="folder holds vectors of 5 numbers, but 300 were asked for"):
+    with pytest.raises(UserError, match="folder contains vectors of 5 numbers; expected 300"):
         word_vectors(convert(tmp_path / "vectors.txt", tmp_path / "folder", 5), VOCABULARY)
 
 
@@ -223,16 +221,19 @@ BAD = {
     "empty": (b"", "is empty"),
     "blank": (b"\n \n", "is empty"),
     "prose": (b"It was a bright cold day in April.\nThe clocks were.", "line 1 is neither a header nor a word"),
-    "a JPEG": (b"\xff\xd8\xff\xe0" + bytes(range(256)), "line 1 is neither a header|a header is"),
-    "header in words": (text(header="eight five"), "line 1: a header is the number of vectors.*'eight five'"),
-    "header without vectors": (text(header="0 5"), "line 1: a header is"),
-    "header says more": (text(header="9 5"), r"announces 9 vectors, but the file holds 8"),
-    "header says fewer": (text(header="7 5"), r"announces 7 vectors, but the file holds 8"),
-    "header of another dimension": (text(header="8 6"), r"holds vectors of 6 numbers \(line 1\), but 5 were asked"),
-    "header of a wrong dimension": (text(rows=[row + " 1" for row in lines()]), "line 2: a word and 5 numbers"),
+    "a JPEG": (b"\xff\xd8\xff\xe0" + bytes(range(256)), "line 1 is neither a header|the header must be"),
+    "header in words": (text(header="eight five"), "line 1: the header must be the number.*'eight five'"),
+    "header without vectors": (text(header="0 5"), "line 1: the header must be"),
+    "header says more": (text(header="9 5"), r"announces 9 vectors, but the file contains 8"),
+    "header says fewer": (text(header="7 5"), r"announces 7 vectors, but the file contains 8"),
+    "header of another dimension": (text(header="8 6"), r"contains vectors of 6 numbers \(line 1\); expected 5"),
+    "header of a wrong dimension": (
+        text(rows=[row + " 1" for row in lines()]),
+        "line 2: expected a word and 5 numbers",
+    ),
     "GloVe of another dimension": (text(header=None, rows=[row + " 1" for row in lines()]), "of 6 numbers"),
-    "a number is missing": (text(rows=[*lines()[:3], "x 1 2 3 4", *lines()[4:]]), "line 5: .* 5 entries are there"),
-    "a number too many": (text(rows=[*lines()[:3], "x 1 2 3 4 5 6", *lines()[4:]]), "line 5: .* 7 entries are there"),
+    "a number is missing": (text(rows=[*lines()[:3], "x 1 2 3 4", *lines()[4:]]), "line 5: .* found 5 entries"),
+    "a number too many": (text(rows=[*lines()[:3], "x 1 2 3 4 5 6", *lines()[4:]]), "line 5: .* found 7 entries"),
     "an empty line": (text(rows=[*lines()[:3], "", *lines()[3:]]), "line 5: "),
     "a word for a number": (text(header=None, rows=[*lines(), "yes 1 2 x 4 5"][::-1]), "neither a header"),
     "not a number": (text(rows=["the 1 2 3 4 5", *lines()[1:4], "yes 1 2 3,5 4 5", *lines()[5:]]), "line 6: '3,5' is"),
@@ -248,7 +249,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_files(tmp_path, name):
+def test_bad_files_are_refused_with_a_reason(tmp_path, name):
     content, message = BAD[name]
     path = tmp_path / "vectors.txt"
     path.write_bytes(content)
@@ -259,16 +260,16 @@ def test_bad_files(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [(lambda content: content[:-1], "vector 8: the file ends or is damaged there"),
+    [(lambda content: content[:-1], "vector 8: the file ends or is damaged here"),
      (lambda content: content[:100], "vector [34]: the file ends"),
-     (lambda content: content.replace(b"8 5", b"7 5"), "goes on after the 7 vectors"),
+     (lambda content: content.replace(b"8 5", b"7 5"), "continues after the 7 vectors"),
      (lambda content: content.replace(b"8 5", b"9 5"), "vector 9: the file ends"),
-     (lambda content: content + b"x", "goes on after the 8 vectors"),
+     (lambda content: content + b"x", "continues after the 8 vectors"),
      (lambda content: b"8 5\n" + b"\x00" * 99999, "vector 1: the file ends or is damaged"),
      (lambda content: content.replace(VECTORS[1].tobytes(), np.full(5, np.nan, np.float32).tobytes()),
       "vector 2: the vector of 'no'")],
 )  # fmt: skip
-def test_bad_binary_files(tmp_path, change, message):
+def test_bad_binary_files_are_refused_with_a_reason(tmp_path, change, message):
     path = tmp_path / "vectors.bin"
     gensim_binary(path)
     path.write_bytes(change(path.read_bytes()))
@@ -277,7 +278,7 @@ def test_bad_binary_files(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("name", ["word2vec text", "word2vec binary", "GloVe"])
-def test_any_damage_ends_in_vectors_or_in_one_error(tmp_path, name):
+def test_random_damage_gives_finite_vectors_or_one_error(tmp_path, name):
     path = tmp_path / "vectors"
     FORMATS[name](path)
     whole = path.read_bytes()
@@ -306,7 +307,7 @@ def test_any_damage_ends_in_vectors_or_in_one_error(tmp_path, name):
     assert refused > 50
 
 
-def test_a_missing_file(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"glove\.txt cannot be read \(No such file"):
         word_vectors(tmp_path / "glove.txt", VOCABULARY, 5)
 
@@ -318,7 +319,7 @@ class Trap:
         return setattr, (Trap, "opened", True)
 
 
-def test_no_pickle_is_opened(tmp_path):
+def test_pickles_are_never_opened(tmp_path):
     path = tmp_path / "vectors"
     keyed().save(str(path))
     with pytest.raises(UserError, match=r"gensim's own format.*save_word2vec_format"):
@@ -332,29 +333,29 @@ def test_no_pickle_is_opened(tmp_path):
     assert Trap.opened  # the trap works
 
 
-def test_words_that_are_passed_over(tmp_path):
+def test_invalid_words_are_skipped(tmp_path):
     path = tmp_path / "glove.txt"
-    # GloVe 840B holds words with blanks (". . .", "at name@domain.com"); word2vec cut some inside a character.
+    # GloVe 840B has words with spaces (". . .", "at name@domain.com"); word2vec cut some words inside a character.
     rows = [row.encode() for row in lines()]
     rows += [b". . . 1 2 3 4 5", b"at name@domain.com 1 2 3 4 5", b"\xc3 1 2 3 4 5", b"no 9 9 9 9 9"]
     path.write_bytes(b"".join(row + b"\n" for row in rows))
     found = word_vectors(path, VOCABULARY, 5)
     assert found.notes == (
-        "glove.txt: 2 words with blanks were passed over.",
-        "glove.txt: 1 words that are not UTF-8 were passed over.",
+        "glove.txt: skipped words with spaces: 2.",
+        "glove.txt: skipped words that are not UTF-8: 1.",
     )
-    np.testing.assert_array_equal(found.matrix[2], VECTORS[1])  # of a word that is there twice, the first counts
+    np.testing.assert_array_equal(found.matrix[2], VECTORS[1])  # the first of two vectors of a word is used
     assert len(np.load(convert(path, tmp_path / "folder", 5) / "vectors.npy")) == 8
 
 
-def test_no_word_is_found(tmp_path):
+def test_no_word_of_the_vocabulary_is_in_the_file(tmp_path):
     gensim_text(tmp_path / "vectors.txt")
     for path in (tmp_path / "vectors.txt", convert(tmp_path / "vectors.txt", tmp_path / "folder", 5)):
         found = word_vectors(path, Vocabulary.fit(["nothing here"]), 5)
         assert not found.matrix.any() and found.matrix.shape == (4, 5)
-        assert (found.missing_types, found.missing_tokens) == (1, 1)
+        assert found.missing_tokens == 1
         empty = word_vectors(path, Vocabulary.fit([]), 5)
-        assert (empty.matrix.shape, empty.missing_types, empty.missing_tokens) == ((2, 5), 0, 0)
+        assert (empty.matrix.shape, empty.missing_tokens) == ((2, 5), 0)
 
 
 def test_memory_grows_with_the_vocabulary_not_with_the_file(tmp_path):
@@ -369,7 +370,7 @@ def test_memory_grows_with_the_vocabulary_not_with_the_file(tmp_path):
     found = word_vectors(path, VOCABULARY, 50)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found.missing_types == 3 / 5
+    assert found.matrix.any(axis=1).sum() == 2  # "no" and "yes"
     # All vectors would be 8 MB in float32 and 18 MB as text; the read buffer has 1 MB.
     assert peak < 3e6
 
@@ -389,4 +390,4 @@ def test_real_word2vec_vectors():
         np.testing.assert_array_equal(found.matrix[row], expected[word] if word in expected else np.zeros(300))
     known = sum(word in expected for word in vocabulary.words)
     assert 5 < known < len(vocabulary.words)
-    assert found.missing_types == 1 - known / len(vocabulary.words)
+    assert found.matrix.any(axis=1).sum() == known

@@ -1,4 +1,4 @@
-"""Anti-transfer against literal NumPy: the loss, its gradient, its two forms, and targets that are computed once."""
+"""Anti-transfer compared with NumPy: the loss, its gradient, its two forms, and cached signatures."""
 
 import os
 
@@ -8,13 +8,13 @@ import pytest
 from keras import ops
 
 from common.errors import UserError
-from common.layers.anti_transfer import AntiTransfer, batch_wide, squared_cosines
+from common.layers.anti_transfer import AntiTransfer, batch_squared_cosine, squared_cosines
 from common.layers.gram import GramSignature, smaller_form
-from common.models import target_cache
-from common.models.anti_transfer import AntiTransferTraining, WithTargets, signature_model
+from common.models import signature_cache
+from common.models.anti_transfer import AntiTransferTraining, BatchesWithSignatures, signature_model
 from common.models.checkpoint import copy_weights
-from common.models.target_cache import TargetFile, cached_targets
-from common.models.vgg16 import tap, vgg16
+from common.models.signature_cache import SignatureFile, cached_signatures
+from common.models.vgg16 import feature_map, vgg16
 
 FORMS = ["gram", "features"]
 # (height, width, channels): fewer positions than channels, about as many, many more.
@@ -22,14 +22,14 @@ SHAPES = [(2, 2, 16), (3, 4, 12), (4, 3, 20), (9, 7, 4)]
 
 
 def maps(shape, batch=3, seed=0):
-    """Two batches of feature maps as ReLUs leave them, of different scale."""
+    """Two batches of feature maps without negative values, of different scale."""
     generator = np.random.default_rng(seed)
     trained, fixed = (np.maximum(generator.normal(size=(batch, *shape)), 0).astype(np.float32) for _ in range(2))
     return trained, 30 * fixed
 
 
 def literal(trained, fixed):
-    """Equation 1, a datapoint at a time, from whole Gram matrices."""
+    """Equation 1, one example at a time, from whole Gram matrices."""
     result = []
     for one, other in zip(trained.astype(float), fixed.astype(float), strict=True):
         g_t, g_p = (f.reshape(-1, f.shape[-1]).T @ f.reshape(-1, f.shape[-1]) for f in (one, other))
@@ -38,7 +38,7 @@ def literal(trained, fixed):
 
 
 def literal_batch(trained, fixed):
-    """The public code: one Gram matrix over datapoints and channels, a cosine a row, mean, square."""
+    """The public code: one Gram matrix over examples and channels, one cosine per row, mean, square."""
     grams = []
     for features in (trained, fixed):
         rows = features.astype(float).transpose(0, 3, 1, 2).reshape(features.shape[0] * features.shape[3], -1)
@@ -60,7 +60,7 @@ def test_equals_equation_1(shape, form):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_both_forms_give_one_value(shape):
+def test_both_forms_give_the_same_value(shape):
     trained, fixed = maps(shape, seed=1)
     values = [ops.convert_to_numpy(squared_cosines(trained, GramSignature(form)(fixed))) for form in FORMS]
     np.testing.assert_allclose(values[0], values[1], rtol=3e-6)
@@ -79,14 +79,14 @@ def test_a_case_worked_by_hand():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_limits(form):
+def test_values_are_1_for_equal_and_0_for_disjoint_feature_maps(form):
     trained, _ = maps((3, 3, 8))
     itself = GramSignature(form)(5 * trained)
     np.testing.assert_allclose(squared_cosines(trained, itself), 1, rtol=1e-5)
-    # Channels of disjoint support: nothing in common.
+    # No channel is used by both.
     left, right = trained * (np.arange(8) < 4), trained * (np.arange(8) >= 4)
     np.testing.assert_allclose(squared_cosines(left, GramSignature(form)(right)), 0, atol=1e-12)
-    # Gram matrices forget where things were: a permutation of positions changes nothing.
+    # Gram matrices do not depend on the order of positions.
     moved = trained.reshape(3, 9, 8)[:, ::-1].reshape(trained.shape)
     np.testing.assert_allclose(squared_cosines(moved, itself), 1, rtol=1e-5)
 
@@ -117,12 +117,12 @@ def slope(function, features):
 @pytest.mark.parametrize("variant", ["datapoint", "batch"])
 def test_gradient_equals_finite_differences(shape, form, variant):
     trained, fixed = maps(shape)
-    trained = trained + np.float32(0.1)  # away from the corner of |x| at zero
+    trained = trained + np.float32(0.1)  # |x| has no derivative at zero
     if variant == "datapoint":
         found = slope(lambda x: squared_cosines(x, GramSignature(form)(fixed)), trained)
         reference = lambda x: literal(x, fixed).sum()  # noqa: E731
     else:
-        found = slope(lambda x: batch_wide(x, GramSignature("raw")(fixed)), trained)
+        found = slope(lambda x: batch_squared_cosine(x, GramSignature("raw")(fixed)), trained)
         reference = lambda x: literal_batch(x, fixed)  # noqa: E731
     generator = np.random.default_rng(2)
     for place in [tuple(generator.integers(trained.shape)) for _ in range(6)]:
@@ -135,7 +135,7 @@ def test_gradient_equals_finite_differences(shape, form, variant):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_dead_activations_cost_nothing_and_have_finite_gradients(shape, form):
+def test_all_zero_feature_maps_have_loss_0_and_finite_gradients(shape, form):
     trained, fixed = maps(shape)
     trained[0] = 0
     values = ops.convert_to_numpy(squared_cosines(trained, GramSignature(form)(fixed)))
@@ -146,15 +146,15 @@ def test_dead_activations_cost_nothing_and_have_finite_gradients(shape, form):
     nothing = squared_cosines(fixed, GramSignature(form)(np.zeros_like(fixed)))
     np.testing.assert_array_equal(nothing, np.zeros(3))
     dead = np.zeros_like(fixed)
-    assert float(batch_wide(dead, GramSignature("raw")(fixed))) == 0
-    assert np.isfinite(slope(lambda x: batch_wide(x, GramSignature("raw")(fixed)), dead)).all()
+    assert float(batch_squared_cosine(dead, GramSignature("raw")(fixed))) == 0
+    assert np.isfinite(slope(lambda x: batch_squared_cosine(x, GramSignature("raw")(fixed)), dead)).all()
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 16), (9, 7, 4), (12, 12, 4)])  # the last has 144 positions > 16 * 4: rows
-def test_the_authors_variant(shape):
+@pytest.mark.parametrize("shape", [(2, 2, 16), (9, 7, 4), (12, 12, 4)])  # the last one has more than 16 * 4 positions
+def test_the_batch_variant_equals_the_public_code(shape):
     trained, fixed = maps(shape)
     trained[..., 1] = 0  # a dead channel: PyTorch's cosine of it is 0
-    found = batch_wide(trained, GramSignature("raw")(fixed))
+    found = batch_squared_cosine(trained, GramSignature("raw")(fixed))
     assert float(found) == pytest.approx(literal_batch(trained, fixed), rel=2e-5)
     assert abs(float(found) - literal(trained, fixed).mean()) > 0.01  # it is not Eq. 1
 
@@ -171,26 +171,26 @@ def test_the_layer_adds_beta_times_the_mean():
         assert float(layer.losses[0]) == pytest.approx(0.25 * expected, rel=2e-5)
 
 
-def test_half_precision_comes_in_and_float32_goes_out():
+def test_half_precision_inputs_give_float32_outputs():
     trained, fixed = maps((3, 4, 12))
     half = ops.cast(trained, "bfloat16")
     values = AntiTransfer(dtype="mixed_bfloat16")([half, GramSignature()(fixed)])
     assert keras.backend.standardize_dtype(values.dtype) == "float32"
     rounded = ops.convert_to_numpy(ops.cast(half, "float32"))
-    np.testing.assert_allclose(values, literal(rounded, fixed), rtol=2e-5)  # every digit of what came in
+    np.testing.assert_allclose(values, literal(rounded, fixed), rtol=2e-5)  # as exact as the inputs
 
 
-def test_which_form_is_smaller():
-    # VGG16's taps on a quaternion embedding of 64 x 64: 5 poolings, channels 64 to 512.
+def test_the_smaller_form_of_each_vgg16_layer():
+    # VGG16's feature maps for a quaternion embedding of 64 x 64: 5 poolings, channels 64 to 512.
     assert smaller_form(4096, 64) == smaller_form(1024, 128) == smaller_form(256, 256) == "gram"
     assert smaller_form(64, 512) == smaller_form(16, 512) == "features"
-    # Real, 512 x 128: 131,328 numbers of the triangle against 131,072 of the map at the last three.
+    # Real network, 512 x 128: the triangle has 131,328 numbers; the last three feature maps have 131,072.
     assert smaller_form(1024, 512) == "gram" and smaller_form(256, 512) == "features"
 
 
 @pytest.fixture(scope="module")
 def world():
-    """A small quaternion network, an extractor of the same width, data."""
+    """Shape of the inputs, an extractor (a small quaternion network), inputs and labels."""
     keras.utils.set_random_seed(1)
     shape = (32, 32, 4)
     extractor = vgg16(shape, 5, quaternion=True, width=0.125, initializer="he")
@@ -203,6 +203,10 @@ def network(shape, seed=2):
     return vgg16(shape, 4, quaternion=True, width=0.125, initializer="he", dropout=0.0)
 
 
+def signature_at(extractor, layer, variant="datapoint"):
+    return signature_model(extractor, feature_map(extractor, layer), variant=variant)
+
+
 @pytest.mark.parametrize("quaternion", [False, True])
 @pytest.mark.parametrize("layer", range(1, 14))
 def test_every_layer_of_both_networks(layer, quaternion):
@@ -210,28 +214,28 @@ def test_every_layer_of_both_networks(layer, quaternion):
     make = lambda: vgg16((32, 32, 4), 4, quaternion=quaternion, width=1 / 16, initializer="he")  # noqa: E731
     trained, extractor = make(), make()
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 4)).astype(np.float32)
-    seen = [keras.Model(model.input, tap(model, layer))(x) for model in (trained, extractor)]
-    signature = signature_model(extractor, tap(extractor, layer))
+    seen = [keras.Model(model.input, feature_map(model, layer))(x) for model in (trained, extractor)]
+    signature = signature_at(extractor, layer)
     assert not signature.trainable_weights
     found = squared_cosines(seen[0], signature(x))
     np.testing.assert_allclose(found, literal(*map(ops.convert_to_numpy, seen)), rtol=5e-5)
 
 
 @pytest.mark.parametrize(("layers", "variant"), [((5, 12), "datapoint"), ((3,), "batch")])
-def test_cached_and_live_training_are_the_same(tmp_path, world, layers, variant):
+def test_training_with_cached_signatures_and_with_extractors_is_the_same(tmp_path, world, layers, variant):
     shape, extractor, x, y = world
-    signatures = [signature_model(extractor, tap(extractor, layer), variant=variant) for layer in layers]
-    files = [cached_targets(tmp_path, one, x, batch_size=3) for one in signatures]
+    signatures = [signature_at(extractor, layer, variant) for layer in layers]
+    files = [cached_signatures(tmp_path, one, x, batch_size=3) for one in signatures]
     before = [weight.copy() for weight in extractor.get_weights()]
     history, weights = [], []
     for cached in (False, True):
         model = network(shape)
-        taps = [tap(model, layer) for layer in layers]
+        feature_maps = [feature_map(model, layer) for layer in layers]
         sources = files if cached else signatures
-        training = AntiTransferTraining(model, taps, sources, beta=0.5, variant=variant)
+        training = AntiTransferTraining(model, feature_maps, sources, beta=0.5, variant=variant)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         training.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=False)
-        data = WithTargets(x, y, files if cached else [], 4, seed=0)
+        data = BatchesWithSignatures(x, y, files if cached else [], 4, seed=0)
         batches = [data[number] for number in (0, 1, 0, 1, 1, 0)]
         losses = [float(training.train_on_batch(x if cached else x[0], y)) for x, y in batches]
         history.append(losses)
@@ -250,114 +254,114 @@ def epoch_of(data):
     return batches
 
 
-def test_anti_transfer_drives_the_feature_maps_apart(tmp_path, world):
+def test_training_makes_the_feature_maps_differ(tmp_path, world):
     shape, extractor, x, _ = world
     model = network(shape)
-    copy_weights(extractor, model, leave_out=["logits"])  # starts as the extractor: cosine 1
-    target = cached_targets(tmp_path, signature_model(extractor, tap(extractor, 4)), x)
-    training = AntiTransferTraining(model, [tap(model, 4)], [target])
-    training.compile(keras.optimizers.Adam(3e-3), lambda truth, answer: 0.0 * ops.sum(answer), jit_compile=False)
-    history = training.fit(WithTargets(x, np.zeros(8), [target], 8), epochs=8, verbose=0).history["loss"]
+    copy_weights(extractor, model, leave_out=["logits"])  # starts with the weights of the extractor: cosine 1
+    file = cached_signatures(tmp_path, signature_at(extractor, 4), x)
+    training = AntiTransferTraining(model, [feature_map(model, 4)], [file])
+    training.compile(keras.optimizers.Adam(3e-3), lambda _, outputs: 0.0 * ops.sum(outputs), jit_compile=False)
+    history = training.fit(BatchesWithSignatures(x, np.zeros(8), [file], 8), epochs=8, verbose=0).history["loss"]
     assert history[0] == pytest.approx(1, abs=1e-5)
-    # What the network itself shows afterwards, by the definition.
-    seen = [ops.convert_to_numpy(keras.Model(one.input, tap(one, 4))(x)) for one in (model, extractor)]
+    # The loss of the trained network by the definition.
+    seen = [ops.convert_to_numpy(keras.Model(one.input, feature_map(one, 4))(x)) for one in (model, extractor)]
     assert literal(*seen).mean() < history[-1] < 0.95
 
 
-def test_mixed_precision_compares_at_full_precision(tmp_path, world):
+def test_mixed_precision_computes_the_loss_in_float32(tmp_path, world):
     shape, extractor, x, _ = world
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         model = network(shape)
-        target = cached_targets(tmp_path, signature_model(extractor, tap(extractor, 2)), x)
-        training = AntiTransferTraining(model, [tap(model, 2)], [target])
-        training((x, target.read(range(8))))
-        seen = ops.cast(keras.Model(model.input, tap(model, 2))(x), "float32")
+        file = cached_signatures(tmp_path, signature_at(extractor, 2), x)
+        training = AntiTransferTraining(model, [feature_map(model, 2)], [file])
+        training((x, file.read(range(8))))
+        seen = ops.cast(keras.Model(model.input, feature_map(model, 2))(x), "float32")
     finally:
         keras.config.set_dtype_policy("float32")
-    other = keras.Model(extractor.input, tap(extractor, 2))(x)
+    other = keras.Model(extractor.input, feature_map(extractor, 2))(x)
     expected = literal(ops.convert_to_numpy(seen), ops.convert_to_numpy(other)).mean()
     assert float(training.losses[0]) == pytest.approx(expected, rel=2e-5)
 
 
-def test_targets_are_computed_once_and_survive_damage(tmp_path, world, monkeypatch):
+def test_signatures_are_computed_once_and_damage_is_noticed(tmp_path, world, monkeypatch):
     _, extractor, x, _ = world
-    signature = signature_model(extractor, tap(extractor, 2))
-    done = []
-    first = cached_targets(tmp_path, signature, x, batch_size=3, on_batch=lambda *now: done.append(now))
-    assert done == [(3, 8), (6, 8), (8, 8)]
+    signature = signature_at(extractor, 2)
+    first = cached_signatures(tmp_path, signature, x, batch_size=3)
     np.testing.assert_allclose(first.read([6, 0, 6]), ops.convert_to_numpy(signature(x[[6, 0, 6]])), atol=1e-6)
-    again = cached_targets(tmp_path, signature, x, on_batch=lambda *now: done.append(now))
-    assert len(done) == 3 and again.path == first.path and [p.name for p in tmp_path.iterdir()] == [first.path.name]
+    with monkeypatch.context() as patch:
+        patch.setattr(signature, "predict_on_batch", None)  # it would fail if it was called again
+        again = cached_signatures(tmp_path, signature, x)
+    assert again.path == first.path and [p.name for p in tmp_path.iterdir()] == [first.path.name]
     np.testing.assert_array_equal(np.load(first.path, allow_pickle=False), first.read(range(8)))
-    # Other data, another layer, other weights: another file.
-    assert cached_targets(tmp_path, signature, x[:6]).path != first.path
-    assert cached_targets(tmp_path, signature_model(extractor, tap(extractor, 1)), x).path != first.path
+    # Other data, another layer or other weights have another file.
+    assert cached_signatures(tmp_path, signature, x[:6]).path != first.path
+    assert cached_signatures(tmp_path, signature_at(extractor, 1), x).path != first.path
     other = vgg16(x.shape[1:], 5, quaternion=True, width=0.125, initializer="he")
-    assert cached_targets(tmp_path, signature_model(other, tap(other, 2)), x).path != first.path
+    assert cached_signatures(tmp_path, signature_at(other, 2), x).path != first.path
     with pytest.raises(IndexError):
         first.read([8])
     with open(first.path, "r+b") as file:
         file.truncate(os.path.getsize(first.path) - 4)
-    with pytest.raises(UserError, match="not a whole file of anti-transfer targets"):
-        cached_targets(tmp_path, signature, x)
+    with pytest.raises(UserError, match="not a whole file of anti-transfer signatures"):
+        cached_signatures(tmp_path, signature, x)
     with pytest.raises(UserError, match="ends early"):
         first.read([7])
     np.save(tmp_path / "other.npy", np.zeros((3, 2)))
-    with pytest.raises(UserError, match="holds no anti-transfer targets"):
-        TargetFile(tmp_path / "other.npy")
+    with pytest.raises(UserError, match="holds no anti-transfer signatures"):
+        SignatureFile(tmp_path / "other.npy")
 
 
-def test_targets_without_room_or_numbers(tmp_path, world, monkeypatch):
+def test_signatures_that_are_not_finite_or_do_not_fit_on_the_disk(tmp_path, world, monkeypatch):
     _, extractor, x, _ = world
-    signature = signature_model(extractor, tap(extractor, 2))
+    signature = signature_at(extractor, 2)
     with pytest.raises(UserError, match="not finite"):
-        cached_targets(tmp_path, signature, np.full_like(x, 1e30))
+        cached_signatures(tmp_path, signature, np.full_like(x, 1e30))
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(target_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
-    with pytest.raises(UserError, match=r"Anti-transfer targets of 8 datapoints need 0\.0 GB"):
-        cached_targets(tmp_path, signature, x)
+    monkeypatch.setattr(signature_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
+    with pytest.raises(UserError, match=r"Anti-transfer signatures of 8 examples need 0\.0 GB"):
+        cached_signatures(tmp_path, signature, x)
 
 
-def test_an_extractor_of_another_width(tmp_path, world):
+def test_sources_that_do_not_fit_the_network(tmp_path, world):
     shape, extractor, x, y = world
     wide = vgg16(shape, 5, quaternion=True, width=0.25)
     model = network(shape)
     for layer in (2, 12):  # both forms
-        signature = signature_model(wide, tap(wide, layer))
-        for source in (signature, cached_targets(tmp_path, signature, x)):
+        signature = signature_at(wide, layer)
+        for source in (signature, cached_signatures(tmp_path, signature, x)):
             with pytest.raises(UserError, match=r"extractor has (16|128) channels .* the network (8|64);"):
-                AntiTransferTraining(model, [tap(model, layer)], [source])
-    own = signature_model(extractor, tap(extractor, 2))
+                AntiTransferTraining(model, [feature_map(model, layer)], [source])
+    own = signature_at(extractor, 2)
     with pytest.raises(UserError, match="form 'raw'"):
-        AntiTransferTraining(model, [tap(model, 2)], [own], variant="batch")
-    with pytest.raises(UserError, match="needs as many extractors; 2 came"):
-        AntiTransferTraining(model, [tap(model, 2)], [own, own])
-    with pytest.raises(UserError, match=r"as many targets as datapoints; there are \[6, 8\]"):
-        WithTargets(x, y, [cached_targets(tmp_path, signature_model(extractor, tap(extractor, 2)), x[:6])], 2)
+        AntiTransferTraining(model, [feature_map(model, 2)], [own], variant="batch")
+    with pytest.raises(UserError, match="at 1 layers needs 1 extractors, not 2"):
+        AntiTransferTraining(model, [feature_map(model, 2)], [own, own])
+    with pytest.raises(UserError, match=r"numbers of examples and signatures are \[6, 8\]"):
+        BatchesWithSignatures(x, y, [cached_signatures(tmp_path, signature_at(extractor, 2), x[:6])], 2)
     with pytest.raises(UserError, match="no anti-transfer variant 'row'"):
         AntiTransfer(variant="row")
     with pytest.raises(UserError, match="no form 'half'"):
         GramSignature("half")
 
 
-def test_batches_cover_every_datapoint_once(tmp_path, world):
+def test_batches_contain_every_example_once(tmp_path, world):
     _, extractor, x, y = world
-    file = cached_targets(tmp_path, signature_model(extractor, tap(extractor, 2)), x)
-    data = WithTargets(x, y, [file], 3, seed=1)
+    file = cached_signatures(tmp_path, signature_at(extractor, 2), x)
+    data = BatchesWithSignatures(x, y, [file], 3, seed=1)
     assert len(data) == 3
     orders = []
     for _ in range(2):
         batches = epoch_of(data)
         seen = np.concatenate([one[0][0] for one in batches])
-        targets = np.concatenate([one[0][1] for one in batches])
+        signatures = np.concatenate([one[0][1] for one in batches])
         order = [int(np.flatnonzero((x == row).all(axis=(1, 2, 3)))[0]) for row in seen]
         assert sorted(order) == list(range(8))
         np.testing.assert_array_equal(np.concatenate([one[1] for one in batches]), y[order])
-        np.testing.assert_array_equal(targets, file.read(order))
+        np.testing.assert_array_equal(signatures, file.read(order))
         orders.append(order)
     assert orders[0] != orders[1]
-    in_order = WithTargets(x, y, [file], 8)
+    in_order = BatchesWithSignatures(x, y, [file], 8)
     np.testing.assert_array_equal(in_order[0][0][0], x)
 
 

@@ -48,7 +48,7 @@ def test_known_angles():
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1e3, 1e6])
-def test_lengths_do_not_matter(data, factor):
+def test_the_lengths_of_vectors_do_not_matter(data, factor):
     features, kernel = data
     expected = ops.convert_to_numpy(built(4, 6, kernel)(features))
     np.testing.assert_allclose(built(4, 6, kernel)(factor * features), expected, atol=1e-6)
@@ -84,7 +84,7 @@ def test_gradient_equals_finite_differences(data):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_answers_in_float32(policy, data):
+def test_mixed_precision_gives_float32_outputs(policy, data):
     features, kernel = data
     keras.config.set_dtype_policy(policy)
     try:
@@ -110,7 +110,7 @@ def test_small_half_precision_features_do_not_vanish():
     np.testing.assert_allclose(built(1, 64, np.ones((64, 1)))(features), [[1.0]], atol=1e-4)
 
 
-def test_cosines_never_leave_the_loss_range_by_more_than_rounding():
+def test_cosines_exceed_1_by_rounding_at_most():
     vectors = np.random.default_rng(1).normal(size=(300, 128)).astype(np.float32)
     cosines = ops.convert_to_numpy(built(300, 128, vectors.T)(vectors))
     np.testing.assert_allclose(np.diag(cosines), 1.0, atol=1e-6)
@@ -136,7 +136,7 @@ def test_save_and_load(tmp_path, data):
     assert (layer.units, layer.epsilon) == (4, 1e-5)
 
 
-def test_trains_to_the_right_direction():
+def test_training_finds_the_class_vectors():
     # Two classes along the axes; the class vectors must find them.
     features = np.array([[1.0, 0.0], [0.0, 1.0]] * 20, np.float32)
     labels = np.array([0, 1] * 20)

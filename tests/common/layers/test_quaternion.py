@@ -1,4 +1,4 @@
-"""Quaternion layers against PyTorch's reference (golden), the algebra worked by hand, and literal NumPy."""
+"""Quaternion layers compared with the public PyTorch code (golden), hand calculations, and loops in NumPy."""
 
 import json
 import math
@@ -26,7 +26,7 @@ from tests.helpers import GOLDEN, ROOT, quaternion_numbers
 
 EXPECTED = GOLDEN / "quaternion" / "conv_dense.npz"
 UNITS = np.eye(4)  # 1, i, j, k
-# Row times column, as Hamilton carved it: i^2 = j^2 = k^2 = ijk = -1.
+# Products of two units, from i^2 = j^2 = k^2 = ijk = -1.
 TABLE = {"ii": "-1", "jj": "-1", "kk": "-1", "ij": "k", "ji": "-k", "jk": "i", "kj": "-i", "ki": "j", "ik": "-j"}
 
 
@@ -51,7 +51,7 @@ def multiply(p, q):
 
 
 def literal_convolution(x, kernel, strides, padding):
-    """x (batch, height, width, 4 n) by kernel (height, width, n, 4 m): a loop over places, one product a pair."""
+    """Convolution of x (batch, height, width, 4 n) by kernel (height, width, n, 4 m) in loops over quaternions."""
     (kh, kw, n, outputs), (sh, sw), m = kernel.shape, strides, kernel.shape[-1] // 4
     if padding == "same":
         pads = []
@@ -70,7 +70,7 @@ def literal_convolution(x, kernel, strides, padding):
 
 
 def literal_transpose(x, kernel, strides):
-    """x (batch, height, width, 4 m) by kernel (height, width, n, 4 m): each place spreads conj(w) times its value."""
+    """Transposed convolution of x (batch, height, width, 4 m) by kernel (height, width, n, 4 m), with conj(w)."""
     (kh, kw, n), (sh, sw), m = kernel.shape[:3], strides, kernel.shape[-1] // 4
     height, width = (x.shape[1] - 1) * sh + kh, (x.shape[2] - 1) * sw + kw
     result = np.zeros((len(x), height, width, 4 * n))
@@ -97,8 +97,8 @@ def normal(*shape, seed=0):
 
 @pytest.fixture(params=["kernel assembled", "signed sums"])
 def way(request, monkeypatch):
-    """Both ways of a convolution, whatever the number of places."""
-    monkeypatch.setattr(quaternion, "PLACES", math.inf if request.param == "kernel assembled" else 0)
+    """Both ways to compute a convolution, whatever the number of positions."""
+    monkeypatch.setattr(quaternion, "SIGNED_SUMS_FROM", math.inf if request.param == "kernel assembled" else 0)
 
 
 def test_convolution_equals_pytorch(golden, way):
@@ -115,16 +115,16 @@ def test_dense_equals_pytorch(golden):
 
 
 @pytest.mark.parametrize(("pair", "expected"), TABLE.items())
-def test_the_units_multiply_as_hamilton_has_it(pair, expected, way):
+def test_products_of_the_units_1_i_j_k(pair, expected, way):
     weight, value = (UNITS["1ijk".index(letter)] for letter in pair)
-    answer = UNITS["1ijk".index(expected[-1])] * (-1 if expected[0] == "-" else 1)
+    product = UNITS["1ijk".index(expected[-1])] * (-1 if expected[0] == "-" else 1)
     dense = built(QuaternionDense(4, use_bias=False), (None, 4), weight[None])
-    np.testing.assert_array_equal(dense(value[None])[0], answer)
+    np.testing.assert_array_equal(dense(value[None])[0], product)
     conv = built(QuaternionConv2D(4, 1, use_bias=False), (None, 1, 1, 4), weight[None, None, None])
-    np.testing.assert_array_equal(conv(value[None, None, None])[0, 0, 0], answer)
+    np.testing.assert_array_equal(conv(value[None, None, None])[0, 0, 0], product)
     # The adjoint multiplies by the conjugate: every unit but 1 changes its sign.
     back = built(QuaternionConv2DTranspose(4, 1, use_bias=False), (None, 1, 1, 4), weight[None, None, None])
-    np.testing.assert_array_equal(back(value[None, None, None])[0, 0, 0], -answer)
+    np.testing.assert_array_equal(back(value[None, None, None])[0, 0, 0], -product)
 
 
 def test_a_product_worked_by_hand():
@@ -133,7 +133,7 @@ def test_a_product_worked_by_hand():
     np.testing.assert_array_equal(layer(np.array([[5.0, 6, 7, 8]])), [[40, 212, 330, 424]])
 
 
-def test_moduli_multiply():
+def test_the_modulus_of_a_product_is_the_product_of_the_moduli():
     weight, value = normal(1, 4), normal(5, 4, seed=1)
     found = ops.convert_to_numpy(built(QuaternionDense(4), (None, 4), weight)(value))
     expected = np.linalg.norm(weight) * np.linalg.norm(value, axis=1)
@@ -142,7 +142,7 @@ def test_moduli_multiply():
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("strides", [(1, 1), (2, 1), (2, 3)])
-def test_convolution_equals_the_literal_one(padding, strides, way):
+def test_convolution_equals_loops_over_positions(padding, strides, way):
     x, kernel = normal(2, 5, 6, 8), normal(3, 2, 2, 12, seed=1)
     layer = built(QuaternionConv2D(12, (3, 2), strides, padding, use_bias=False), x.shape, kernel)
     expected = literal_convolution(x, kernel, strides, padding)
@@ -152,10 +152,10 @@ def test_convolution_equals_the_literal_one(padding, strides, way):
 
 @pytest.mark.parametrize(
     ("shape", "strides", "assembled"),
-    # 64 numbers a place: 9 * 512 are enough for 8 x 8 places and too few for 10 x 10.
+    # 9 * 512 is at least 64 per position for 8 x 8 positions, and less for 10 x 10.
     [((8, 8), 1, False), ((10, 10), 1, True), ((16, 16), 2, False)],
 )
-def test_the_kernel_is_assembled_for_maps_of_many_places(shape, strides, assembled, monkeypatch):
+def test_the_kernel_is_assembled_for_large_feature_maps(shape, strides, assembled, monkeypatch):
     calls = []
     monkeypatch.setattr(quaternion, "hamilton_kernel", lambda kernel: calls.append(1) or hamilton_kernel(kernel))
     inputs = keras.Input((*shape, 512))
@@ -164,12 +164,12 @@ def test_the_kernel_is_assembled_for_maps_of_many_places(shape, strides, assembl
     assert bool(calls) == assembled
 
 
-def test_the_kernel_is_assembled_where_the_places_are_not_known():
-    assert not QuaternionConv2D(4, 3)._is_small((None, None, 8, 512))
+def test_the_kernel_is_assembled_if_the_size_is_unknown():
+    assert not QuaternionConv2D(4, 3)._uses_signed_sums((None, None, 8, 512))
 
 
 @pytest.mark.parametrize("strides", [(1, 1), (2, 1), (2, 3)])
-def test_transposed_convolution_equals_the_literal_one(strides):
+def test_transposed_convolution_equals_loops_over_positions(strides):
     x, kernel = normal(2, 4, 3, 12), normal(3, 3, 2, 12, seed=1)
     layer = built(QuaternionConv2DTranspose(8, 3, strides, use_bias=False), x.shape, kernel)
     expected = literal_transpose(x, kernel, strides)
@@ -180,7 +180,7 @@ def test_transposed_convolution_equals_the_literal_one(strides):
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("strides", [1, 2])
 def test_transposed_convolution_is_the_adjoint(padding, strides):
-    size = 6 if padding == "same" else 7  # a size that the convolution uses up
+    size = 6 if padding == "same" else 7  # a size of which the convolution uses all positions
     x, kernel = normal(2, size, size, 8), normal(3, 3, 2, 12, seed=1)
     forward = built(QuaternionConv2D(12, 3, strides, padding, use_bias=False), x.shape, kernel)
     mapped = ops.convert_to_numpy(forward(x))
@@ -191,8 +191,8 @@ def test_transposed_convolution_is_the_adjoint(padding, strides):
     assert (mapped * y).sum() == pytest.approx((x * returned).sum(), rel=1e-4)
 
 
-def test_the_authors_block_matrix_is_the_transposed_convolution():
-    # Their blocks, on whose first axis lie the inputs: rows r: r -i -j -k, i: i r -k j, j: j k r -i, k: k -j i r.
+def test_transposed_convolution_equals_the_public_codes_block_matrix():
+    # Their blocks, with the inputs on the first axis: rows r: r -i -j -k, i: i r -k j, j: j k r -i, k: k -j i r.
     r, i, j, k = normal(4, 3, 2)
     blocks = np.block([[r, -i, -j, -k], [i, r, -k, j], [j, k, r, -i], [k, -j, i, r]])
     x = normal(1, 1, 5, 12, seed=1)
@@ -201,7 +201,7 @@ def test_the_authors_block_matrix_is_the_transposed_convolution():
     np.testing.assert_allclose(layer(x), x @ blocks, atol=1e-5)
 
 
-def test_dense_of_more_axes_and_the_real_kernel():
+def test_dense_layer_on_more_axes_equals_the_real_kernel():
     x, kernel = normal(3, 5, 8), normal(2, 12, seed=1)
     layer = built(QuaternionDense(12, use_bias=False), x.shape, kernel)
     real = ops.convert_to_numpy(hamilton_kernel(ops.convert_to_tensor(kernel)))
@@ -233,7 +233,7 @@ def test_gradients_equal_finite_differences(kind, monkeypatch):
     import tensorflow as tf
 
     if kind in ("convolution", "signed sums"):
-        monkeypatch.setattr(quaternion, "PLACES", 0 if kind == "signed sums" else math.inf)
+        monkeypatch.setattr(quaternion, "SIGNED_SUMS_FROM", 0 if kind == "signed sums" else math.inf)
         layer, x, kernel = QuaternionConv2D(8, 3, 2, "same"), normal(2, 5, 4, 4), normal(3, 3, 1, 8, seed=1)
         reference = lambda x, kernel: literal_convolution(x, kernel, (2, 2), "same")  # noqa: E731
     elif kind == "transposed":
@@ -280,26 +280,26 @@ def components(criterion, shape, seed=0):
         ("he", (128, 512), 1 / np.sqrt(2 * 128)),
     ],
 )
-def test_initial_moduli_are_chi_with_four_degrees(criterion, shape, expected):
+def test_initial_moduli_are_chi_distributed(criterion, shape, expected):
     from scipy import stats
 
     parts = components(criterion, shape)
     modulus = np.linalg.norm(parts, axis=0)
-    # The guard of 1e-4 under the axis' root shortens a weight a little; E|u|^2 stays within 0.1 % of 1.
+    # The 1e-4 under the root makes a weight slightly smaller; E|u|^2 stays within 0.1 % of 1.
     assert (modulus**2).mean() == pytest.approx(4 * expected**2, rel=0.03)
     assert stats.kstest(modulus / expected, stats.chi(4).cdf).pvalue > 1e-3
-    assert stats.kstest(modulus / expected, stats.chi(3).cdf).pvalue < 1e-9  # the test can tell
+    assert stats.kstest(modulus / expected, stats.chi(3).cdf).pvalue < 1e-9  # no other distribution
     phase = np.arctan2(np.linalg.norm(parts[1:], axis=0), parts[0])
     assert stats.kstest(phase / np.pi, "uniform").pvalue > 1e-3  # |theta|, as the axis takes both signs
     assert np.abs(parts.mean(axis=1)).max() < 4 * expected / np.sqrt(parts.shape[1]) * 2
 
 
-def test_initial_axes_are_normalised_uniform_draws():
+def test_initial_axes_are_normalised_uniform_numbers():
     parts = components("glorot", (3, 3, 32, 256))[1:]
     axes = parts / np.linalg.norm(parts, axis=0)
     draws = np.random.default_rng(9).uniform(-1, 1, (3, 200_000))
     draws /= np.linalg.norm(draws, axis=0)
-    # Fourth moments tell a normalised cube from a sphere (1/5).
+    # Fourth moments distinguish normalised points of a cube from points of a sphere (1/5).
     assert (axes**4).mean() == pytest.approx((draws**4).mean(), rel=0.02)
     assert (axes**4).mean() < 0.19
     np.testing.assert_allclose(np.cov(axes), np.eye(3) / 3, atol=0.01)
@@ -332,7 +332,7 @@ def literal_normalisation(x, mean, variance, gamma, beta):
     return result
 
 
-def test_batch_normalisation_equals_the_literal_one():
+def test_batch_normalisation_equals_numpy():
     x = normal(6, 5, 4, 12) * np.repeat([1.0, 2, 3, 4], 3).astype(np.float32) + 2
     gamma, beta = normal(3, seed=1), normal(12, seed=2)
     layer = built(QuaternionBatchNormalization(), x.shape)
@@ -350,7 +350,7 @@ def test_batch_normalisation_equals_the_literal_one():
     running = 0.19 * np.array(mean), 0.81 + 0.19 * variance
     np.testing.assert_allclose(layer.moving_variance, [running[1]], rtol=1e-5)
     np.testing.assert_allclose(layer(x), literal_normalisation(x, *running, gamma, beta), atol=1e-5)
-    # One variance for all: the components' ratios stay, the summed variance becomes one.
+    # With one variance for all, the ratios of the components are kept and the summed variance becomes one.
     layer.gamma.assign(np.ones(3))
     layer.beta.assign(np.zeros(12))
     spread = np.array([block.var() for block in np.split(ops.convert_to_numpy(layer(x, training=True)), 4, axis=-1)])
@@ -405,7 +405,7 @@ def test_mixed_precision(policy, way):
 
 
 @pytest.mark.parametrize("layer", [QuaternionConv2D, QuaternionConv2DTranspose])
-def test_channels_that_are_no_quaternions(layer):
+def test_convolutions_need_a_multiple_of_four_channels(layer):
     with pytest.raises(UserError, match="outputs of odd are 6 channels; quaternions need a multiple of four"):
         layer(6, 3, name="odd")
     with pytest.raises(UserError, match="inputs of odd are 3 channels"):
@@ -414,7 +414,7 @@ def test_channels_that_are_no_quaternions(layer):
         layer(8, 3, padding="full")
 
 
-def test_dense_and_normalisation_of_no_quaternions():
+def test_dense_and_normalisation_need_a_multiple_of_four_channels():
     with pytest.raises(UserError, match="inputs of d are 10 channels"):
         QuaternionDense(8, name="d")(np.zeros((1, 10)))
     with pytest.raises(UserError, match="outputs of d are 0 channels"):

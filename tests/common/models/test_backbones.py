@@ -11,7 +11,7 @@ from common.models.backbones import backbone
     # Without top: the published 14,307,880 minus 1664 * 1000 + 1000, and 25,636,712 minus 2048 * 1000 + 1000.
     [("densenet169", 1664, 12_642_880), ("resnet50", 2048, 23_587_712)],
 )
-def test_networks_of_the_paper_at_its_input(name, width, parameters):
+def test_published_networks_have_their_parameter_counts(name, width, parameters):
     model = backbone(name, 400, 400)
     assert model.count_params() == parameters
     assert model.input_shape == (None, 400, 400, 1)
@@ -33,7 +33,7 @@ def test_the_channel_is_repeated_three_times(resnet50):
 
 
 @pytest.mark.parametrize(("width", "features"), [(1.0, 192), (0.25, 48), (0.01, 8)])
-def test_small_cnn(width, features):
+def test_small_cnn_gives_mean_and_maximum(width, features):
     model = backbone("small_cnn", 30, 20, width=width)
     found = model.predict(np.random.default_rng(0).normal(size=(2, 30, 20, 1)), verbose=0)
     assert found.shape == (2, features)
@@ -49,7 +49,7 @@ def test_small_cnn_parameter_count():
     assert backbone("small_cnn", 400, 400).count_params() == 78_480 + 832
 
 
-def test_weights_of_a_file_are_used(resnet50, tmp_path):
+def test_weights_are_read_from_a_file(resnet50, tmp_path):
     model, inner = resnet50
     inner.save_weights(tmp_path / "some.weights.h5")
     again = backbone("resnet50", 60, 50, weights=tmp_path / "some.weights.h5")

@@ -1,4 +1,4 @@
-"""HuBERT against Hugging Face's PyTorch model: its activations, its files, its gradients; and what it refuses."""
+"""HuBERT compared with Hugging Face's PyTorch model (activations, checkpoints), training, and error messages."""
 
 import dataclasses
 import json
@@ -16,9 +16,10 @@ from keras import ops
 from common import safetensors
 from common.errors import UserError
 from common.layers.waveform import NormalizedWaveConvolution, StridedConvolution
-from common.models.hubert import HubertConfig, freeze_front_end, hubert, up_to
-from common.models.hubert_weights import digest, load, read_config, save, tensors_of
+from common.models.hubert import HubertConfig, freeze_front_end, hubert, truncate
+from common.models.hubert_weights import digest, load, read_config, stored_weights
 from tests.helpers import GOLDEN, ROOT
+from tests.helpers.hubert import save_checkpoint, write_tensors
 
 EXPECTED = GOLDEN / "hubert_tiny"
 LARGE = EXPECTED.with_name("hubert_large_tiny")
@@ -39,7 +40,7 @@ def run(model, **inputs):
     return keras.tree.map_structure(np.asarray, model(inputs))
 
 
-def test_every_hidden_state_is_the_pytorch_models(plain, expected):
+def test_all_hidden_states_equal_the_pytorch_model(plain, expected):
     found = run(plain, waveform=expected["waveform"])
     np.testing.assert_allclose(found["features"], expected["conv_features"], atol=2e-5)
     assert len(found["hidden_states"]) == 5
@@ -48,21 +49,21 @@ def test_every_hidden_state_is_the_pytorch_models(plain, expected):
     np.testing.assert_allclose(found["hidden_states"][-1], expected["last_hidden_state"], atol=2e-5)
 
 
-def test_attention_mask_is_the_pytorch_models(expected):
+def test_padding_attention_equals_the_pytorch_model(expected):
     lengths = expected["attention_mask"].sum(axis=1).astype(np.int32)
     found = run(load(EXPECTED, padding="attention"), waveform=expected["waveform"], lengths=lengths)
     np.testing.assert_allclose(found["hidden_states"][-1], expected["last_hidden_state_with_attention_mask"], atol=2e-5)
     assert np.abs(found["hidden_states"][-1] - expected["last_hidden_state"]).max() > 0.01
 
 
-def test_masked_frames_are_the_pytorch_models(expected):
+def test_masked_frames_equal_the_pytorch_model(expected):
     found = run(load(EXPECTED, masking=True), waveform=expected["waveform"], masked=expected["mask_time_indices"])
     theirs = expected["last_hidden_state_with_mask_time_indices"]
     np.testing.assert_allclose(found["hidden_states"][-1], theirs, atol=2e-5)
     assert expected["mask_time_indices"].any()
 
 
-def test_large_variety_is_the_pytorch_models():
+def test_the_large_architecture_equals_the_pytorch_model():
     with np.load(LARGE / "expected.npz") as file:
         theirs = dict(file)
     states = run(load(LARGE), waveform=theirs["waveform"])["hidden_states"]
@@ -74,7 +75,7 @@ def test_large_variety_is_the_pytorch_models():
 
 
 @pytest.mark.parametrize("folder", [EXPECTED, LARGE])
-def test_exact_padding_gives_what_an_utterance_gives_alone(folder):
+def test_exact_padding_gives_the_same_as_a_single_utterance(folder):
     generator = np.random.default_rng(0)
     lengths = np.array([5000, 3210, 400], np.int32)
     waveform = generator.standard_normal((3, 5000)).astype(np.float32)
@@ -90,7 +91,7 @@ def test_exact_padding_gives_what_an_utterance_gives_alone(folder):
             np.testing.assert_allclose(state[number, : own.shape[1]], own[0], atol=2e-5)
 
 
-def test_bfloat16_stays_within_its_precision(expected):
+def test_bfloat16_has_the_expected_precision(expected):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -100,12 +101,12 @@ def test_bfloat16_stays_within_its_precision(expected):
     states = [
         np.asarray(ops.cast(state, "float32")) for state in model({"waveform": expected["waveform"]})["hidden_states"]
     ]
-    # bfloat16 keeps 8 bits, so rounding a value of 1 errs by 2^-9 = 0.002 in the mean; some tens of roundings add up.
+    # bfloat16 has 8 bits, so the mean error of a value of 1 is 2^-9 = 0.002; the errors of some tens of steps add up.
     for state, theirs in zip(states, expected["hidden_states"], strict=True):
         assert 1e-4 < np.abs(state - theirs).mean() < 0.02 * np.abs(theirs).mean()
 
 
-def test_jax_gives_the_same_and_trains():
+def test_jax_gives_the_same_results_and_trains():
     script = """
 import json, numpy as np, keras
 from common.models.hubert_weights import load
@@ -126,7 +127,7 @@ step = keras.Model(both.input, both.output["hidden_states"][-1])
 step.compile("sgd", "mse")
 before = step.get_weights()
 inputs = {"waveform": w, "lengths": full, "masked": e["mask_time_indices"]}
-for _ in range(6):  # a step may drop a layer, none is dropped each time
+for _ in range(6):  # a step may skip a layer, but no layer is skipped in all steps
     loss = step.train_on_batch(inputs, np.zeros((2, 49, 32)))
 moved = sum(not np.array_equal(x, y) for x, y in zip(before, step.get_weights(), strict=True))
 print(json.dumps({**found, "loss": float(loss), "still": len(before) - moved, "backend": keras.backend.backend()}))
@@ -138,32 +139,32 @@ print(json.dumps({**found, "loss": float(loss), "still": len(before) - moved, "b
     assert found["backend"] == "jax"
     assert max(found[name] for name in ("features", "states", "attention", "masked")) < 2e-5
     assert np.isfinite(found["loss"])
-    # Keys' biases shift all scores of a row alike; softmax takes that away: their gradient is rounding or nothing.
+    # A bias of the keys changes all scores of a row equally, which softmax ignores: its gradient is zero or rounding.
     assert found["still"] <= 4
 
 
-def test_base_has_the_papers_parameters():
+def test_base_has_the_published_number_of_parameters():
     model = hubert()
     assert model.count_params() - sum(np.prod(w.shape) for w in model.weights if "seed" in w.path) == 94_371_712
-    assert len(tensors_of(model, HubertConfig())) == 211
+    assert len(stored_weights(model, HubertConfig())) == 211
 
 
-def test_frames_of_audio():
+def test_number_of_frames():
     config = HubertConfig()
     assert [config.frames(n) for n in (399, 400, 16000, 32000, 64000, 160000)] == [0, 1, 49, 99, 199, 499]
     assert config.receptive_field == 400
 
 
-def test_what_a_hidden_state_does_not_need_is_not_in_its_model(plain, expected):
-    part = up_to(plain, -3)
+def test_truncate_removes_the_later_layers(plain, expected):
+    part = truncate(plain, -3)
     names = {layer.name for layer in part.layers}
     assert "layer_2" in names and "layer_3" not in names
     np.testing.assert_allclose(part({"waveform": expected["waveform"]}), expected["hidden_states"][2], atol=2e-5)
     with pytest.raises(UserError, match="no layer 5: this HuBERT has the hidden states 0 to 4"):
-        up_to(plain, 5)
+        truncate(plain, 5)
 
 
-def test_weights_go_from_one_arrangement_to_another(plain, expected):
+def test_weights_can_be_copied_between_variants(plain, expected):
     other = hubert(read_config(EXPECTED), padding="exact", masking=True)
     other.set_weights(plain.get_weights())
     inputs = {"lengths": np.full(2, 16000, np.int32), "masked": np.zeros((2, 49), bool)}
@@ -171,7 +172,7 @@ def test_weights_go_from_one_arrangement_to_another(plain, expected):
     np.testing.assert_allclose(found, expected["last_hidden_state"], atol=2e-5)
 
 
-def test_saved_as_keras_and_loaded(tmp_path, expected):
+def test_save_and_load_as_keras_model(tmp_path, expected):
     model = load(EXPECTED, padding="attention", masking=True)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
@@ -185,9 +186,9 @@ def test_saved_as_keras_and_loaded(tmp_path, expected):
 
 
 @pytest.mark.parametrize("folder", [EXPECTED, LARGE])
-def test_written_back_bit_for_bit(folder, tmp_path):
+def test_stored_weights_are_the_checkpoint_bit_for_bit(folder, tmp_path):
     model = load(folder)
-    save(model, read_config(folder), tmp_path)
+    save_checkpoint(model, read_config(folder), tmp_path)
     written = safetensors.read(tmp_path / "model.safetensors")
     new = {
         "conv.weight_g": "conv.parametrizations.weight.original0",
@@ -211,7 +212,7 @@ def checkpoint(folder: Path, change=None, **config) -> Path:
     described = {**json.loads((EXPECTED / "config.json").read_text()), **config}
     (folder / "config.json").write_text(json.dumps(described))
     tensors = dict(safetensors.read(EXPECTED / "model.safetensors"))
-    safetensors.write(folder / "model.safetensors", change(tensors) if change else tensors)
+    write_tensors(folder / "model.safetensors", change(tensors) if change else tensors)
     return folder
 
 
@@ -223,13 +224,13 @@ def old_names(tensors):
     return {**renamed, "classifier.weight": np.zeros((4, 8), np.float32)}
 
 
-def test_old_names_and_a_task_head(tmp_path, plain, expected):
+def test_old_tensor_names_and_a_task_head_are_accepted(tmp_path, plain, expected):
     model = load(checkpoint(tmp_path, old_names))
     for one, other in zip(plain.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_pytorch_bin(tmp_path, plain):
+def test_pytorch_files_are_read(tmp_path, plain):
     torch = pytest.importorskip("torch")
     shutil.copy(EXPECTED / "config.json", tmp_path)
     tensors = safetensors.read(EXPECTED / "model.safetensors")
@@ -241,7 +242,7 @@ def test_pytorch_bin(tmp_path, plain):
         load(tmp_path)
 
 
-def test_pytorch_bin_without_torch(tmp_path, monkeypatch):
+def test_pytorch_files_without_pytorch(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     shutil.copy(EXPECTED / "config.json", tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"any")
@@ -272,7 +273,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, change, message):
         ({"model_type": "wav2vec2"}, r"describes wav2vec 2\.0, not HuBERT"),
         ({"model_type": "wavlm"}, "describes WavLM, not HuBERT"),
         ({"model_type": None}, "describes no known model, not HuBERT"),
-        ({"conv_pos_batch_norm": True}, "conv_pos_batch_norm is True; this HuBERT only knows False"),
+        ({"conv_pos_batch_norm": True}, "conv_pos_batch_norm is True; only False is supported"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ({"conv_kernel": [10, 3]}, "conv_dim, conv_kernel and conv_stride differ in length"),
         ({"hidden_size": "wide"}, "is not a HuBERT configuration"),
@@ -283,7 +284,7 @@ def test_other_networks_are_refused_by_name(tmp_path, config, message):
         load(checkpoint(tmp_path, **config))
 
 
-def test_broken_folders(tmp_path):
+def test_incomplete_and_damaged_folders(tmp_path):
     with pytest.raises(UserError, match=r"holds no config\.json"):
         load(tmp_path)
     (tmp_path / "config.json").write_text("{")
@@ -299,7 +300,7 @@ def test_broken_folders(tmp_path):
             load(tmp_path)
 
 
-def test_digest_follows_content_and_not_the_folder(tmp_path):
+def test_digest_depends_on_the_content_only(tmp_path):
     copy = shutil.copytree(EXPECTED, tmp_path / "copy")
     assert digest(copy) == digest(EXPECTED)
     other = checkpoint(tmp_path / "other", lambda t: {**t, "masked_spec_embed": t["masked_spec_embed"] + 1})
@@ -318,7 +319,7 @@ def test_bfloat16_and_float16_tensors(tmp_path):
     assert found["b"].tolist() == [0.5]
 
 
-def test_a_training_step_moves_every_weight_but_what_is_frozen(expected):
+def test_a_training_step_changes_all_weights_that_are_not_frozen(expected):
     model = load(EXPECTED, masking=True, layerdrop=0.0)
     freeze_front_end(model)
     step = keras.Model(model.input, model.output["hidden_states"][-1])
@@ -331,7 +332,7 @@ def test_a_training_step_moves_every_weight_but_what_is_frozen(expected):
     assert {path for path in still if "key/bias" not in path} == {p for p in before if p.startswith("convolution_")}
 
 
-def test_layerdrop_passes_over_layers(expected):
+def test_layerdrop_skips_layers_in_training(expected):
     model = hubert(dataclasses.replace(read_config(EXPECTED), layerdrop=1.0, hidden_dropout=0.0))
     states = model({"waveform": expected["waveform"][:1, :2000]}, training=True)["hidden_states"]
     np.testing.assert_array_equal(states[0], states[-1])
@@ -339,8 +340,8 @@ def test_layerdrop_passes_over_layers(expected):
     assert np.abs(np.asarray(states[0]) - np.asarray(states[-1])).max() > 0.01
 
 
-def test_normalisation_inside_the_kernel_is_group_normalisation():
-    """Low-pass audio and high-pass filters: values and gradients of the plain three layers in float64."""
+def test_normalising_the_kernel_equals_group_normalisation():
+    """Values and gradients of the separate layers in float64, for low-pass audio and a high-pass filter."""
     generator = np.random.default_rng(0)
     walk = np.cumsum(generator.standard_normal((2, 9000)), axis=1)
     waveform = ((walk - walk.mean(axis=1, keepdims=True)) / walk.std(axis=1, keepdims=True)).astype(np.float32)
@@ -377,7 +378,7 @@ def test_normalisation_inside_the_kernel_is_group_normalisation():
 
 @pytest.mark.parametrize(("size", "stride"), [(3, 2), (2, 2), (5, 2), (3, 5), (7, 3)])
 @pytest.mark.parametrize("frames", [50, 51, 52, 53, 54])
-def test_strided_convolution_as_products(size, stride, frames):
+def test_strided_convolution_equals_keras(size, stride, frames):
     layer = StridedConvolution(4, size, stride, use_bias=True)
     x = np.random.default_rng(frames).standard_normal((2, frames, 3)).astype(np.float32)
     found = layer(x)
@@ -388,11 +389,11 @@ def test_strided_convolution_as_products(size, stride, frames):
 
 
 @pytest.mark.parametrize("folder", [EXPECTED, LARGE])
-def test_hugging_face_reads_what_is_written_back(folder, tmp_path):
+def test_random_weights_give_hugging_faces_results(folder, tmp_path):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     model = hubert(read_config(folder))  # random weights
-    save(model, read_config(folder), tmp_path)
+    save_checkpoint(model, read_config(folder), tmp_path)
     theirs = transformers.HubertModel.from_pretrained(tmp_path).eval()
     waveform = np.random.default_rng(2).standard_normal((2, 6000)).astype(np.float32)
     with torch.no_grad():
@@ -401,8 +402,8 @@ def test_hugging_face_reads_what_is_written_back(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_base_is_hugging_face_s_on_four_seconds(tmp_path):
-    """Random weights, those that start at 0 or 1 moved, read strictly; 13 states of 199 frames, values about 0.8."""
+def test_base_equals_hugging_faces_model_on_four_seconds(tmp_path):
+    """Random weights, also where the initial ones are 0 or 1; 13 states of 199 frames with values of about 0.8."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     keras.utils.set_random_seed(0)
@@ -413,7 +414,7 @@ def test_base_is_hugging_face_s_on_four_seconds(tmp_path):
             for weight, values in zip(model.weights, model.get_weights(), strict=True)
         ]
     )
-    save(model, HubertConfig(), tmp_path)
+    save_checkpoint(model, HubertConfig(), tmp_path)
     theirs, read = transformers.HubertModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(read.values())  # nothing missing, unexpected or of another shape
     waveform = draw.standard_normal((1, 64000)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""RH-Emo: counts, shapes, PyTorch's alignment of the decoder, which component goes to which head."""
+"""RH-Emo: numbers of parameters, shapes, alignment of the decoder as in PyTorch, and the component of each head."""
 
 import keras
 import numpy as np
@@ -26,13 +26,13 @@ def test_counts_and_shapes_at_full_size():
     assert parameters(rhemo.rhemo) == 134_283_272 + 256 + 130 + 2 * (2 + 4) + 2 * (4 + 1)  # the last: statistics
 
 
-def test_the_encoder_equals_the_literal_one():
+def test_the_encoder_equals_numpy():
     from scipy.signal import correlate
 
     keras.utils.set_random_seed(0)
     model = rhemo.encoder(16, 8)
     generator = np.random.default_rng(0)
-    for weight in model.weights:  # biases, scales and running statistics that show
+    for weight in model.weights:  # so that biases, scales and running statistics have an effect
         weight.assign(generator.uniform(0.2, 1.5, weight.shape) * generator.choice([1, 1, 1], weight.shape))
     for number in (1, 2, 3):
         kernel = model.get_layer(f"encode{number}").kernel
@@ -71,7 +71,7 @@ def literal_pytorch(x, kernel, bias, stride):
     return result + bias
 
 
-def test_the_decoder_is_aligned_as_pytorchs():
+def test_the_decoder_is_aligned_as_in_pytorch():
     keras.utils.set_random_seed(0)
     model = rhemo.decoder(16, 4)
     generator = np.random.default_rng(0)
@@ -87,7 +87,7 @@ def test_the_decoder_is_aligned_as_pytorchs():
 
 
 @pytest.mark.parametrize(("component", "name"), enumerate(rhemo.COMPONENTS))
-def test_each_component_reaches_its_head_alone(component, name):
+def test_each_head_depends_on_its_component_only(component, name):
     keras.utils.set_random_seed(0)
     model = rhemo.heads(**SMALL)
     x = np.random.default_rng(0).uniform(size=(2, 2, 2, 4)).astype(np.float32)
@@ -99,35 +99,35 @@ def test_each_component_reaches_its_head_alone(component, name):
     assert rhemo.COMPONENTS == ("emotion", "valence", "arousal", "dominance")
 
 
-def test_heads_answer_with_logits_and_probabilities():
-    answers = rhemo.heads(4, **SMALL)(np.random.default_rng(0).uniform(0, 9, (50, 2, 2, 4)).astype(np.float32))
-    assert {name: tuple(value.shape) for name, value in answers.items()} == {
+def test_heads_give_logits_and_probabilities():
+    outputs = rhemo.heads(4, **SMALL)(np.random.default_rng(0).uniform(0, 9, (50, 2, 2, 4)).astype(np.float32))
+    assert {name: tuple(value.shape) for name, value in outputs.items()} == {
         "emotion": (50, 4), "valence": (50, 1), "arousal": (50, 1), "dominance": (50, 1)
     }  # fmt: skip
     for name in ("valence", "arousal", "dominance"):
-        values = ops.convert_to_numpy(answers[name])
+        values = ops.convert_to_numpy(outputs[name])
         assert ((values > 0) & (values < 1)).all()
-    assert (ops.convert_to_numpy(answers["emotion"]) < 0).any()
+    assert (ops.convert_to_numpy(outputs["emotion"]) < 0).any()
 
 
-def test_the_whole_is_its_parts(tmp_path):
+def test_the_whole_network_equals_its_parts(tmp_path):
     keras.utils.set_random_seed(0)
     model = rhemo.rhemo(4, **SMALL, dropout=0.0)
     x = np.random.default_rng(0).uniform(size=(3, 16, 4, 1)).astype(np.float32)
-    answers = model(x)
+    outputs = model(x)
     embedding = model.get_layer("rhemo_encoder")(x)
     restored = ops.convert_to_numpy(model.get_layer("rhemo_decoder")(embedding))
-    assert tuple(answers["reconstruction"].shape) == x.shape
-    np.testing.assert_allclose(answers["reconstruction"][..., 0], restored.mean(axis=-1), atol=1e-6)
+    assert tuple(outputs["reconstruction"].shape) == x.shape
+    np.testing.assert_allclose(outputs["reconstruction"][..., 0], restored.mean(axis=-1), atol=1e-6)
     for name, value in model.get_layer("rhemo_heads")(embedding).items():
-        np.testing.assert_allclose(answers[name], value, atol=1e-6)
+        np.testing.assert_allclose(outputs[name], value, atol=1e-6)
     model.save(tmp_path / "rhemo.keras")
     loaded = keras.saving.load_model(tmp_path / "rhemo.keras", safe_mode=True)
     for name, value in loaded(x).items():
-        np.testing.assert_array_equal(value, answers[name])
+        np.testing.assert_array_equal(value, outputs[name])
 
 
-def test_the_autoencoder_learns_and_a_frozen_encoder_stays():
+def test_training_lowers_the_loss_and_keeps_a_frozen_encoder():
     keras.utils.set_random_seed(0)
     model = rhemo.rhemo(4, **SMALL)
     x = np.random.default_rng(0).uniform(0, 0.2, (8, 16, 4, 1)).astype(np.float32)
@@ -148,13 +148,13 @@ def test_mixed_precision():
     x = np.random.default_rng(0).uniform(size=(3, 16, 4, 1)).astype(np.float32)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        answers = rhemo.rhemo(4, **SMALL)(x)
+        outputs = rhemo.rhemo(4, **SMALL)(x)
     finally:
         keras.config.set_dtype_policy("float32")
-    assert all(np.isfinite(ops.convert_to_numpy(ops.cast(value, "float32"))).all() for value in answers.values())
-    assert keras.backend.standardize_dtype(answers["emotion"].dtype) == "float32"
+    assert all(np.isfinite(ops.convert_to_numpy(ops.cast(value, "float32"))).all() for value in outputs.values())
+    assert keras.backend.standardize_dtype(outputs["emotion"].dtype) == "float32"
 
 
-def test_bad_sizes():
+def test_spectrograms_of_unsuitable_size():
     with pytest.raises(UserError, match="501 x 129"):
         rhemo.encoder(501, 129)

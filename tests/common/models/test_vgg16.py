@@ -1,4 +1,4 @@
-"""VGG16: published parameter counts, PyTorch's order and pooling, taps, and checkpoints that do not fit."""
+"""VGG16: published parameter counts, PyTorch's order and pooling, and feature maps."""
 
 import keras
 import numpy as np
@@ -7,8 +7,7 @@ from keras import ops
 
 from common.errors import UserError
 from common.layers.quaternion import QuaternionDense
-from common.models.checkpoint import copy_weights, load_weights
-from common.models.vgg16 import AdaptiveAverage, tap, vgg16
+from common.models.vgg16 import AdaptiveAverage, feature_map, vgg16
 from tests.helpers.declared import parameters
 
 
@@ -49,7 +48,7 @@ def test_structure(quaternion):
     assert model.output_shape == (None, 3)
     assert type(model.get_layer("logits")) is keras.layers.Dense
     assert (type(model.get_layer("dense1")) is QuaternionDense) == quaternion
-    shapes = [tap(model, number).shape[1:] for number in range(1, 14)]
+    shapes = [feature_map(model, number).shape[1:] for number in range(1, 14)]
     sizes = [32, 32, 16, 16, 8, 8, 8, 4, 4, 4, 2, 2, 2]
     assert shapes == [(n, n, c) for n, c in zip(sizes, [4, 4, 8, 8, 16, 16, 16, *[32] * 6], strict=True)]
 
@@ -82,23 +81,23 @@ def literal(model, x):
     return x, seen
 
 
-def test_the_real_network_equals_the_literal_one():
+def test_the_real_network_equals_numpy():
     keras.utils.set_random_seed(0)
     model = vgg16((64, 32, 1), 3, width=1 / 16, initializer="he")
     x = np.random.default_rng(0).normal(size=(2, 64, 32, 1)).astype(np.float32)
     expected, seen = literal(model, x)
     np.testing.assert_allclose(model(x), expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
     for number in (1, 7, 13):
-        found = keras.Model(model.input, tap(model, number))(x)
+        found = keras.Model(model.input, feature_map(model, number))(x)
         np.testing.assert_allclose(found, seen[number], rtol=1e-3, atol=1e-4 * seen[number].max())
     # The authors' reading of layer 3 is what goes into it: the pooled output of layer 2.
-    found = ops.convert_to_numpy(keras.Model(model.input, tap(model, 3, reading="input"))(x))
+    found = ops.convert_to_numpy(keras.Model(model.input, feature_map(model, 3, reading="input"))(x))
     pooled = seen[2].reshape(2, 32, 2, 16, 2, 4).max(axis=(2, 4))
     np.testing.assert_allclose(found, pooled, rtol=1e-3, atol=1e-4 * pooled.max())
-    assert tap(model, 1, reading="input") is model.input
+    assert feature_map(model, 1, reading="input") is model.input
 
 
-def test_quaternion_blocks_stay_together_before_the_dense_layers():
+def test_components_stay_contiguous_before_the_dense_layers():
     model = vgg16((64, 64, 4), 3, quaternion=True, width=1 / 16)
     x = np.arange(2 * 2 * 32, dtype=np.float32).reshape(1, 2, 2, 32)
     start = [layer.name for layer in model.layers].index("channels_first")
@@ -131,7 +130,7 @@ def test_save_and_load(tmp_path, keywords):
     np.testing.assert_array_equal(loaded(x), model(x))
 
 
-def test_mixed_precision_and_a_step():
+def test_mixed_precision_trains():
     x = np.random.default_rng(0).normal(size=(4, 32, 32, 4)).astype(np.float32)
     whole = small(quaternion=True)
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -162,7 +161,7 @@ def test_initialisations():
     assert small(quaternion=True, initializer="he").get_layer("conv3").kernel_initializer.criterion == "he"
 
 
-def test_bad_input():
+def test_unsuitable_arguments():
     with pytest.raises(UserError, match="31 x 64 is below 32 x 32"):
         vgg16((31, 64, 4), 4)
     with pytest.raises(UserError, match="inputs of conv1 are 1 channels"):
@@ -174,57 +173,6 @@ def test_bad_input():
     model = small()
     for layer in (0, 14):
         with pytest.raises(UserError, match=f"no convolution {layer}; anti-transfer layers are 1 to 13"):
-            tap(model, layer)
+            feature_map(model, layer)
     with pytest.raises(UserError, match="no reading 'both'"):
-        tap(model, 1, reading="both")
-
-
-@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
-def test_checkpoints(tmp_path, suffix):
-    keras.utils.set_random_seed(0)
-    model, other = small(quaternion=True), small(quaternion=True)
-    path = tmp_path / f"good{suffix}"
-    model.save_weights(path) if suffix == ".weights.h5" else model.save(path)
-    load_weights(other, path)
-    for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, two)
-    misfits = {
-        "wide": small(quaternion=True, width=1 / 8),
-        "real": small(),
-        "classes": vgg16((32, 32, 4), 5, quaternion=True, width=1 / 16),
-        "foreign": keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]),
-        "more": keras.Model(model.input, keras.layers.Dense(3, name="after")(model.output)),
-        "empty": keras.Sequential([keras.Input((3,)), keras.layers.ReLU()]),
-    }
-    before = [weight.copy() for weight in other.get_weights()]
-    for name, misfit in misfits.items():
-        path = tmp_path / f"{name}{suffix}"
-        misfit.save_weights(path) if suffix == ".weights.h5" else misfit.save(path)
-        with pytest.raises(UserError, match=str(path)):
-            load_weights(other, path)
-        for one, two in zip(before, other.get_weights(), strict=True):
-            np.testing.assert_array_equal(one, two)
-    (tmp_path / f"text{suffix}").write_text("no checkpoint")
-    with pytest.raises(UserError, match="does not hold the weights of quaternion_vgg16"):
-        load_weights(other, tmp_path / f"text{suffix}")
-    with pytest.raises(UserError, match="There is no checkpoint"):
-        load_weights(other, tmp_path / f"absent{suffix}")
-
-
-def test_weights_for_the_second_training():
-    keras.utils.set_random_seed(0)
-    source, target = small(quaternion=True), vgg16((32, 32, 4), 7, quaternion=True, width=1 / 16)
-    own = [weight.copy() for weight in target.get_layer("logits").get_weights()]
-    copied = copy_weights(source, target, leave_out=["logits"])
-    assert copied == (*(f"conv{number}" for number in range(1, 14)), "dense1", "dense2")
-    for name in copied:
-        for one, two in zip(source.get_layer(name).get_weights(), target.get_layer(name).get_weights(), strict=True):
-            np.testing.assert_array_equal(one, two)
-    np.testing.assert_array_equal(target.get_layer("logits").get_weights()[0], own[0])
-    with pytest.raises(UserError, match="Layer logits has weights of shape"):
-        copy_weights(source, target)
-    foreign = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="other")], name="foreign")
-    with pytest.raises(UserError, match=r"The weights of conv1, .* are not in foreign; it has other"):
-        copy_weights(foreign, target)
-    with pytest.raises(UserError, match="The weights of any layer are not in foreign"):
-        copy_weights(foreign, foreign, leave_out=["other"])
+        feature_map(model, 1, reading="both")

@@ -1,6 +1,6 @@
-"""The embedded demo corpus holds to IEMOCAP's grammar and to its stated counts.
+"""The embedded demo corpus follows the grammar of IEMOCAP's files and has the stated counts.
 
-The corpus is read with plain regular expressions written here, not with the package's reader.
+It is read with regular expressions that are written here, not with the reader.
 """
 
 import collections
@@ -28,7 +28,7 @@ EXPECTED = json.loads((DEMO / "expected.json").read_text())
 
 @pytest.fixture(scope="module")
 def blocks():
-    """Utterance -> (match of its line, the raters' lines)."""
+    """For each utterance the match of its line, and the raters' lines."""
     found = {}
     for path in sorted(CORPUS.glob("Session*/dialog/EmoEvaluation/*.txt")):
         header, *rest = path.read_text().strip("\n").split("\n\n")
@@ -45,7 +45,7 @@ def blocks():
 
 @pytest.fixture(scope="module")
 def spoken():
-    """Utterance -> match of its transcript line; and the lines that are no utterance."""
+    """For each utterance the match of its transcript; and the lines of no utterance."""
     found, others = {}, []
     for path in sorted(CORPUS.glob("Session*/dialog/transcriptions/*.txt")):
         for line in path.read_text().splitlines():
@@ -60,7 +60,7 @@ def audio_files():
     return sorted(CORPUS.glob("Session*/sentences/wav/*/*.flac"))
 
 
-def test_size_is_below_8_mb_and_nothing_else_is_there():
+def test_the_corpus_is_smaller_than_8_mb_and_has_no_other_files():
     files = [path for path in CORPUS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 8_000_000
     assert {path.suffix for path in files} == {".flac", ".txt"}
@@ -74,11 +74,11 @@ def test_audio_is_16_khz_mono_flac_neither_silent_nor_clipped():
         assert (info.format, info.subtype, info.samplerate, info.channels) == ("FLAC", "PCM_16", 16000, 1), path
         samples, _ = soundfile.read(path, dtype="int16")
         assert np.mean(np.abs(samples.astype(int)) >= 32752) <= 0.001, f"{path} is clipped"
-        assert not np.any(samples % 16), f"{path}: the four lowest bits are to be zero, for FLAC"
+        assert not np.any(samples % 16), f"{path}: the four lowest bits should be zero, for FLAC"
         levels.append(20 * np.log10(np.sqrt(np.mean((samples / 32768) ** 2)) + 1e-9))
         assert levels[-1] > -50, f"{path} is silent"
         durations.append(len(samples) / 16000)
-    assert min(durations) < 0.96 < 4.0 < max(durations)  # shorter than one VGGish example; much longer than most
+    assert min(durations) < 0.96 < 4.0 < max(durations)  # shorter than one VGGish example, and much longer than most
     assert max(levels) - min(levels) > 12  # levels are not normalised away
 
 
@@ -96,13 +96,13 @@ def test_times_agree_between_files(blocks, spoken):
         assert end - start == pytest.approx(soundfile.info(path).duration, abs=2e-4)
 
 
-def test_transcripts_hold_iemocaps_traps(spoken):
+def test_transcripts_have_the_pitfalls_of_iemocap(spoken):
     others = spoken[1]
     assert any(re.match(r"^Ses\w+_[MF]XX0 \[\d{3}\.\d{4}-\d{3}\.\d{4}\]: ", line) for line in others)
     assert any(re.match(r"^[MF]: ", line) for line in others)
 
 
-def test_rater_lines_are_of_all_kinds(blocks):
+def test_there_are_raters_lines_of_all_kinds(blocks):
     kinds = collections.Counter()
     for utterance, (_, raters) in blocks.items():
         session, letter = utterance[4], NAME.match(utterance)[3]
@@ -123,7 +123,7 @@ def test_rater_lines_are_of_all_kinds(blocks):
         assert kinds[kind] > 0, kind
 
 
-def test_label_is_the_majority_of_the_evaluators(blocks):
+def test_the_label_is_the_majority_of_the_evaluators(blocks):
     short = {name: label for label, name in ENGLISH.items()}
     for utterance, (line, raters) in blocks.items():
         votes = [match[2][:-1].split("; ") for rater in raters if (match := CATEGORICAL.match(rater))
@@ -211,7 +211,7 @@ def test_lines_are_written_as_in_iemocap():
     )
 
 
-def test_mean_vad_leaves_missing_dominance_out():
+def test_mean_vad_ignores_missing_dominance():
     assert annotation.mean_vad([(2, 4, 4), (1, 4, None)]) == (1.5, 4.0, 4.0)
 
 
@@ -226,11 +226,11 @@ def test_mean_vad_leaves_missing_dominance_out():
         ([["hap"], ["hap"], ["exc"], ["neu"]], "xxx"),
     ],
 )
-def test_majority(votes, label):
+def test_the_majority_of_votes(votes, label):
     assert annotation.majority(votes) == label
 
 
-def test_the_plan_is_the_shipped_corpus(spoken):
+def test_the_plan_gives_the_shipped_corpus(spoken):
     turns = make.plan()
     assert {turn.utterance: turn.text for turn in turns} == {name: match[4] for name, match in spoken[0].items()}
     assert make.count(turns) == EXPECTED
@@ -243,7 +243,7 @@ def test_fillings_use_every_slot_value():
     assert len(texts.fillings("{who} {time}")) == len(texts.SLOTS["who"]) * len(texts.SLOTS["time"])
 
 
-def test_missing_espeak_is_one_sentence(monkeypatch, tmp_path):
+def test_missing_espeak_is_an_error_of_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.argv", ["make", str(tmp_path / "out")])
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match=r"^espeak-ng was not found: install it \(.*\)\.$"):

@@ -1,4 +1,4 @@
-"""Fetching against a server on this machine: cut, resumed, changed, wrong, hostile, twice at once."""
+"""Fetching from a local server: interrupted, changed, wrong and hostile downloads, and two at the same time."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ NOISE = random.Random(7).randbytes(600_000)
 
 
 class Watcher:
-    """An observer that remembers; `stop_after` bytes it interrupts, as Ctrl-C does."""
+    """An observer that records the progress, and interrupts as Ctrl-C does after `stop_after` bytes."""
 
     def __init__(self, stop_after=None):
         self.begun, self.bytes, self.notes, self.stop_after = [], 0, [], stop_after
@@ -80,13 +80,13 @@ ARCHIVE = zipped(MEMBERS)
 
 
 def corpus(address, checksum=None, name="emodb.zip", **changes):
-    """EMODB's source, but from the local server."""
+    """EMODB's source with a file of the local server."""
     one = dataclasses.replace(sources.SOURCES["emodb"], files=(sources.File(name, address, checksum),))
     return dataclasses.replace(one, **changes)
 
 
 def left():
-    """What is below the folder of all corpora, without locks."""
+    """The files in the folder of all corpora, without locks."""
     return sorted(
         str(path.relative_to("corpora"))
         for path in Path("corpora").rglob("*")
@@ -107,6 +107,7 @@ def sha256(content):
 
 
 def refused(one, *words, watcher=None, **settings):
+    """Fetching must fail with a short message that has these words; returns the message."""
     with pytest.raises(UserError) as caught:
         download.fetch(one, watcher or Watcher(), **settings)
     for word in words:
@@ -115,7 +116,7 @@ def refused(one, *words, watcher=None, **settings):
     return str(caught.value)
 
 
-def test_a_whole_download_is_unpacked_recorded_and_found(site):
+def test_a_complete_download_is_unpacked_recorded_and_found(site):
     watcher = Watcher()
     fetched = download.fetch(corpus(site.put("emodb.zip", ARCHIVE), md5(ARCHIVE)), watcher)
     assert fetched == download.Fetched(Path("corpora/emodb").absolute(), 4, new=True)
@@ -129,7 +130,7 @@ def test_a_whole_download_is_unpacked_recorded_and_found(site):
     assert record["checksums"] == {"emodb.zip": md5(ARCHIVE)} and record["files"] == 4
 
 
-def test_what_is_there_and_whole_is_not_asked_for_again(site):
+def test_a_complete_source_is_not_requested_again(site):
     one = corpus(site.put("emodb.zip", ARCHIVE))
     download.fetch(one, Watcher())
     requests, watcher = len(site.log), Watcher()
@@ -137,7 +138,7 @@ def test_what_is_there_and_whole_is_not_asked_for_again(site):
     assert len(site.log) == requests and watcher.begun == []
 
 
-def test_what_is_there_but_not_whole_or_not_ours_is_left_alone(site):
+def test_an_incomplete_folder_or_one_of_the_user_is_left_alone(site):
     one = corpus(site.put("emodb.zip", ARCHIVE))
     download.fetch(one, Watcher())
     added = Path("corpora/emodb/wav/03a01Fa.txt")
@@ -151,14 +152,14 @@ def test_what_is_there_but_not_whole_or_not_ours_is_left_alone(site):
     assert len(left()) == 3
 
 
-def test_an_empty_folder_in_its_place_does_no_harm(site):
+def test_an_empty_folder_is_replaced(site):
     Path("corpora/emodb").mkdir(parents=True)
     assert download.fetch(corpus(site.put("emodb.zip", ARCHIVE)), Watcher()).new
 
 
-def test_a_cut_connection_is_resumed_where_it_broke(site):
+def test_an_interrupted_connection_is_resumed_where_it_broke(site):
     one = corpus(site.put("emodb.zip", ARCHIVE, cut=150_000), md5(ARCHIVE))
-    refused(one, "emodb.zip", "after 150000", "goes on from there")
+    refused(one, "emodb.zip", "after 150000", "continues from there")
     assert left() == ["downloads/emodb/emodb.zip.part", "downloads/emodb/emodb.zip.part.json"]
     site.files["/emodb.zip"].cut = None
     watcher = Watcher()
@@ -169,7 +170,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(site):
     assert left() == whole()
 
 
-def test_an_interruption_keeps_what_came(site):
+def test_an_interruption_keeps_what_was_downloaded(site):
     one = corpus(site.put("emodb.zip", ARCHIVE))
     with pytest.raises(KeyboardInterrupt):
         download.fetch(one, Watcher(stop_after=1))
@@ -181,7 +182,7 @@ def test_an_interruption_keeps_what_came(site):
 
 
 @pytest.mark.parametrize("after", [len(ARCHIVE) + 1, 2 * len(ARCHIVE) + 1])
-def test_an_interruption_while_verifying_or_unpacking_asks_for_nothing_again(site, after):
+def test_an_interruption_while_verifying_or_unpacking_downloads_nothing_again(site, after):
     one = corpus(site.put("emodb.zip", ARCHIVE))
     with pytest.raises(KeyboardInterrupt):
         download.fetch(one, Watcher(stop_after=after))
@@ -190,62 +191,62 @@ def test_an_interruption_while_verifying_or_unpacking_asks_for_nothing_again(sit
     assert len(site.log) == 1 and left() == whole()
 
 
-def test_killed_before_the_last_rename(site):
+def test_a_process_killed_before_the_last_rename_downloads_nothing_again(site):
     one = corpus(site.put("emodb.zip", ARCHIVE))
     with pytest.raises(KeyboardInterrupt):
         download.fetch(one, Watcher(stop_after=len(ARCHIVE) + 1))
     path = Path("corpora/downloads/emodb/emodb.zip")
-    path.rename(transfer.part_of(path))
+    path.rename(transfer.partial_file(path))
     download.fetch(one, Watcher())
     assert len(site.log) == 1 and left() == whole()
 
 
-def test_leftovers_of_a_killed_process_are_cleared(site):
+def test_leftovers_of_a_killed_process_are_removed(site):
     corpora.write_audio(Path("corpora/.emodb.unpacking/wav/99x99Xx.wav"))
     download.fetch(corpus(site.put("emodb.zip", ARCHIVE)), Watcher())
     assert left() == whole()
 
 
 @pytest.mark.parametrize("change", [{"ranges": False}, {"tag": '"2"'}])
-def test_a_server_that_cannot_resume_or_whose_file_changed_starts_anew(site, change):
+def test_all_is_downloaded_again_if_the_server_cannot_resume_or_the_file_changed(site, change):
     one = corpus(site.put("emodb.zip", NOISE[: len(ARCHIVE)], cut=150_000))
-    refused(one, "goes on from there")
+    refused(one, "continues from there")
     site.put("emodb.zip", ARCHIVE, **change)
     download.fetch(one, Watcher())
     assert [(entry.range, entry.status) for entry in site.log] == [(None, 200), ("bytes=150000-", 200)]
     assert left() == whole()
 
 
-def test_without_a_tag_the_size_tells_a_changed_file(site):
+def test_without_a_tag_another_size_reveals_a_changed_file(site):
     one = corpus(site.put("emodb.zip", NOISE, tag=None, cut=150_000))
-    refused(one, "goes on from there")
+    refused(one, "continues from there")
     site.put("emodb.zip", ARCHIVE, tag=None)
     download.fetch(one, Watcher())
     assert [(entry.range, entry.status) for entry in site.log[1:]] == [("bytes=150000-", 206), (None, 200)]
     assert left() == whole()
 
 
-def test_without_a_tag_the_same_size_resumes(site):
+def test_without_a_tag_a_file_of_the_same_size_is_resumed(site):
     one = corpus(site.put("emodb.zip", ARCHIVE, tag=None, cut=150_000))
-    refused(one, "goes on from there")
+    refused(one, "continues from there")
     site.files["/emodb.zip"].cut = None
     download.fetch(one, Watcher())
     assert site.log[1].sent == len(ARCHIVE) - 150_000 and left() == whole()
 
 
-def test_a_part_of_another_address_is_not_taken(site):
-    refused(corpus(site.put("old.zip", NOISE, cut=150_000)), "goes on from there")
+def test_a_partial_file_from_another_address_is_not_used(site):
+    refused(corpus(site.put("old.zip", NOISE, cut=150_000)), "continues from there")
     download.fetch(corpus(site.put("emodb.zip", ARCHIVE)), Watcher())
     assert site.log[1].range is None and left() == whole()
 
 
-def test_a_wrong_checksum_leaves_nothing_and_names_both(site):
+def test_a_wrong_checksum_removes_the_file_and_the_error_names_both(site):
     wrong = md5(b"something else")
     refused(corpus(site.put("emodb.zip", ARCHIVE), wrong), md5(ARCHIVE), wrong, "published", "It was removed")
     assert left() == []
 
 
-def test_trust_on_first_use_is_recorded_and_holds_later(site):
+def test_the_first_checksum_is_recorded_and_compared_later(site):
     one = corpus(site.put("emodb.zip", ARCHIVE))
     download.fetch(one, Watcher())
     assert json.loads(Path("corpora/fetched.json").read_text())["emodb"]["checksums"]["emodb.zip"] == sha256(ARCHIVE)
@@ -258,13 +259,13 @@ def test_trust_on_first_use_is_recorded_and_holds_later(site):
     assert download.fetch(one, Watcher()).new
 
 
-def test_a_truncated_archive_is_not_trusted(site):
+def test_a_truncated_archive_is_removed(site):
     for content in (ARCHIVE[:-500], tarred(MEMBERS)[:-500], tarred(MEMBERS, "w")[:-30_000]):
         refused(corpus(site.put("emodb.zip", content)), "emodb.zip", "It was removed; run the command again")
         assert left() == []
 
 
-def test_a_broken_record_is_named(site):
+def test_a_damaged_record_is_an_error_that_names_it(site):
     one = corpus(site.put("emodb.zip", ARCHIVE))
     for text in ("[]", "{", '{"emodb": {}}', '{"emodb": 1}', '{"emodb": {"checksums": {}, "files": "1"}}'):
         Path("corpora").mkdir(exist_ok=True)
@@ -272,7 +273,7 @@ def test_a_broken_record_is_named(site):
         refused(one, "fetched.json is not a record")
 
 
-def test_what_a_person_put_there_is_verified_unpacked_and_stays(site):
+def test_a_file_that_the_user_put_there_is_verified_unpacked_and_kept(site):
     one = corpus(f"{site.address}/missing.zip", md5(ARCHIVE))
     message = refused(one, "404", one.page, "by hand", "run the same command again")
     path = Path(re.search(r"put it at (\S+)", message)[1])
@@ -288,27 +289,27 @@ def test_what_a_person_put_there_is_verified_unpacked_and_stays(site):
 
 
 @pytest.mark.parametrize("status", [403, 404, 500, 503])
-def test_an_answer_that_is_no_file_is_one_sentence(site, status):
+def test_the_error_for_a_failed_request_says_how_to_download_by_hand(site, status):
     refused(corpus(site.put("emodb.zip", ARCHIVE, status=status)), str(status), site.address, "by hand")
     assert left() == []
 
 
-def test_no_network_and_no_such_name(site):
+def test_the_error_without_a_connection_names_the_host(site):
     refused(corpus("https://host.invalid/emodb.zip"), "no connection to host.invalid", "by hand")
     refused(corpus("http://127.0.0.1:9/emodb.zip"), "no connection to 127.0.0.1:9")
 
 
-def test_a_silent_server(site):
+def test_a_download_from_a_silent_server_is_resumed(site):
     held = threading.Event()
     one = corpus(site.put("emodb.zip", ARCHIVE, wait=held))
-    refused(one, "stayed silent", "goes on from there", timeout_s=0.3)
+    refused(one, "stayed silent", "continues from there", timeout_s=0.3)
     held.set()
     del site.files["/emodb.zip"].wait
     download.fetch(one, Watcher())
     assert left() == whole()
 
 
-def test_redirections_are_followed_but_not_out_of_encryption(site):
+def test_redirections_are_followed_except_from_https_to_http(site):
     site.put("real.zip", ARCHIVE)
     download.fetch(corpus(site.put("emodb.zip", b"", to="/real.zip")), Watcher())
     assert left() == whole()
@@ -344,8 +345,8 @@ HOSTILE = {
     "symlink in zip": (zip_link(), "is a link"),
     "device": (tarred({link("wav/a", tarfile.CHRTYPE): b""}), "is a device"),
     "fifo": (tarred({link("wav/a", tarfile.FIFOTYPE): b""}), "is a device"),
-    "twice": (tarred({tarfile.TarInfo("wav/a"): b"x", tarfile.TarInfo("wav/a"): b"y"}), "comes twice"),
-    "file as folder": (tarred({"wav": b"x", "wav/a": b"y"}), "comes twice"),
+    "twice": (tarred({tarfile.TarInfo("wav/a"): b"x", tarfile.TarInfo("wav/a"): b"y"}), "occurs twice"),
+    "file as folder": (tarred({"wav": b"x", "wav/a": b"y"}), "occurs twice"),
     "bomb in zip": (zipped({"wav/zero.wav": bytes(20_000_000)}), "unpacks to more than"),
     "bomb in tar": (tarred({"wav/zero.wav": bytes(20_000_000)}), "unpacks to more than"),
     "other contents": (zipped({"readme.txt": b"moved"}), "does not hold wav, but readme.txt"),
@@ -362,14 +363,14 @@ def test_hostile_archives_leave_nothing_outside_or_in_place(site, tmp_path, case
     assert not Path("corpora/emodb").exists() and not Path("corpora/fetched.json").exists()
 
 
-def test_too_many_members_and_too_many_bytes(site):
+def test_too_many_members_or_bytes_are_refused(site):
     one = corpus(site.put("emodb.zip", ARCHIVE), members=3)
     refused(one, "more than 3 members")
     refused(dataclasses.replace(one, members=20, unpacked=100_000), "unpacks to more than 300000 bytes")
     assert left() == []
 
 
-def test_a_member_that_understates_its_size(site, tmp_path):
+def test_a_member_that_understates_its_size_is_refused(site, tmp_path):
     content = bytearray(zipped({"wav/a.wav": NOISE[:1000]}))
     for start in (content.index(b"PK\x03\x04") + 22, content.index(b"PK\x01\x02") + 24):
         content[start : start + 4] = (10).to_bytes(4, "little")
@@ -379,7 +380,7 @@ def test_a_member_that_understates_its_size(site, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
-def test_tar_archives_and_one_folder_around_all(site, mode):
+def test_tar_archives_with_one_folder_around_all_are_unpacked(site, mode):
     content = tarred({f"emodb/{name}": content for name, content in MEMBERS.items()}, mode)
     download.fetch(corpus(site.put("emodb.tar.gz", content), name="emodb.tar.gz"), Watcher())
     assert left() == whole()
@@ -404,29 +405,29 @@ def test_parts_of_librispeech_lie_side_by_side_and_are_read(site, tmp_path):
     ]
 
 
-def test_parts_join_those_that_lie_directly_in_the_folder():
+def test_parts_are_put_beside_those_that_lie_directly_in_the_folder():
     (Path("corpora/librispeech/dev-clean")).mkdir(parents=True)
     one = sources.SOURCES["librispeech/test-clean"]
-    assert sources.place(one) == Path("corpora/librispeech/test-clean")
+    assert sources.source_folder(one) == Path("corpora/librispeech/test-clean")
 
 
-def test_a_model_of_several_files(site):
+def test_a_model_of_several_files_is_resumed(site):
     files = {"config.json": b"{}", "model.safetensors": NOISE}
     one = dataclasses.replace(
         sources.SOURCES["hubert-base-ls960"],
         files=tuple(sources.File(name, site.put(name, content)) for name, content in files.items()),
     )
     site.files["/model.safetensors"].cut = 1000
-    refused(one, "model.safetensors", "goes on")
+    refused(one, "model.safetensors", "continues")
     assert not Path("models/hubert-base-ls960").exists()
     site.files["/model.safetensors"].cut = None
     assert download.fetch(one, Watcher()).files == 2
     assert [entry.path for entry in site.log] == ["/config.json", "/model.safetensors", "/model.safetensors"]
-    assert {path.name: path.read_bytes() for path in sources.place(one).iterdir()} == files
+    assert {path.name: path.read_bytes() for path in sources.source_folder(one).iterdir()} == files
     assert not Path("models/downloads").exists()
 
 
-def test_a_dataset_is_fetched_by_its_servers_list(site, monkeypatch):
+def test_a_dataset_is_fetched_by_the_list_of_its_server(site, monkeypatch):
     names = ["OAF_back_angry.wav", "YAF_back_sad.wav"]
     entries = []
     for number, name in enumerate(names):
@@ -443,7 +444,7 @@ def test_a_dataset_is_fetched_by_its_servers_list(site, monkeypatch):
     assert sorted(data_prep.read("tess")["utterance"]) == ["OAF_back_angry", "YAF_back_sad"]
 
 
-def test_a_dataset_by_hand(site):
+def test_a_dataset_can_be_downloaded_by_hand(site):
     one = dataclasses.replace(sources.SOURCES["tess"], dataset=f"{site.address} doi:1/2")
     for answer in (None, b"<html>", b"{}", b'{"data": [{}]}', b'{"data": []}'):
         if answer is not None:
@@ -457,7 +458,7 @@ def test_a_dataset_by_hand(site):
     assert len(data_prep.read("tess")) == 1
 
 
-def test_two_at_once_download_once(site):
+def test_two_processes_download_once(site):
     held = threading.Event()
     one = corpus(site.put("emodb.zip", ARCHIVE, wait=held))
     watchers, results = [Watcher(), Watcher()], []
@@ -478,19 +479,19 @@ def test_two_at_once_download_once(site):
     assert sum(watcher.notes == ["Another process is fetching emodb; waiting for it"] for watcher in watchers) == 1
 
 
-def test_a_disk_without_room_is_said_before(site):
+def test_too_little_space_is_an_error_before_the_download(site):
     one = corpus(site.put("emodb.zip", ARCHIVE), size=10**18)
     refused(one, "needs about 1000000000.1 GB", "--to")
     assert site.log == []
 
 
-def test_a_folder_that_cannot_be_written(site, tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error(site, tmp_path):
     (tmp_path / "corpora").write_text("a file")
     refused(corpus(site.put("emodb.zip", ARCHIVE)), "corpora", "--to")
 
 
 @pytest.mark.parametrize("name", sources.SOURCES)
-def test_every_source_states_what_a_person_needs(name):
+def test_every_source_is_complete(name):
     one = sources.SOURCES[name]
     assert one.name == name and one.title and one.licence and one.size > 0 and one.unpacked > 0
     assert all(file.address.startswith("https://") for file in one.files)
@@ -499,24 +500,25 @@ def test_every_source_states_what_a_person_needs(name):
         assert file.checksum is None or re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", file.checksum)
     if one.corpus:
         assert one.licence == data_prep.corpus(one.folder).licence
-        sources.place(one).mkdir(parents=True)
+        sources.source_folder(one).mkdir(parents=True)
         assert data_prep.find_root(one.folder) == Path("corpora", one.folder).resolve()
     else:
-        assert sources.place(one) == Path("models", one.folder)
+        assert sources.source_folder(one) == Path("models", one.folder)
 
 
-def test_corpora_are_fetched_shipped_or_gated():
-    fetched = {one.folder for one in sources.SOURCES.values() if one.corpus}
-    assert fetched | set(sources.gated()) | {"demo"} == set(data_prep.NAMES)
+def test_every_corpus_is_public_shipped_or_available_on_request():
+    public = {one.folder for one in sources.SOURCES.values() if one.corpus}
+    shipped = {name for name in data_prep.NAMES if data_prep.corpus(name).shipped is not None}
+    assert sorted([*public, *sources.on_request(), *shipped]) == list(data_prep.NAMES)
     assert set(sources.LIBRISPEECH) == {part.name for part in data_prep.corpus("librispeech").subsets} - {"all"}
 
 
-def test_folders_from_the_environment_and_from_to(monkeypatch):
+def test_folders_follow_the_environment_and_the_option_to(monkeypatch):
     monkeypatch.setenv("SER_CORPORA", "one")
     monkeypatch.setenv("SER_MODELS", "two")
-    assert sources.place(sources.SOURCES["emodb"]) == Path("one/emodb")
-    assert sources.place(sources.SOURCES["vggish"]) == Path("two/vggish")
-    assert sources.place(sources.SOURCES["emodb"], Path("three")) == Path("three/emodb")
+    assert sources.source_folder(sources.SOURCES["emodb"]) == Path("one/emodb")
+    assert sources.source_folder(sources.SOURCES["vggish"]) == Path("two/vggish")
+    assert sources.source_folder(sources.SOURCES["emodb"], Path("three")) == Path("three/emodb")
 
 
 def test_the_list_names_every_source(capsys):
@@ -525,11 +527,11 @@ def test_the_list_names_every_source(capsys):
     for one in sources.SOURCES.values():
         line = next(line for line in out.splitlines() if f" {one.name} " in line)
         assert one.licence in line
-    assert "208 MB" in out and "30.6 GB" in out and all(name in out for name in sources.gated())
+    assert "208 MB" in out and "30.6 GB" in out and all(name in out for name in sources.on_request())
 
 
-@pytest.mark.parametrize("name", sources.gated())
-def test_gated_corpora_say_where_to_ask_and_where_to_put_them(name, capsys):
+@pytest.mark.parametrize("name", sources.on_request())
+def test_a_corpus_on_request_says_how_to_get_it_and_where_to_put_it(name, capsys):
     assert cli.main(["fetch", name]) == 2
     error = " ".join(capsys.readouterr().err.split())
     spec = data_prep.corpus(name)
@@ -541,13 +543,13 @@ def test_gated_corpora_say_where_to_ask_and_where_to_put_them(name, capsys):
     [("emobd", "emodb"), ("ravdes", "ravdess"), ("librispeech", "librispeech/dev-clean"), ("demo", "shipped"),
      ("librispeech/dev-claen", "librispeech/dev-clean"), ("hubert", "hubert-base-ls960")],
 )  # fmt: skip
-def test_other_names(name, word, capsys):
+def test_a_name_that_is_no_source_offers_others(name, word, capsys):
     assert cli.main(["fetch", name]) == 2
     error = capsys.readouterr().err
     assert error.startswith("ser: ") and word in error and "Traceback" not in error
 
 
-def test_the_command(site, capsys, monkeypatch):
+def test_the_command_fetches_and_says_where(site, capsys, monkeypatch):
     address = site.put("emodb.zip", ARCHIVE)
     monkeypatch.setitem(sources.SOURCES, "emodb", corpus(address))
     assert cli.main(["fetch", "emodb", "--to", "elsewhere"]) == 0
@@ -556,10 +558,10 @@ def test_the_command(site, capsys, monkeypatch):
     assert "ser corpora emodb --root elsewhere/emodb" in captured.out
     assert "41 MB, licence CC0 1.0" in captured.err
     assert cli.main(["fetch", "emodb", "--to", "elsewhere"]) == 0
-    assert "Already here and whole" in capsys.readouterr().out
+    assert "Already fetched" in capsys.readouterr().out
 
 
-def test_the_command_interrupted(site, capsys, monkeypatch):
+def test_the_interrupted_command_can_be_continued(site, capsys, monkeypatch):
     monkeypatch.setitem(sources.SOURCES, "emodb", corpus(site.put("emodb.zip", ARCHIVE)))
 
     def stop(self, count):
@@ -572,7 +574,7 @@ def test_the_command_interrupted(site, capsys, monkeypatch):
     assert cli.main(["fetch", "emodb"]) == 0
 
 
-def test_a_bar_on_a_terminal():
+def test_progress_is_shown_on_a_terminal():
     from rich.console import Console
 
     written = io.StringIO()

@@ -15,12 +15,12 @@ def folder(tmp_path_factory):
 
 def test_full_corpus_has_the_counts_of_the_paper(folder):
     table = emodb.read(folder)
-    assert len(table) == 535
+    assert len(table) == emodb.CORPUS.utterances == 535
     # MTAP, Sec. 5.1.
     assert table["emotion"].value_counts().to_dict() == {
         "angry": 127, "bored": 81, "disgusted": 46, "fearful": 69, "happy": 71, "neutral": 79, "sad": 62,
     }  # fmt: skip
-    assert table["speaker"].nunique() == 10
+    assert table["speaker"].nunique() == emodb.CORPUS.speakers == 10
     assert sorted(table["speaker"][table["gender"] == "male"].unique()) == ["03", "10", "11", "12", "15"]
     assert sorted(table["speaker"][table["gender"] == "female"].unique()) == ["08", "09", "13", "14", "16"]
     assert table["utterance"].is_unique
@@ -50,7 +50,7 @@ def test_a_row_is_read_from_its_name(tmp_path):
         ("16b01Tf", "16", "female", "b01", "sad"),
     ],
 )
-def test_grammar(tmp_path, name, speaker, gender, script, emotion):
+def test_all_parts_of_a_name_are_read(tmp_path, name, speaker, gender, script, emotion):
     corpora.emodb(tmp_path, [name])
     row = emodb.read(tmp_path).iloc[0]
     assert row["utterance"] == name
@@ -64,12 +64,12 @@ def test_every_code_has_its_own_sentence(folder):
     assert pairs.set_index("script")["text"]["a05"].endswith("neben dem Holzstück.")
 
 
-def test_files_directly_in_the_folder(tmp_path):
+def test_files_may_lie_directly_in_the_folder(tmp_path):
     corpora.emodb(tmp_path, ["03a01Fa", "16b10Wb"], folder=".")
     assert list(emodb.read(tmp_path)["utterance"]) == ["03a01Fa", "16b10Wb"]
 
 
-def test_other_files_are_passed_over(tmp_path):
+def test_other_files_are_ignored(tmp_path):
     corpora.emodb(tmp_path, ["03a01Fa"])
     (tmp_path / "wav" / "._03a01Fa.wav").write_bytes(b"\x00\x05\x16\x07")
     (tmp_path / "wav" / "03a01Fa.lab").write_text("")
@@ -90,7 +90,7 @@ def test_other_files_are_passed_over(tmp_path):
         ("03a01Fa copy", "not an EMODB file name"),
     ],
 )
-def test_a_name_outside_the_grammar_is_named(tmp_path, name, message):
+def test_a_malformed_name_is_an_error_that_names_the_file(tmp_path, name, message):
     corpora.emodb(tmp_path, ["03a01Fa", name])
     with pytest.raises(UserError) as caught:
         emodb.read(tmp_path)
@@ -100,14 +100,14 @@ def test_a_name_outside_the_grammar_is_named(tmp_path, name, message):
 
 
 @pytest.mark.parametrize(("layout", "found"), [("flat", "480 wav files such as DC_a01.wav"), ("folders", "AudioData")])
-def test_savee_in_its_place(tmp_path, layout, found):
+def test_a_folder_of_savee_is_refused(tmp_path, layout, found):
     corpora.savee(tmp_path, layout)
     with pytest.raises(UserError, match=r"is not EMODB: expected files such as 03a01Fa.wav") as caught:
         emodb.read(tmp_path)
     assert f"found {found}." in str(caught.value)
 
 
-def test_empty_folder(tmp_path):
+def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"is not EMODB: .* but found nothing\."):
         emodb.read(tmp_path)
 
@@ -120,7 +120,7 @@ def test_an_unreadable_file_keeps_its_row(tmp_path):
     assert list(table["duration"].isna()) == [False, True]
 
 
-def test_four_classes(folder):
+def test_the_subset_of_four_classes(folder):
     table = load("emodb", "4class", folder).table
     assert len(table) == 339
     assert set(table["emotion"]) == {"angry", "happy", "neutral", "sad"}

@@ -34,7 +34,7 @@ def add_line(root, line, dialogue="Ses01F_impro01"):
     return f"{path}, line {len(path.read_text().splitlines())}:"
 
 
-def test_all_utterances_and_no_others(root):
+def test_exactly_the_labelled_utterances_are_read(root):
     table = iemocap.read(root)
     assert sorted(table["utterance"]) == sorted(
         [
@@ -47,7 +47,7 @@ def test_all_utterances_and_no_others(root):
     assert table["path"].is_monotonic_increasing
 
 
-def test_exact_rows(root):
+def test_two_rows_in_full(root):
     table = by_utterance(root)
     row = table.loc["Ses01F_impro01_M000"]
     assert row["path"] == str(root / "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M000.wav")
@@ -65,7 +65,7 @@ def test_exact_rows(root):
     assert list(table.loc["Ses01M_script01_1_F000", ["valence", "arousal", "dominance"]]) == [5.0, 5.5, 4.0]
 
 
-def test_every_label(root):
+def test_the_emotion_of_every_label(root):
     assert by_utterance(root)["emotion"].to_dict() == {
         "Ses01F_impro01_F000": "neutral", "Ses01F_impro01_M000": "frustrated",
         "Ses01F_impro01_F001": "unresolved", "Ses01F_impro01_M001": "angry",
@@ -94,7 +94,7 @@ def test_transcripts(root):
     assert text.isna()["Ses01F_impro01_F001"]
 
 
-def test_no_transcriptions_at_all(tmp_path):
+def test_without_a_folder_of_transcriptions_texts_are_missing(tmp_path):
     path = corpora.iemocap_dialogue(tmp_path, "Ses01F_impro01", [("F000", "neu", 3, 3, 3, None)])
     for file in (path.parents[1] / "transcriptions").iterdir():
         file.unlink()
@@ -113,7 +113,7 @@ def test_no_transcriptions_at_all(tmp_path):
         ("Ses04F_script03", "F000", "Ses04F", "female", "script03"),
     ],
 )
-def test_grammar(tmp_path, dialogue, token, speaker, gender, script):
+def test_all_parts_of_a_name_are_read(tmp_path, dialogue, token, speaker, gender, script):
     corpora.iemocap_dialogue(tmp_path, dialogue, [(token, "neu", 3, 3, 3, "Hm.")])
     row = by_utterance(tmp_path).loc[f"{dialogue}_{token}"]
     assert list(row[["speaker", "gender", "session", "dialogue"]]) == [speaker, gender, dialogue[4], dialogue]
@@ -125,7 +125,7 @@ def test_grammar(tmp_path, dialogue, token, speaker, gender, script):
     ["Ses06F_impro01_F000", "Ses01X_impro01_F000", "Ses01F_impro01_X000", "Ses01F_impro01_F00", "Ses01F_impro01_MXX0",
      "Ses01F_song01_F000", "Ses01F_impro01_F0001", "F000"],
 )  # fmt: skip
-def test_a_name_outside_the_grammar_names_file_and_line(root, utterance):
+def test_a_malformed_name_is_an_error_that_names_file_and_line(root, utterance):
     place = add_line(root, f"[1.0000 - 2.0000]\t{utterance}\tneu\t[2.5000, 2.5000, 2.5000]")
     with pytest.raises(UserError) as caught:
         iemocap.read(root)
@@ -142,14 +142,14 @@ def test_a_name_outside_the_grammar_names_file_and_line(root, utterance):
      "[1.0000 - 2.0000]\tSes01F_impro01_F009\tneu\t[2.5000, 2.5000, 2.5000] and more",
      "["],
 )  # fmt: skip
-def test_a_malformed_line_names_file_and_line(root, line):
+def test_a_malformed_line_is_an_error_that_names_file_and_line(root, line):
     place = add_line(root, line)
     with pytest.raises(UserError) as caught:
         iemocap.read(root)
     assert str(caught.value).startswith(f"{place} expected '[START - END] UTTERANCE LABEL [V, A, D]'")
 
 
-def test_an_unknown_label_names_file_line_and_the_known(root):
+def test_an_unknown_label_is_an_error_that_lists_the_known_ones(root):
     place = add_line(root, "[1.0000 - 2.0000]\tSes01F_impro01_F000\tjoy\t[2.5000, 2.5000, 2.5000]")
     with pytest.raises(UserError) as caught:
         iemocap.read(root)
@@ -158,20 +158,20 @@ def test_an_unknown_label_names_file_line_and_the_known(root):
 
 
 @pytest.mark.parametrize("values", ["0.4000, 2.5000, 2.5000", "2.5000, 25.0000, 2.5000", "2.5000, 2.5000, 6.0000"])
-def test_a_value_off_the_scale_names_file_and_line(root, values):
+def test_a_value_off_the_scale_is_an_error_that_names_file_and_line(root, values):
     place = add_line(root, f"[1.0000 - 2.0000]\tSes01F_impro01_F000\tneu\t[{values}]")
     with pytest.raises(UserError, match="IEMOCAP's scale is 1 to 5") as caught:
         iemocap.read(root)
     assert str(caught.value).startswith(place)
 
 
-def test_lines_that_end_as_on_windows(root):
+def test_lines_may_end_as_on_windows(root):
     path = root / "Session1" / "dialog" / "EmoEvaluation" / "Ses01F_impro01.txt"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert len(iemocap.read(root)) == 13
 
 
-def test_labelled_utterances_without_audio_are_named_and_counted(root):
+def test_labels_without_audio_are_counted_in_the_error(root):
     waves = root / "Session1" / "sentences" / "wav" / "Ses01F_impro01"
     (waves / "Ses01F_impro01_F000.wav").unlink()
     (waves / "Ses01F_impro01_M001.wav").unlink()
@@ -179,7 +179,7 @@ def test_labelled_utterances_without_audio_are_named_and_counted(root):
         iemocap.read(root)
 
 
-def test_audio_without_label_is_named_and_counted(root):
+def test_audio_without_label_is_counted_in_the_error(root):
     extra = root / "Session2" / "sentences" / "wav" / "Ses02F_impro08a" / "Ses02F_impro08a_F099.wav"
     corpora.write_audio(extra)
     with pytest.raises(UserError, match="iemocap: 1 audio files have no label") as caught:
@@ -187,20 +187,20 @@ def test_audio_without_label_is_named_and_counted(root):
     assert str(extra) in str(caught.value)
 
 
-def test_one_utterance_labelled_twice(root):
+def test_an_utterance_with_two_labels_is_refused(root):
     add_line(root, "[1.0000 - 2.0000]\tSes01F_impro01_F000\tsad\t[2.5000, 2.5000, 2.5000]")
     with pytest.raises(UserError, match="Ses01F_impro01_F000 occurs more than once"):
         iemocap.read(root)
 
 
-def test_two_audio_files_for_one_utterance(root):
+def test_an_utterance_with_two_audio_files_is_refused(root):
     path = root / "Session1" / "sentences" / "wav" / "Ses01F_impro01" / "Ses01F_impro01_F000.flac"
     with pytest.raises(UserError, match=r"Two audio files for one utterance: .*F000.flac and .*F000.wav"):
         corpora.write_audio(path)
         iemocap.read(root)
 
 
-def test_flac(tmp_path):
+def test_audio_may_be_flac(tmp_path):
     table = iemocap.read(corpora.iemocap(tmp_path, suffix=".flac"))
     assert len(table) == 13
     assert table["path"].str.endswith(".flac").all()
@@ -212,26 +212,26 @@ def test_root_may_be_the_parent_of_the_release(tmp_path):
     assert len(iemocap.read(tmp_path)) == 13
 
 
-def test_wrong_folder(tmp_path):
+def test_a_folder_of_another_corpus_is_refused(tmp_path):
     corpora.emodb(tmp_path, ["03a01Fa"])
     with pytest.raises(UserError, match=r"is not iemocap: expected the folders Session1 to .* but found wav\."):
         iemocap.read(tmp_path)
 
 
-def test_empty_folder_under_another_name(tmp_path):
+def test_the_error_for_an_empty_folder_uses_the_given_name(tmp_path):
     with pytest.raises(UserError, match=r"is not demo: .* but found nothing\."):
         iemocap.read_release(tmp_path, corpus_name="demo")
 
 
 @pytest.mark.parametrize("folder", ["dialog/EmoEvaluation", "sentences/wav"])
-def test_a_session_without_labels_or_audio(root, folder):
+def test_a_session_without_labels_or_audio_is_refused(root, folder):
     for other in {"dialog/EmoEvaluation", "sentences/wav"} - {folder}:
         (root / "Session3" / other).mkdir(parents=True)
     with pytest.raises(UserError, match=f"Session3 should hold the folder {folder}"):
         iemocap.read(root)
 
 
-def test_fewer_sessions_are_read_and_the_subset_stops_it(root):
+def test_missing_sessions_are_left_out_and_selecting_a_subset_fails(root):
     with pytest.raises(UserError) as caught:
         load("iemocap", "4class-improvised", root)
     assert "angry 1 instead of 289, happy 0 instead of 284, neutral 1 instead of 1099, sad 0 instead of 608" in str(
@@ -239,7 +239,7 @@ def test_fewer_sessions_are_read_and_the_subset_stops_it(root):
     )
 
 
-def test_partial_subsets_of_the_small_release(root):
+def test_subsets_of_the_small_release(root):
     expected = {
         "vad": 13,
         "4class-excited": 7,  # 1 angry, 1 happy, 1 excited, 2 neutral, 2 sad
@@ -269,15 +269,15 @@ def test_one_corpus_satisfies_all_subsets(full, subset, size):
     assert flags == []
 
 
-def test_the_release_by_emotion(full):
-    # What is left of 10,039 when the four classes, frustrated (1,849) and unresolved (2,507) are taken away is 152.
+def test_counts_by_emotion(full):
+    # 10,039 without the four classes, frustrated (1,849) and unresolved (2,507) leaves 152.
     assert full[0]["emotion"].value_counts().to_dict() == {
         "unresolved": 2507, "frustrated": 1849, "neutral": 1708, "angry": 1103, "sad": 1084, "excited": 1041,
         "happy": 595, "surprised": 107, "fearful": 40, "other": 3, "disgusted": 2,
     }  # fmt: skip
 
 
-def test_the_four_classes_by_session_and_speaker(full):
+def test_counts_of_the_four_classes_by_session_and_speaker(full):
     four, _ = select(full[0], "iemocap", iemocap.CORPUS.subset("4class-excited"))
     # Counted in the label files that public splits of the four classes hold.
     by_session = {session: rows["emotion"].value_counts() for session, rows in four.groupby("session")}
@@ -290,7 +290,7 @@ def test_the_four_classes_by_session_and_speaker(full):
         "Ses01F": 528, "Ses01M": 557, "Ses02F": 481, "Ses02M": 542, "Ses03F": 522, "Ses03M": 629, "Ses04F": 528,
         "Ses04M": 503, "Ses05F": 590, "Ses05M": 651,
     }  # fmt: skip
-    # So many have another speaker than a parser believes that takes the prefix.
+    # For so many utterances, a parser that takes the prefix gets the speaker wrong.
     assert int((four["utterance"].str[:6] != four["speaker"]).sum()) == 2750
 
 
@@ -299,10 +299,11 @@ def test_the_release_has_151_label_files(full):
     assert dialogues.to_dict() == {"1": 28, "2": 30, "3": 32, "4": 30, "5": 31}
 
 
-def test_full_size_is_read_in_seconds(full):
+def test_a_corpus_of_full_size_is_read_in_seconds(full):
     table, seconds = full
     assert seconds < 5
+    assert len(table) == iemocap.CORPUS.utterances == 10039
     assert table["session"].value_counts().sort_index().to_dict() == {
         "1": 1819, "2": 1811, "3": 2136, "4": 2103, "5": 2170,
     }  # fmt: skip
-    assert table["speaker"].nunique() == 10
+    assert table["speaker"].nunique() == iemocap.CORPUS.speakers == 10

@@ -31,7 +31,7 @@ def aligned(root, *lines, chapter="1272-128104"):
     return path
 
 
-def test_all_rows(root):
+def test_rows_of_three_chapters(root):
     table = librispeech.read(root).set_index("utterance")
     columns = ["speaker", "gender", "dialogue", "script", "text"]
     assert {utterance: list(row) for utterance, row in table[columns].iterrows()} == {
@@ -66,14 +66,15 @@ def test_parts_are_subsets(root):
 
 
 def test_official_counts():
-    # Panayotov et al., 2015, by counting the release's archives; the corpus has 2,484 speakers.
+    # Panayotov et al., 2015, by counting the release's archives.
+    assert (librispeech.CORPUS.utterances, librispeech.CORPUS.speakers) == (292367, 2484)
     assert {subset.name: subset.expected for subset in librispeech.CORPUS.subsets} == {
         "train-clean-100": 28539, "train-clean-360": 104014, "train-other-500": 148688, "dev-clean": 2703,
         "dev-other": 2864, "test-clean": 2620, "test-other": 2939, "all": 292367,
     }  # fmt: skip
 
 
-def test_a_folder_above_named_as_a_part_means_nothing(tmp_path):
+def test_a_parent_folder_with_the_name_of_a_part_is_not_mistaken_for_it(tmp_path):
     root = corpora.librispeech(tmp_path / "dev-clean-copy" / "test-clean", CHAPTERS)
     with pytest.raises(UserError, match="no utterance of librispeech/test-clean"):
         load("librispeech", "test-clean", root, partial=True)
@@ -85,23 +86,23 @@ def test_without_lists_gender_and_books_are_missing_and_results_say_so(tmp_path)
     assert loaded.table["gender"].isna().all()
     assert set(loaded.table["script"]) == {"chapter288045"}
     assert [flag.split(":")[0] for flag in loaded.flags] == [
-        "partial", "gender is missing", "books that speakers share go unseen",
+        "partial", "gender is missing", "books that several speakers read are not detected",
     ]  # fmt: skip
 
 
-def test_a_chapter_without_transcripts(root):
+def test_a_chapter_without_transcripts_has_missing_texts(root):
     (root / "train-clean-100" / "26" / "495" / "26-495.trans.txt").unlink()
     table = librispeech.read(root)
     assert list(table["utterance"][table["text"].isna()]) == ["26-495-0000", "26-495-0001"]
 
 
-def test_a_suffix_in_capitals(root):
+def test_a_suffix_may_be_in_capitals(root):
     chapter = root / "train-clean-100" / "19" / "198"
     (chapter / "19-198-0000.flac").rename(chapter / "19-198-0000.FLAC")
     assert len(librispeech.read(root)) == 7
 
 
-def test_other_files_are_passed_over(root):
+def test_other_files_are_ignored(root):
     chapter = root / "train-clean-100" / "19" / "198"
     (chapter / "._19-198-0000.flac").write_bytes(b"\x00\x05\x16\x07")
     (chapter / "19-198.alignment.txt").write_text("")
@@ -112,7 +113,7 @@ def test_other_files_are_passed_over(root):
 
 
 @pytest.mark.parametrize("name", ["19-199-0000", "26-198-0000", "19-198-000", "19-198-0000-copy", "19-198"])
-def test_a_name_outside_the_grammar_is_named(root, name):
+def test_a_malformed_name_is_an_error_that_names_the_file(root, name):
     path = corpora.write_audio(root / "train-clean-100" / "19" / "198" / f"{name}.flac")
     with pytest.raises(UserError, match=r"expected the name 19-198-0000\.flac") as caught:
         librispeech.read(root)
@@ -135,7 +136,7 @@ def test_a_malformed_list_names_file_and_line(root, name, line, fields):
     (root / name).write_text(f"; comment\n\n{line}\n")
     with pytest.raises(UserError) as caught:
         librispeech.read(root)
-    assert str(caught.value) == f"{root / name}, line 3: expected {fields} fields with '|' between, but found '{line}'."
+    assert str(caught.value) == f"{root / name}, line 3: expected {fields} fields separated by '|', but found '{line}'."
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_a_malformed_list_names_file_and_line(root, name, line, fields):
         ("CHAPTERS.TXT", "\n198 ", "\n199 ", "no chapter 198, whose audio is in"),
     ],
 )
-def test_speakers_and_chapters_that_the_lists_do_not_hold(root, name, old, new, message):
+def test_a_speaker_or_chapter_that_a_list_lacks_is_an_error(root, name, old, new, message):
     text = (root / name).read_text()
     assert old in text
     (root / name).write_text(text.replace(old, new))
@@ -157,14 +158,14 @@ def test_speakers_and_chapters_that_the_lists_do_not_hold(root, name, old, new, 
 
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 44100, 48000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_duration_from_the_first_block_is_libsndfiles(tmp_path, sample_rate, channels):
+def test_the_duration_from_the_first_block_is_that_of_libsndfile(tmp_path, sample_rate, channels):
     path = tmp_path / "a.flac"
     path.write_bytes(corpora.tone(".flac", sample_rate, 0.73, channels=channels))
     info = soundfile.info(path)
     assert librispeech._duration(str(path)) == info.frames / info.samplerate == pytest.approx(0.73)
 
 
-def test_duration_of_a_long_file_uses_all_36_bits(tmp_path):
+def test_the_duration_of_a_long_file_uses_all_36_bits(tmp_path):
     header = bytearray(corpora.tone(".flac", 16000, 0.01)[:42])
     header[21:26] = ((header[21] & 0xF0) << 32 | 5_000_000_000).to_bytes(5, "big")
     (tmp_path / "a.flac").write_bytes(header)
@@ -182,7 +183,7 @@ def test_files_that_do_not_say_their_length_are_opened(root):
     assert duration["26-495-0000"] == pytest.approx(0.01)
 
 
-def test_a_part_of_official_size_is_read_in_time(tmp_path):
+def test_a_part_of_official_size_is_read_in_the_stated_time(tmp_path):
     # dev-clean: 40 speakers; 2,703 utterances in as many chapters as a small part has.
     sizes = [68] * 39 + [51]
     corpora.librispeech(tmp_path, [("dev-clean", f"{index}", "FM"[index % 2], f"{1000 + index}", "1", size)
@@ -191,7 +192,7 @@ def test_a_part_of_official_size_is_read_in_time(tmp_path):
     loaded = load("librispeech", "dev-clean", tmp_path)
     seconds = time.process_time() - started
     assert loaded.flags == () and len(loaded.table) == 2703
-    # 100,000 utterances are to take less than 15 s.
+    # The limit is 15 s for 100,000 utterances.
     assert seconds < 15 * 2703 / 100_000
 
 
@@ -203,7 +204,7 @@ def test_a_part_of_official_size_is_read_in_time(tmp_path):
         (lambda root: root, "nothing"),
     ],
 )
-def test_wrong_folder(tmp_path, write, found):
+def test_a_folder_of_another_corpus_is_refused(tmp_path, write, found):
     write(tmp_path)
     with pytest.raises(
         UserError, match="is not LibriSpeech: expected at least one of the folders train-clean-100"
@@ -212,20 +213,20 @@ def test_wrong_folder(tmp_path, write, found):
     assert f"but found {found}." in str(caught.value)
 
 
-def test_a_part_without_audio(tmp_path):
+def test_a_part_without_audio_is_refused(tmp_path):
     (tmp_path / "dev-clean" / "84" / "121550").mkdir(parents=True)
     with pytest.raises(UserError, match="has parts of LibriSpeech, but no utterance"):
         librispeech.read(tmp_path)
 
 
-def test_words_of_alignments(tmp_path):
+def test_alignments_give_words_with_start_and_end(tmp_path):
     aligned(
         tmp_path,
         '1272-128104-0000 ",A,MAN,SAID,,TO,THE,UNIVERSE," "0.210,0.430,0.780,1.120,1.300,1.450,1.530,2.250,2.600"',
         '1272-128104-0001 "DON\'T" "0.5"',
         "",
     )
-    aligned(tmp_path, '84-121550-0000 ",YES," "0.1,0.4,0.5,"', chapter="84-121550")  # with a comma after the last
+    aligned(tmp_path, '84-121550-0000 ",YES," "0.1,0.4,0.5,"', chapter="84-121550")  # a comma may follow the last end
     assert librispeech.read_alignments(tmp_path) == {
         "1272-128104-0000": [
             ("A", 0.21, 0.43), ("MAN", 0.43, 0.78), ("SAID", 0.78, 1.12), ("TO", 1.3, 1.45), ("THE", 1.45, 1.53),
@@ -262,7 +263,7 @@ def test_a_malformed_alignment_names_file_and_line(tmp_path, line, message):
     assert message in str(caught.value)
 
 
-def test_no_alignments(root):
+def test_a_folder_without_alignments_is_refused(root):
     with pytest.raises(UserError, match=r"holds no alignments: no file such as 19-198.alignment.txt"):
         librispeech.read_alignments(root)
 

@@ -48,7 +48,7 @@ def add_line(root, line):
     return f"{path}, line {len(path.read_text().splitlines())}:"
 
 
-def test_all_rows(root):
+def test_rows_of_all_scenarios(root):
     table = by_utterance(root)
     columns = ["speaker", "gender", "session", "dialogue", "script", "emotion"]
     shown = table[columns].fillna("-")
@@ -62,7 +62,7 @@ def test_all_rows(root):
     }
 
 
-def test_a_row_with_its_values(root):
+def test_the_ratings_of_a_row(root):
     row = by_utterance(root).loc["MSP-IMPROV-S01A-M01-T-FM02"]
     assert row["path"] == str(root / "Audio/session1/S01A/T/MSP-IMPROV-S01A-M01-T-FM02.wav")
     # The order in the file is activation, valence, dominance; NaN where no rater gave one.
@@ -81,7 +81,7 @@ def test_transcripts(root):
 @pytest.mark.parametrize(
     "texts", ["All_human_transcriptions/session1", "Human_transcriptions/All_human_transcriptions/session1"]
 )
-def test_places_of_transcripts(tmp_path, texts):
+def test_transcripts_may_lie_in_several_places(tmp_path, texts):
     corpora.msp_improv(tmp_path, TURNS[:1], texts=texts)
     (tmp_path / texts / "._MSP-IMPROV-S01A-F01-S-FM01.txt").write_bytes(b"\x00\x05\x16\x07")
     assert list(msp_improv.read(tmp_path)["text"]) == ["You are late."]
@@ -89,59 +89,59 @@ def test_places_of_transcripts(tmp_path, texts):
 
 @pytest.mark.parametrize("labels", ["Evalution.txt", "Evaluation.txt"])
 @pytest.mark.parametrize("audio", ["Audio", "."])
-def test_layouts(tmp_path, labels, audio):
+def test_both_names_of_the_label_file_and_both_places_of_the_audio(tmp_path, labels, audio):
     corpora.msp_improv(tmp_path, TURNS, labels=labels, audio=audio)
     assert len(msp_improv.read(tmp_path)) == 6
 
 
-def test_other_files_are_passed_over(root):
+def test_other_files_are_ignored(root):
     scene = root / "Audio" / "session1" / "S01A"
     (scene / "S" / "MSP-IMPROV-S01A-F01-S-FM01.avi").write_bytes(b"RIFF")
     (scene / "S" / "._MSP-IMPROV-S01A-F01-S-FM01.wav").write_bytes(b"\x00\x05\x16\x07")
     assert len(msp_improv.read(root)) == 6
 
 
-def test_lines_that_end_as_on_windows(root):
+def test_lines_may_end_as_on_windows(root):
     path = root / "Evalution.txt"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert len(msp_improv.read(root)) == 6
 
 
-def test_a_session_that_is_not_there_is_left_out(root):
+def test_a_missing_session_is_left_out(root):
     (root / "Audio" / "session1").rename(root / "elsewhere")
     assert set(msp_improv.read(root)["session"]) == {"06"}
     with pytest.raises(UserError, match="angry 0 instead of 792, happy 0 instead of 2644, neutral 0 instead of 3477"):
         load("msp_improv", "4class", root)
 
 
-def test_labelled_utterances_without_audio_are_named_and_counted(root):
+def test_labels_without_audio_are_counted_in_the_error(root):
     for name in ("S01A/S/MSP-IMPROV-S01A-F01-S-FM01.wav", "S01A/T/MSP-IMPROV-S01A-M01-T-FM02.wav"):
         (root / "Audio" / "session1" / name).unlink()
     with pytest.raises(UserError, match=r"2 labelled utterances have no audio file; the first is .*-F01-S-FM01.wav"):
         msp_improv.read(root)
 
 
-def test_audio_without_label_is_named_and_counted(root):
+def test_audio_without_label_is_counted_in_the_error(root):
     extra = corpora.write_audio(root / "Audio" / "session2" / "S01A" / "S" / "MSP-IMPROV-S01A-F02-S-FM01.wav")
     with pytest.raises(UserError, match=r"1 audio files have no label in Evalution.txt") as caught:
         msp_improv.read(root)
     assert str(extra) in str(caught.value)
 
 
-def test_two_audio_files_for_one_utterance(root):
+def test_an_utterance_with_two_audio_files_is_refused(root):
     corpora.write_audio(root / "Audio" / "session1" / "S01A" / "P" / "MSP-IMPROV-S01A-F01-S-FM01.wav")
     with pytest.raises(UserError, match=r"Two audio files for one utterance: .*/P/.* and .*/S/"):
         msp_improv.read(root)
 
 
-def test_one_utterance_labelled_twice(root):
+def test_an_utterance_with_two_labels_is_refused(root):
     place = add_line(root, corpora.msp_improv_line("S01A-F01-S-FM01", "S", (3, 3, 3)))
     with pytest.raises(UserError) as caught:
         msp_improv.read(root)
     assert str(caught.value) == f"{place} MSP-IMPROV-S01A-F01-S-FM01 is labelled a second time."
 
 
-def test_an_unknown_label_names_file_line_and_the_known(root):
+def test_an_unknown_label_is_an_error_that_lists_the_known_ones(root):
     place = add_line(root, corpora.msp_improv_line("S02A-F01-S-FM01", "F", (3, 3, 3)))
     with pytest.raises(UserError) as caught:
         msp_improv.read(root)
@@ -164,7 +164,7 @@ def test_an_unknown_label_names_file_line_and_the_known(root):
         ),
     ],
 )  # fmt: skip
-def test_a_malformed_line_names_file_and_line(root, line):
+def test_a_malformed_line_is_an_error_that_names_file_and_line(root, line):
     place = add_line(root, line)
     with pytest.raises(UserError) as caught:
         msp_improv.read(root)
@@ -173,7 +173,7 @@ def test_a_malformed_line_names_file_and_line(root, line):
 
 
 @pytest.mark.parametrize("values", [(0.5, 3, 3), (3, 5.5, 3), (3, 3, 6)])
-def test_a_value_off_the_scale_names_file_and_line(root, values):
+def test_a_value_off_the_scale_is_an_error_that_names_file_and_line(root, values):
     place = add_line(root, corpora.msp_improv_line("S02A-F01-S-FM01", "N", values))
     with pytest.raises(UserError, match="scale is 1 to 5") as caught:
         msp_improv.read(root)
@@ -189,7 +189,7 @@ def turns(angry, others, count=10):
     ]
 
 
-def test_activation_as_it_should_be_stays(tmp_path):
+def test_activation_in_the_right_direction_is_left_as_it_is(tmp_path):
     table = msp_improv.read(corpora.msp_improv(tmp_path, turns(3.8, 2.5)))
     assert table.groupby("emotion")["arousal"].mean().to_dict() == pytest.approx(
         {"angry": 3.8, "neutral": 2.5, "sad": 2.5}
@@ -197,7 +197,7 @@ def test_activation_as_it_should_be_stays(tmp_path):
     assert table.attrs["notes"] == []
 
 
-def test_activation_upside_down_is_turned_and_said(tmp_path):
+def test_reversed_activation_is_corrected_and_noted(tmp_path):
     table = msp_improv.read(
         corpora.msp_improv(tmp_path, [*turns(2.25, 3.5), ("S01N-M01-T-FM01", "H", (math.nan, 3, 3), None)])
     )
@@ -205,14 +205,14 @@ def test_activation_upside_down_is_turned_and_said(tmp_path):
         {"angry": 3.75, "neutral": 2.5, "sad": 2.5}
     )
     assert table["arousal"].isna().sum() == 1
-    assert set(table["valence"]) == {2.0, 3.0} and set(table["dominance"]) == {4.0, 3.0}  # only activation is turned
+    assert set(table["valence"]) == {2.0, 3.0} and set(table["dominance"]) == {4.0, 3.0}  # only activation is reversed
     (note,) = table.attrs["notes"]
     assert note == (
-        "arousal is 6 - A: Evalution.txt has activation upside down (mean 2.25 for angry, 3.50 for sad and neutral)"
+        "arousal is 6 - A: Evalution.txt has activation reversed (mean 2.25 for angry, 3.50 for sad and neutral)"
     )
 
 
-def test_sessions_that_are_not_there_help_to_tell(tmp_path):
+def test_labels_of_missing_sessions_help_to_find_the_direction(tmp_path):
     corpora.msp_improv(tmp_path, [*turns(2.25, 3.5), ("S01N-M02-T-FM01", "H", (2.0, 3, 3), None)])
     (tmp_path / "Audio" / "session1").rename(tmp_path / "elsewhere")
     table = msp_improv.read(tmp_path)
@@ -220,14 +220,14 @@ def test_sessions_that_are_not_there_help_to_tell(tmp_path):
     assert len(table.attrs["notes"]) == 1
 
 
-def test_too_few_labels_to_tell(tmp_path):
+def test_too_few_labels_leave_activation_as_it_is_and_are_noted(tmp_path):
     table = msp_improv.read(corpora.msp_improv(tmp_path, turns(2.25, 3.5, count=9)))
     assert table.groupby("emotion")["arousal"].mean()["angry"] == 2.25
     (note,) = table.attrs["notes"]
-    assert note.startswith("arousal may be upside down: Evalution.txt has 9 angry and 9 sad or neutral utterances")
+    assert note.startswith("arousal may be reversed: Evalution.txt has 9 angry and 9 sad or neutral utterances")
 
 
-def test_load_carries_the_note_into_the_flags(tmp_path):
+def test_the_note_becomes_a_flag_of_every_result(tmp_path):
     loaded = load("msp_improv", "vad", corpora.msp_improv(tmp_path, turns(2.25, 3.5)), partial=True)
     assert loaded.flags[0] == "partial: 20 of 8438 utterances"
     assert loaded.flags[1].startswith("arousal is 6 - A") and len(loaded.flags) == 2
@@ -240,13 +240,14 @@ def test_full_corpus_has_the_counts_of_the_paper(full):
     assert chosen["emotion"].value_counts().to_dict() == {"neutral": 3477, "happy": 2644, "sad": 885, "angry": 792}
     assert len(chosen) == 7798 and flags == []
     assert len(select(table, "msp_improv", msp_improv.CORPUS.subset("vad"))[0]) == len(table) == 8438
+    assert (msp_improv.CORPUS.utterances, msp_improv.CORPUS.speakers) == (8438, 12)
     assert (table["speaker"].nunique(), table["session"].nunique(), table["script"].nunique()) == (12, 6, 20)
     assert table.groupby("session")["speaker"].unique().map(sorted).to_dict() == {
         f"0{number}": [f"F0{number}", f"M0{number}"] for number in range(1, 7)
     }
 
 
-def test_full_corpus_by_scenario(full):
+def test_counts_by_scenario(full):
     table, _ = full
     scenario = table["utterance"].str[20]
     assert scenario.value_counts().to_dict() == {"S": 4381, "P": 2785, "T": 652, "R": 620}
@@ -263,30 +264,30 @@ def test_full_corpus_by_scenario(full):
     assert set(scenario[table["dialogue"].isna()]) == {"R"}
 
 
-def test_full_size_is_read_in_seconds(full):
+def test_a_corpus_of_full_size_is_read_in_seconds(full):
     assert full[1] < 5
 
 
-def test_full_size_upside_down(full, tmp_path_factory):
-    turned = load("msp_improv", "4class", corpora.msp_improv_full(tmp_path_factory.mktemp("turned"), inverted=True))
+def test_a_reversed_copy_of_the_full_corpus_gives_the_same_table(full, tmp_path_factory):
+    turned = load("msp_improv", "4class", corpora.msp_improv_full(tmp_path_factory.mktemp("reversed"), inverted=True))
     upright = select(full[0], "msp_improv", msp_improv.CORPUS.subset("4class"))[0]
     assert list(turned.table["utterance"]) == list(upright["utterance"])
     assert turned.table["arousal"].to_numpy() == pytest.approx(upright["arousal"].to_numpy())
     assert [flag.split(":")[0] for flag in turned.flags] == ["arousal is 6 - A"]
 
 
-def test_wrong_folder(tmp_path):
+def test_a_folder_of_another_corpus_is_refused(tmp_path):
     corpora.ravdess(tmp_path, ["03-01-06-01-02-01-12"])
     with pytest.raises(UserError, match=r"is not MSP-IMPROV: expected Evalution.txt .* but found Actor_12\."):
         msp_improv.read(tmp_path)
 
 
-def test_iemocap_in_its_place(tmp_path):
+def test_a_folder_of_iemocap_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"is not MSP-IMPROV: .* but found Session1, Session2\."):
         msp_improv.read(corpora.iemocap(tmp_path))
 
 
-def test_empty_folder_and_labels_alone(tmp_path):
+def test_an_empty_folder_and_labels_without_audio_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"is not MSP-IMPROV: .* but found nothing\."):
         msp_improv.read(tmp_path)
     (tmp_path / "Evalution.txt").write_text("")

@@ -17,6 +17,7 @@ def test_full_corpus_has_the_counts_of_the_release(folder):
     loaded = load("ravdess", "8class", folder)
     table = loaded.table
     assert loaded.flags == ()
+    assert (ravdess.CORPUS.utterances, ravdess.CORPUS.speakers) == (1440, 24)
     # Livingstone and Russo, 2018: 60 utterances of each of 24 actors.
     assert table["emotion"].value_counts().to_dict() == {
         "neutral": 96, "calm": 192, "happy": 192, "sad": 192, "angry": 192, "fearful": 192, "disgusted": 192,
@@ -56,7 +57,7 @@ def test_a_row_is_read_from_its_name(tmp_path):
         ("03-01-08-01-01-02-08", "surprised", "female", "Kids are talking by the door"),
     ],
 )
-def test_grammar(tmp_path, name, emotion, gender, text):
+def test_all_codes_of_a_name_are_read(tmp_path, name, emotion, gender, text):
     row = ravdess.read(corpora.ravdess(tmp_path, [name])).iloc[0]
     assert list(row[["speaker", "emotion", "gender", "script", "text"]]) == [
         name[-2:],
@@ -67,7 +68,7 @@ def test_grammar(tmp_path, name, emotion, gender, text):
     ]
 
 
-def test_songs_and_films_are_passed_over(tmp_path):
+def test_songs_and_video_recordings_are_ignored(tmp_path):
     names = ["03-01-06-01-02-01-12", "03-02-06-01-02-01-12", "01-01-06-01-02-01-12", "02-01-06-01-02-01-12"]
     corpora.ravdess(tmp_path, names)
     (tmp_path / "Actor_12" / "01-01-06-01-02-01-12.mp4").write_bytes(b"")
@@ -81,13 +82,13 @@ def test_speech_and_songs_unpacked_side_by_side(tmp_path):
     assert list(ravdess.read(tmp_path)["utterance"]) == ["03-01-06-01-02-01-12"]
 
 
-def test_songs_alone(tmp_path):
+def test_a_folder_with_songs_only_is_refused(tmp_path):
     corpora.ravdess(tmp_path, ["03-02-06-01-02-01-12"])
     with pytest.raises(UserError, match=r"is not RAVDESS with its speech: .* Actor_12/03-02-06-01-02-01-12.wav"):
         ravdess.read(tmp_path)
 
 
-def test_a_copy_within_the_folder_is_not_read_again(tmp_path):
+def test_a_copy_inside_the_folder_is_not_read(tmp_path):
     corpora.ravdess(tmp_path, ["03-01-06-01-02-01-12", "03-01-06-01-02-02-12"])
     corpora.ravdess(tmp_path / "audio_speech_actors_01-24", ["03-01-06-01-02-01-12"])
     assert len(ravdess.read(tmp_path)) == 2
@@ -112,7 +113,7 @@ def test_a_copy_within_the_folder_is_not_read_again(tmp_path):
     ],
 )
 @pytest.mark.parametrize("layout", ["actors", "flat"])
-def test_a_name_outside_the_grammar_is_named(tmp_path, layout, name, message):
+def test_a_malformed_name_is_an_error_that_names_the_file(tmp_path, layout, name, message):
     corpora.ravdess(tmp_path, ["03-01-06-01-02-01-01", name], layout=layout)
     with pytest.raises(UserError) as caught:
         ravdess.read(tmp_path)
@@ -120,14 +121,14 @@ def test_a_name_outside_the_grammar_is_named(tmp_path, layout, name, message):
     assert f"{name}.wav: " in str(caught.value)
 
 
-def test_an_actor_in_anothers_folder(tmp_path):
+def test_a_file_in_another_actors_folder_is_refused(tmp_path):
     corpora.ravdess(tmp_path, ["03-01-06-01-02-01-01"])
     corpora.write_audio(tmp_path / "Actor_01" / "03-01-06-01-02-01-02.wav")
     with pytest.raises(UserError, match=r"01-02.wav: actor 02 in the name, but the folder is Actor_01\."):
         ravdess.read(tmp_path)
 
 
-def test_stereo_and_equal_files_keep_their_rows(tmp_path):
+def test_stereo_files_and_files_of_equal_content_are_kept(tmp_path):
     names = ["03-01-08-01-01-01-01", "03-01-08-01-01-02-02", "03-01-08-02-01-01-03"]
     corpora.ravdess(tmp_path, names)
     stereo = tmp_path / "Actor_03" / f"{names[2]}.wav"
@@ -142,14 +143,17 @@ def test_stereo_and_equal_files_keep_their_rows(tmp_path):
 @pytest.mark.parametrize(
     ("write", "found"),
     [
-        (lambda root: corpora.tess(root, ["OAF_back_angry"]), "1 wav files such as OAF_angry/OAF_back_angry.wav"),
-        (lambda root: corpora.emodb(root, ["03a01Fa"]), "1 wav files such as wav/03a01Fa.wav"),
-        (lambda root: corpora.savee(root, "flat", [("DC", "a01")]), "1 wav files such as DC_a01.wav"),
-        (lambda root: corpora.librispeech(root, [("dev-clean", "84", "F", "121550", "1", 1)]), "no wav file"),
-        (lambda root: root, "no wav file"),
+        (lambda root: corpora.tess(root, ["OAF_back_angry"]), "1 wav file such as OAF_angry/OAF_back_angry.wav"),
+        (lambda root: corpora.emodb(root, ["03a01Fa"]), "1 wav file such as wav/03a01Fa.wav"),
+        (lambda root: corpora.savee(root, "flat", [("DC", "a01")]), "1 wav file such as DC_a01.wav"),
+        (
+            lambda root: corpora.librispeech(root, [("dev-clean", "84", "F", "121550", "1", 1)]),
+            "CHAPTERS.TXT, SPEAKERS.TXT, dev-clean",
+        ),
+        (lambda root: root, "nothing"),
     ],
 )
-def test_wrong_folder(tmp_path, write, found):
+def test_a_folder_of_another_corpus_is_refused(tmp_path, write, found):
     write(tmp_path)
     with pytest.raises(UserError, match=r"is not RAVDESS with its speech: expected the folders Actor_01") as caught:
         ravdess.read(tmp_path)

@@ -13,6 +13,7 @@ def folder(request, tmp_path_factory):
 
 def test_full_corpus_has_the_counts_of_the_paper(folder):
     table = load("savee", "7class", folder).table
+    assert (savee.CORPUS.utterances, savee.CORPUS.speakers) == (480, 4)
     # MTAP, Sec. 5.1.
     assert table["emotion"].value_counts().to_dict() == {
         "neutral": 120, "angry": 60, "disgusted": 60, "fearful": 60, "happy": 60, "sad": 60, "surprised": 60,
@@ -52,7 +53,7 @@ def test_both_layouts_give_the_same_table(tmp_path):
     [("a", "angry"), ("d", "disgusted"), ("f", "fearful"), ("h", "happy"), ("n", "neutral"), ("sa", "sad"),
      ("su", "surprised")],
 )  # fmt: skip
-def test_letters(tmp_path, letters, emotion):
+def test_the_letters_of_every_emotion(tmp_path, letters, emotion):
     corpora.savee(tmp_path, "folders", [("JK", f"{letters}09")])
     assert list(savee.read(tmp_path)["emotion"]) == [emotion]
 
@@ -67,7 +68,7 @@ def test_root_may_hold_the_repackaged_folder(tmp_path):
     assert list(savee.read(tmp_path)["utterance"]) == ["DC_a01"]
 
 
-def test_other_files_are_passed_over(tmp_path):
+def test_other_files_are_ignored(tmp_path):
     corpora.savee(tmp_path, "folders", [("DC", "a01")])
     (tmp_path / "AudioData" / "DC" / "._a01.wav").write_bytes(b"\x00\x05\x16\x07")
     (tmp_path / "AudioData" / "Info.txt").write_text("")
@@ -87,7 +88,7 @@ def test_other_files_are_passed_over(tmp_path):
     ],
 )
 @pytest.mark.parametrize("layout", ["flat", "folders"])
-def test_a_name_outside_the_grammar_is_named(tmp_path, layout, speaker, name, message):
+def test_a_malformed_name_is_an_error_that_names_the_file(tmp_path, layout, speaker, name, message):
     corpora.savee(tmp_path, layout, [("DC", "a02"), (speaker, name)])
     with pytest.raises(UserError) as caught:
         savee.read(tmp_path)
@@ -96,19 +97,19 @@ def test_a_name_outside_the_grammar_is_named(tmp_path, layout, speaker, name, me
 
 
 @pytest.mark.parametrize(("folder", "found"), [("wav", "wav/03a01Fa.wav"), (".", "03a01Fa.wav")])
-def test_emodb_in_its_place(tmp_path, folder, found):
+def test_a_folder_of_emodb_is_refused(tmp_path, folder, found):
     corpora.emodb(tmp_path, ["03a01Fa", "03a01Wa"], folder)
     with pytest.raises(UserError, match=r"is not SAVEE: expected the folder AudioData .* DC_a01.wav") as caught:
         savee.read(tmp_path)
     assert f"found 2 wav files such as {found}." in str(caught.value)
 
 
-def test_empty_folder(tmp_path):
-    with pytest.raises(UserError, match=r"is not SAVEE: .* but found no wav file"):
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"is not SAVEE: .* but found nothing\."):
         savee.read(tmp_path)
 
 
-def test_one_utterance_twice(tmp_path):
+def test_an_utterance_with_two_files_is_refused(tmp_path):
     corpora.savee(tmp_path, "flat", [("DC", "a01")])
     corpora.write_audio(tmp_path / "DC_a01.WAV")
     if len(list(tmp_path.iterdir())) == 1:

@@ -20,6 +20,7 @@ def test_full_corpus_has_the_counts_of_the_release(folder):
     loaded = load("tess", "7class", folder)
     table = loaded.table
     assert loaded.flags == ()
+    assert (tess.CORPUS.utterances, tess.CORPUS.speakers) == (2800, 2)
     # Pichora-Fuller and Dupuis, 2010: 200 words in seven emotions by two actresses.
     assert table["emotion"].value_counts().to_dict() == {
         "angry": 400, "disgusted": 400, "fearful": 400, "happy": 400, "neutral": 400, "surprised": 400, "sad": 400,
@@ -44,13 +45,13 @@ def test_a_row_is_read_from_its_name(tmp_path):
     [("angry", "angry"), ("disgust", "disgusted"), ("fear", "fearful"), ("happy", "happy"), ("neutral", "neutral"),
      ("ps", "surprised"), ("sad", "sad")],
 )  # fmt: skip
-def test_emotions(tmp_path, word, emotion):
+def test_the_word_of_every_emotion(tmp_path, word, emotion):
     corpora.tess(tmp_path, [f"OAF_doll_{word}", f"YAF_doll_{word}"])
     assert list(tess.read(tmp_path)["emotion"]) == [emotion, emotion]
 
 
 @pytest.mark.parametrize("layout", ["folders", "flat"])
-def test_the_misnamed_file_is_of_oaf(tmp_path, layout):
+def test_the_misnamed_file_is_spoken_by_oaf(tmp_path, layout):
     table = tess.read(corpora.tess(tmp_path, ["OA_bite_neutral", "OAF_back_neutral"], layout))
     assert sorted(zip(table["utterance"], table["speaker"], strict=True)) == [
         ("OAF_back_neutral", "OAF"), ("OAF_bite_neutral", "OAF"),
@@ -58,7 +59,7 @@ def test_the_misnamed_file_is_of_oaf(tmp_path, layout):
     assert sorted(Path(path).name for path in table["path"]) == ["OAF_back_neutral.wav", "OA_bite_neutral.wav"]
 
 
-def test_the_misnamed_file_and_its_correction(tmp_path):
+def test_the_misnamed_file_beside_its_correction_is_refused(tmp_path):
     corpora.tess(tmp_path, ["OA_bite_neutral", "OAF_bite_neutral"])
     with pytest.raises(UserError, match="OAF_bite_neutral occurs more than once"):
         tess.read(tmp_path)
@@ -69,12 +70,12 @@ def test_the_misnamed_file_and_its_correction(tmp_path):
     [("OAF_Fear", "OAF_back_fear"), ("oaf_sad", "OAF_back_sad"), ("YAF_pleasant_surprise", "YAF_back_ps"),
      ("OAF_Pleasant_surprise", "OAF_back_ps"), ("YAF_pleasant_surprised", "YAF_back_ps"), ("OAF_ps", "OAF_back_ps")],
 )  # fmt: skip
-def test_spellings_of_folders(tmp_path, folder, name):
+def test_folders_may_be_spelt_differently(tmp_path, folder, name):
     corpora.write_audio(tmp_path / folder / f"{name}.wav")
     assert list(tess.read(tmp_path)["utterance"]) == [name]
 
 
-def test_aiff_named_wav_and_another_rate_are_measured(tmp_path):
+def test_durations_of_aiff_named_wav_and_of_another_sampling_rate(tmp_path):
     corpora.tess(tmp_path, ["YAF_germ_angry", "YAF_dead_angry"])
     (tmp_path / "YAF_angry" / "YAF_germ_angry.wav").write_bytes(corpora.tone(".aiff", 24414, 0.25))
     (tmp_path / "YAF_angry" / "YAF_dead_angry.wav").write_bytes(corpora.tone(".wav", 96000, 0.5))
@@ -83,7 +84,7 @@ def test_aiff_named_wav_and_another_rate_are_measured(tmp_path):
     assert duration["YAF_dead_angry"] == pytest.approx(0.5)
 
 
-def test_other_files_are_passed_over(tmp_path):
+def test_other_files_are_ignored(tmp_path):
     corpora.tess(tmp_path, ["OAF_back_sad"])
     (tmp_path / "OAF_Sad" / "._OAF_back_sad.wav").write_bytes(b"\x00\x05\x16\x07")
     (tmp_path / "OAF_Sad" / "readme.txt").write_text("")
@@ -91,7 +92,7 @@ def test_other_files_are_passed_over(tmp_path):
     assert len(tess.read(tmp_path)) == 1
 
 
-def test_a_copy_within_the_folder_is_not_read_again(tmp_path):
+def test_a_copy_inside_the_folder_is_not_read(tmp_path):
     corpora.tess(tmp_path, ["OAF_back_sad", "YAF_back_sad"])
     corpora.tess(tmp_path, ["OAF_back_sad"], layout="nested")
     assert len(tess.read(tmp_path)) == 2
@@ -109,7 +110,7 @@ def test_a_copy_within_the_folder_is_not_read_again(tmp_path):
     ],
 )
 @pytest.mark.parametrize("layout", ["folders", "flat"])
-def test_a_name_outside_the_grammar_is_named(tmp_path, layout, name, message):
+def test_a_malformed_name_is_an_error_that_names_the_file(tmp_path, layout, name, message):
     corpora.tess(tmp_path, ["OAF_back_sad", name], layout)
     with pytest.raises(UserError) as caught:
         tess.read(tmp_path)
@@ -121,7 +122,7 @@ def test_a_name_outside_the_grammar_is_named(tmp_path, layout, name, message):
     ("folder", "name"),
     [("OAF_sad", "YAF_back_sad"), ("OAF_sad", "OAF_back_ps"), ("OAF_joy", "OAF_back_happy")],
 )
-def test_a_file_in_another_folder_than_its_name_says(tmp_path, folder, name):
+def test_a_file_in_the_wrong_folder_is_refused(tmp_path, folder, name):
     corpora.write_audio(tmp_path / folder / f"{name}.wav")
     with pytest.raises(UserError, match=f"{name}.wav: the name says {name}, but the folder is {folder}"):
         tess.read(tmp_path)
@@ -135,15 +136,15 @@ def test_a_file_in_another_folder_than_its_name_says(tmp_path, folder, name):
         (lambda root: corpora.savee(root, "flat", [("DC", "a01")]), "DC_a01.wav"),
     ],
 )
-def test_wrong_folder(tmp_path, write, found):
+def test_a_folder_of_another_corpus_is_refused(tmp_path, write, found):
     write(tmp_path)
     with pytest.raises(UserError, match="is not TESS: expected the folders OAF_angry and so on") as caught:
         tess.read(tmp_path)
-    assert f"but found 1 wav files such as {found}." in str(caught.value)
+    assert f"but found 1 wav file such as {found}." in str(caught.value)
 
 
-def test_empty_folder(tmp_path):
-    with pytest.raises(UserError, match=r"is not TESS: .* but found no wav file\."):
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"is not TESS: .* but found nothing\."):
         tess.read(tmp_path)
 
 
@@ -152,12 +153,12 @@ def test_empty_folder(tmp_path):
 def test_real_corpus():
     loaded = load("tess", "7class", REAL, partial=True)
     table = loaded.table
-    # Each word that is there is there in every emotion by both.
+    # Each word that is there was said in every emotion by both speakers.
     assert set(table["script"].value_counts()) == {14}
     assert set(table["emotion"].value_counts()) == {len(table) // 7}
     assert set(table["speaker"].value_counts()) == {len(table) // 2}
     assert loaded.flags == (() if len(table) == 2800 else (f"partial: {len(table)} of 2800 utterances",))
-    # Two seconds of "Say the word" and a word, at 24.414 kHz but for a few.
+    # "Say the word" and a word take about two seconds; all but a few files have 24.414 kHz.
     assert table["duration"].between(1.0, 4.0).all()
     rates = [soundfile.info(path).samplerate for path in table["path"]]
     assert rates.count(24414) > 0.98 * len(table)

@@ -213,9 +213,9 @@ def test_pretrained_vectors_start_the_embedding_and_are_trained_on(tmp_path):
     learnt = part(8)
     vocabulary = Preparation.fitted(config, learnt).vocabulary
     start = start_vectors(config, vocabulary)
-    row = vocabulary.numbers("lovely")[0]
+    row = vocabulary.ids("lovely")[0]
     np.testing.assert_allclose(start.matrix[row], 2 + np.arange(7) / 10, atol=1e-6)
-    assert not start.matrix[vocabulary.numbers("number")[0]].any()
+    assert not start.matrix[vocabulary.ids("number")[0]].any()
     context = Context()
     fitted = fit(config, learnt, learnt.take(()), context)
     assert [flag for flag in context.flags if flag.startswith("words without a pretrained vector")]

@@ -25,7 +25,7 @@ from common.contract import override
 from common.artefacts import Artefacts
 from common.corpus import COLUMNS
 from common.contract import Context, Part
-from common.training import answer, data_parallel
+from common.training import data_parallel, predict_batch
 from papers.gmp_atl import model
 from papers.gmp_atl.config import SCALED, GmpConfig
 from papers.gmp_atl.stages import Workshop
@@ -104,7 +104,7 @@ for stage, batch in steps.items():
         results[stage] = [float(loss)] + [float(np.abs(w).sum()) for w in network.get_weights() if w.dtype.kind == "f"]
         if devices == 1 or backend == "tensorflow":
             # JAX' virtual devices meet in a pool of as many threads as cores, and may wait there for ever.
-            results[stage] += [float(np.abs(one).sum()) for _, one in sorted(answer(network, batch[0]).items())]
+            results[stage] += [float(np.abs(one).sum()) for _, one in sorted(predict_batch(network, batch[0]).items())]
 print(json.dumps({"results": results, "backend": keras.backend.backend()}))
 """
 

@@ -9,7 +9,7 @@ import pytest
 
 from common.contract import Context, Part, override
 from common.corpus import COLUMNS
-from common.training import answer
+from common.training import predict_batch
 from papers.gmp_atl import data, model
 from papers.gmp_atl.config import SCALED, GmpConfig
 from papers.gmp_atl.train import fit
@@ -115,7 +115,9 @@ def test_answers_are_the_network_s_whatever_the_batch_s_shape():
     seen.clear()
     for rows, length in ((1, 5), (1, 9), (3, 7), (2, 5)):
         batch = {"waveform": np.full((rows, length, 2), 0.5, "f4"), "lengths": np.arange(rows, dtype="f4")}
-        found = answer(network, {**batch, "unused": np.zeros(1)} if keras.backend.backend() == "tensorflow" else batch)
+        found = predict_batch(
+            network, {**batch, "unused": np.zeros(1)} if keras.backend.backend() == "tensorflow" else batch
+        )
         np.testing.assert_allclose(found["sum"], length + np.arange(rows))
     assert len(seen) == 1 or keras.backend.backend() != "tensorflow"
 

@@ -18,7 +18,7 @@ def test_the_picture_is_the_papers_size():
     # Sec. IV-B: 25 ms every 10 ms, 128 rows; 256 frames last 2.575 s.
     assert extractor(np.zeros(round(2.575 * 16000), np.float32)).shape == (256, 128)
     (wide,) = data.features(AaeConfig(sample_rate=22050, top_hz=11000.0)).values()
-    assert wide.sample_rate == 22050 and wide.centres()[-1] == pytest.approx(11000 * 128 / 129)
+    assert wide.sample_rate == 22050 and wide.edges()[-2] == pytest.approx(11000 * 128 / 129)
     with pytest.raises(UserError, match="top_hz"):
         data.features(AaeConfig(top_hz=11000.0))  # the paper's range, which 16 kHz do not have
 

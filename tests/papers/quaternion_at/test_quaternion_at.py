@@ -285,7 +285,7 @@ def test_a_step_moves_what_it_may(name, eager, monkeypatch):
 def test_cached_gram_matrices_are_computed_once_and_give_the_same_losses(monkeypatch):
     config = small("quat", "S", rhemo_training="frozen", epochs=3, dropout=0.0, batch_size=30)
     calls = []
-    cached = train.cached_targets
+    cached = train.cached_signatures
 
     def counted(folder, signature, inputs, **settings):
         predict = signature.predict_on_batch
@@ -297,7 +297,7 @@ def test_cached_gram_matrices_are_computed_once_and_give_the_same_losses(monkeyp
         signature.predict_on_batch = predict_on_batch
         return cached(folder, signature, inputs, **settings)
 
-    monkeypatch.setattr(train, "cached_targets", counted)
+    monkeypatch.setattr(train, "cached_signatures", counted)
     context, learnt = Context(seed=5), part(9)
     fit(config, learnt, part(0), context)
     chunks = sum(len(one) for one in data.cut_part(learnt, config))

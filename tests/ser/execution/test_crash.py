@@ -1,4 +1,4 @@
-"""A command that is killed while it extracts, trains, writes or reports completes when it is given again, unchanged."""
+"""A command that is killed while it extracts, trains, writes or reports gives the same results when it is repeated."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from tests.helpers import crash, toy
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The corpus, what the command leaves if nothing happens, and its changes on disk."""
+    """The corpus, the files that a command writes if it is not killed, and the log of its file operations."""
     folder = tmp_path_factory.mktemp("crash")
     crash.corpus(folder)
     done = crash.run(folder, folder / "undisturbed", SER_CRASH_LOG=str(folder / "log"))
@@ -26,7 +26,7 @@ def undisturbed(tmp_path_factory):
 
 
 def phase(line: str) -> str:
-    """What a command was doing when it made a change."""
+    """What a command was doing during a file operation."""
     for part, name in (("cache/loudness", "extraction"), ("artefacts", "training"), ("report.", "reporting")):
         if part in line:
             return name
@@ -34,7 +34,7 @@ def phase(line: str) -> str:
 
 
 def kill_points(lines, number: int) -> list[tuple[str, int, str]]:
-    """Role, number and phase of changes: so many, spread over the phases and within each."""
+    """Role, number and phase of some file operations, spread over the phases and within each of them."""
     seen = {}
     for line in lines:
         role, count = line.split()[:2]
@@ -44,14 +44,14 @@ def kill_points(lines, number: int) -> list[tuple[str, int, str]]:
         here = sorted(point for point, found in seen.items() if found == name)
         share = max(1, min(len(here), -(-number // 4)))
         points += [(*here[k * len(here) // share], name) for k in range(share)]
-    # Phases of few changes leave more for the one of many.
+    # Phases with few operations leave more points for those with many.
     rest = sorted(set(seen) - {point[:2] for point in points})
     missing = max(0, number - len(points))
     return points + [(*rest[k * len(rest) // missing], seen[rest[k * len(rest) // missing]]) for k in range(missing)]
 
 
 def killed_and_resumed(undisturbed, point) -> str:
-    """What differs after a kill and the same command again; "" if nothing, "not killed" if the point never came."""
+    """Kills a command and repeats it; returns what differs (""), or "not killed" if the point was not reached."""
     folder, expected, _ = undisturbed
     role, number, _ = point
     root, flag = folder / f"{role}-{number}", folder / f"{role}-{number}.flag"
@@ -59,7 +59,7 @@ def killed_and_resumed(undisturbed, point) -> str:
     if not flag.exists():
         return "not killed"
     if role == "driver" and first.returncode == 0:
-        return f"{point}: the driver was killed and ended well"
+        return f"{point}: the driver was killed but returned 0"
     if role == "worker" and first.returncode != 0:
         return f"{point}: a lost worker ended the command: {first.stderr}"
     if role == "driver":
@@ -72,7 +72,7 @@ def killed_and_resumed(undisturbed, point) -> str:
     return f"{point}: {sorted(differing)} {leftovers}" if differing or leftovers else ""
 
 
-def test_every_phase_is_killed_in_driver_or_worker(undisturbed):
+def test_kill_points_cover_all_phases_of_driver_and_workers(undisturbed):
     points = kill_points(undisturbed[2], 56)
     assert len(points) == len(set(points)) >= 50
     assert {name for _, _, name in points} == {"extraction", "training", "writing", "reporting"}
@@ -80,22 +80,22 @@ def test_every_phase_is_killed_in_driver_or_worker(undisturbed):
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_killed_command_completes_when_it_is_given_again(undisturbed, number):
+def test_a_killed_command_completes_when_it_is_repeated(undisturbed, number):
     assert killed_and_resumed(undisturbed, kill_points(undisturbed[2], 4)[number]) == ""
 
 
 @pytest.mark.slow
-def test_fifty_kill_points_lose_nothing(undisturbed):
+def test_nothing_is_lost_at_fifty_kill_points(undisturbed):
     points = kill_points(undisturbed[2], 64)
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda point: killed_and_resumed(undisturbed, point), points))
     assert [one for one in found if one not in ("", "not killed")] == []
-    # A worker that got fewer trials this time may never come to its point.
+    # A worker that gets fewer trials this time may not reach its point.
     assert found.count("") >= 50
 
 
 def children(process: int) -> list[int]:
-    """Processes that a process started and that still run."""
+    """Running child processes of a process."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -106,7 +106,7 @@ def children(process: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_real_training_killed_in_its_worker_and_its_driver_ends_in_the_same_bytes(undisturbed, tmp_path):
+def test_training_after_a_killed_worker_and_a_killed_driver_gives_the_same_bytes(undisturbed, tmp_path):
     folder = undisturbed[0]
     command = [sys.executable, "-m", "ser.cli", "run", "mtap/table1/emodb/softmax", "--root", str(folder / "emodb")]
     command += ["--partial", "--scaled", "--set", "epochs=40", "--set", "frames=40", "--set", "bins=40", "--jobs", "1"]

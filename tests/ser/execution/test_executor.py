@@ -1,4 +1,4 @@
-"""Workers of one machine: what is lost with them, with the driver, with the disk. Nothing."""
+"""Workers on one machine: no result is lost when workers or drivers die, or when the disk is full."""
 
 import os
 import signal
@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.executors import SimulatedPool
 from common.errors import UserError
 from ser.execution import resources
-from ser.execution.executor import Event, execute
+from ser.execution.executor import execute
 from ser.execution.local import LocalProcesses
 from ser.execution.resources import Plan, Request, plan
 from tests.helpers import ROOT, toy
@@ -48,33 +49,35 @@ def gone(process: int) -> bool:
     return not alive(process)
 
 
-def test_workers_share_the_trials_and_give_what_one_process_gives(tmp_path, undisturbed):
+def test_workers_share_the_trials_and_give_the_same_as_one_process(tmp_path, undisturbed):
     log, results = tmp_path / "log", tmp_path / "results"
-    told = toy.answer(toy.start({"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.6}}, log))
-    assert told == {"done": 8, "found": 0, "failures": [], "notes": []}
+    result = toy.result_of(
+        toy.start({"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.6}}, log)
+    )
+    assert result == {"done": 8, "found": 0, "failures": [], "notes": []}
     assert len(set(processes(log))) == 2 and seeds(log) == ALL_SEEDS
     assert toy.contents(results) == undisturbed
 
 
-def test_what_a_lost_worker_did_is_done_again_by_another(tmp_path, undisturbed):
+def test_the_trial_of_a_lost_worker_is_done_again(tmp_path, undisturbed):
     log, results = tmp_path / "log", tmp_path / "results"
     driver = toy.start({"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.5}}, log)
     toy.wait_for_trials(results, 2)
     os.kill(processes(log)[-1], signal.SIGKILL)
-    told = toy.answer(driver)
-    assert told["done"] == 8 and told["failures"] == []
-    (note,) = told["notes"]
+    result = toy.result_of(driver)
+    assert result["done"] == 8 and result["failures"] == []
+    (note,) = result["notes"]
     assert note.startswith("A worker was lost (killed by SIGKILL")
     assert toy.contents(results) == undisturbed
     assert not list(results.glob("**/.tmp-*"))
 
 
-def test_a_trial_that_fails_and_one_that_kills_its_worker_are_reported_and_the_others_go_on(tmp_path, undisturbed):
+def test_trials_that_fail_or_kill_their_worker_are_reported_and_the_others_continue(tmp_path, undisturbed):
     results = tmp_path / "results"
-    asked = {"results": results, "pool": "local", "workers": 2, "config": {"fails": 1002, "dies": 2003}}
-    told = toy.answer(toy.start(asked, tmp_path / "log"))
-    assert told["done"] == 6 and len(told["notes"]) == 2
-    failed, died = sorted(told["failures"])
+    request = {"results": results, "pool": "local", "workers": 2, "config": {"fails": 1002, "dies": 2003}}
+    result = toy.result_of(toy.start(request, tmp_path / "log"))
+    assert result["done"] == 6 and len(result["notes"]) == 2
+    failed, died = sorted(result["failures"])
     assert failed.startswith("speaker-B--1: RuntimeError: this trial always fails (details: ")
     assert died.startswith("speaker-C--2: its worker was lost 3 times, the last time killed by SIGKILL")
     assert seeds(tmp_path / "log").count(1002) == 1 and seeds(tmp_path / "log").count(2003) == 3
@@ -83,41 +86,41 @@ def test_a_trial_that_fails_and_one_that_kills_its_worker_are_reported_and_the_o
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_workers_end_with_their_driver_and_the_same_command_goes_on(tmp_path, undisturbed, number):
+def test_workers_end_with_their_driver_and_the_same_command_continues(tmp_path, undisturbed, number):
     log, results = tmp_path / "log", tmp_path / "results"
-    asked = {"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.5}}
-    driver = toy.start(asked, log)
+    request = {"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.5}}
+    driver = toy.start(request, log)
     toy.wait_for_trials(results, 3)
     driver.send_signal(number)
     driver.communicate(timeout=20)
     assert all(gone(process) for process in set(processes(log)))
     finished = toy.trial_names(results)
     assert 3 <= len(finished) < 8
-    told = toy.answer(toy.start(asked, log))
-    assert told["found"] == len(finished) and told["done"] == 8 - len(finished)
+    result = toy.result_of(toy.start(request, log))
+    assert result["found"] == len(finished) and result["done"] == 8 - len(finished)
     assert toy.contents(results) == undisturbed
 
 
-def test_a_full_disk_ends_the_command_with_one_sentence_and_keeps_what_is_finished(tmp_path, small_disk, undisturbed):
+def test_a_full_disk_ends_the_command_and_finished_trials_are_kept(tmp_path, small_disk, undisturbed):
     results = small_disk / "results"
     results.mkdir()
     (small_disk / "ballast").write_bytes(bytes(250_000))
-    asked = {"results": results, "pool": "local", "workers": 2}
-    told = toy.answer(toy.start(asked, tmp_path / "log"), code=1)
-    assert told["error"].startswith("The disk of ") and "is full. Finished trials are kept" in told["error"]
+    request = {"results": results, "pool": "local", "workers": 2}
+    result = toy.result_of(toy.start(request, tmp_path / "log"), code=1)
+    assert result["error"].startswith("The disk of ") and "is full. Finished trials are kept" in result["error"]
     finished = toy.trial_names(results)
     assert len(finished) < 8 and not list(results.glob("**/.tmp-*"))
     (small_disk / "ballast").unlink()
-    told = toy.answer(toy.start(asked, tmp_path / "log"))
-    assert told["found"] == len(finished) and told["done"] == 8 - len(finished)
+    result = toy.result_of(toy.start(request, tmp_path / "log"))
+    assert result["found"] == len(finished) and result["done"] == 8 - len(finished)
     assert toy.contents(results) == undisturbed
 
 
 def test_two_drivers_with_two_workers_each_share_the_trials(tmp_path, undisturbed):
     log, results = tmp_path / "log", tmp_path / "results"
-    asked = {"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.5}}
-    told = [toy.answer(driver) for driver in [toy.start(asked, log) for _ in range(2)]]
-    assert sum(one["done"] for one in told) == 8 and seeds(log) == ALL_SEEDS
+    request = {"results": results, "pool": "local", "workers": 2, "config": {"sleep_s": 0.5}}
+    outcomes = [toy.result_of(driver) for driver in [toy.start(request, log) for _ in range(2)]]
+    assert sum(one["done"] for one in outcomes) == 8 and seeds(log) == ALL_SEEDS
     assert toy.contents(results) == undisturbed
 
 
@@ -132,38 +135,15 @@ def test_a_worker_that_keeps_too_much_memory_is_replaced(tmp_path, monkeypatch, 
     assert toy.contents(tmp_path / "r").items() <= undisturbed.items()
 
 
-class Simulated:
-    """Workers that have done everything at once."""
-
-    def __init__(self):
-        self.tasks, self.done, self.early = [], 0, 0
-
-    def free(self, tasks):
-        return [None] * (64 - len(self.tasks))
-
-    def submit(self, task):
-        self.tasks.append(task)
-
-    def wait(self, take):
-        tasks, self.tasks = self.tasks, []
-        for task in tasks:
-            if task.trial:
-                take(Event(task, "epoch", (1, 1, {"loss": 0.5})))
-                self.done += 1
-                if self.done == 100:
-                    self.early = tracemalloc.get_traced_memory()[0]
-            take(Event(task, "done" if task.trial else "prepared"))
-
-
-def test_the_driver_needs_no_more_memory_for_the_last_of_ten_thousand_trials(tmp_path):
+def test_the_drivers_memory_does_not_grow_during_ten_thousand_trials(tmp_path):
     from rich.console import Console
 
     from ser.progress import Progress
 
-    pool = Simulated()
+    pool = SimulatedPool(lambda: tracemalloc.get_traced_memory()[0])
     with open(os.devnull, "w") as nowhere, Progress(Console(file=nowhere)) as observer:
         run = toy.run(repeats=2500)
-        observer.planned([run], tmp_path)
+        observer.runs_planned([run], tmp_path)
         tracemalloc.start()
         try:
             outcome, _ = toy.execute([run], tmp_path, lambda trials: nullcontext(pool), observer)
@@ -171,7 +151,7 @@ def test_the_driver_needs_no_more_memory_for_the_last_of_ten_thousand_trials(tmp
         finally:
             tracemalloc.stop()
     assert outcome.done == 10_000 and observer.done == 10_000
-    assert pool.early > 100_000  # 10,000 trials to do
+    assert pool.early > 100_000  # the 10,000 pending trials
     assert late - pool.early < 100_000
 
 
@@ -191,14 +171,14 @@ def test_the_driver_needs_no_more_memory_for_the_last_of_ten_thousand_trials(tmp
         (Request(workers=9), 20, 16, ("0", "1"), Plan(2, 8, (("0",), ("1",)))),
     ],
 )
-def test_a_machine_is_shared_out(monkeypatch, request_, trials, cores, gpus, expected):
+def test_workers_threads_and_gpus_for_a_machine(monkeypatch, request_, trials, cores, gpus, expected):
     monkeypatch.setattr(resources, "gpu_names", lambda: gpus)
     monkeypatch.setattr(resources, "machine_bytes", lambda: 2**40)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     assert plan(request_, trials) == expected
 
 
-def test_the_suite_starts_where_the_system_tells_less(tmp_path):
+def test_the_suite_starts_on_systems_with_less_information(tmp_path):
     """macOS has no `sched_getaffinity` and no /proc, Windows no `resource` either."""
     program = """
 import builtins, os, sys
@@ -227,7 +207,7 @@ sys.exit(cli.main(["list", "mtap"]))
     assert done.returncode == 0, done.stderr
 
 
-def test_a_script_without_a_main_guard_is_not_run_again_in_its_workers(tmp_path):
+def test_workers_do_not_run_a_script_without_a_main_guard_again(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "print('script', flush=True)\n"
@@ -245,44 +225,44 @@ def test_memory_limits_workers_and_missing_gpus_are_named(monkeypatch):
     monkeypatch.setattr(resources, "gpu_names", lambda: ())
     monkeypatch.setattr(resources, "machine_bytes", lambda: 10 * 2**30)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    assert plan(Request(), 100).workers == 4  # 0.8 x 10 GiB hold four trials of 2 GiB
-    with pytest.raises(UserError, match="2 GPUs a trial were asked for; this machine has 0"):
+    assert plan(Request(), 100).workers == 4  # four trials of 2 GiB fit in 0.8 x 10 GiB
+    with pytest.raises(UserError, match="asks for 2 GPUs per trial, but this machine has 0"):
         plan(Request(gpus=2), 1)
 
 
-def test_a_worker_sees_its_gpu_and_its_threads_only():
+def test_a_worker_sees_only_its_gpus_and_threads():
     environment = Plan(2, 3, (("0",), ("GPU-abc", "GPU-def"))).environment(1)
     assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-abc,GPU-def"
     assert environment["OMP_NUM_THREADS"] == environment["TF_NUM_INTRAOP_THREADS"] == "3"
     assert "CUDA_VISIBLE_DEVICES" not in Plan(1, 1, ()).environment(0)
 
 
-def test_gpus_are_those_that_this_process_may_use(monkeypatch):
+def test_only_visible_gpus_are_used(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert resources.gpu_names() == ("3", "5")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert resources.gpu_names() == ()
 
 
-def test_nothing_is_started_if_nothing_is_left_to_do(tmp_path):
+def test_no_pool_is_made_if_all_trials_are_done(tmp_path):
     toy.execute([toy.run()], tmp_path)
 
     def no_pool(trials):
-        raise AssertionError("workers were started for nothing")
+        raise AssertionError("workers were started although all trials are done")
 
-    assert execute([], no_pool, toy.Quiet()).done == 0
+    assert execute([], no_pool, toy.Recorder()).done == 0
     outcome, _ = toy.execute([toy.run()], tmp_path, no_pool)
     assert (outcome.done, outcome.found) == (0, 8)
 
 
-def test_extraction_that_fails_fails_its_run_and_no_other(tmp_path):
-    class Broken(toy.Source):
+def test_a_failed_extraction_fails_its_run_and_no_other(tmp_path):
+    class Broken(toy.ToyData):
         def part(self, run, observer):
             if run.config.shift:
                 raise UserError("bad.wav: the audio file is empty.")
             return super().part(run, observer)
 
-    outcome, _ = toy.execute([toy.run(toy.ToyConfig(shift=1.0)), toy.run()], tmp_path, source=Broken())
+    outcome, _ = toy.execute([toy.run(toy.ToyConfig(shift=1.0)), toy.run()], tmp_path, data_source=Broken())
     assert outcome.done == 8 and len(outcome.failures) == 8
     assert {failure.message for failure in outcome.failures} == {"bad.wav: the audio file is empty."}
 

@@ -16,12 +16,12 @@ from tests.helpers import toy
 @pytest.fixture(autouse=True)
 def _no_models(monkeypatch):
     """These papers make no Keras models; looking for some after each trial takes a second in a process that is full."""
-    monkeypatch.setattr("common.training.forget_models", lambda: None)
+    monkeypatch.setattr("common.training.clear_models", lambda: None)
 
 
 @pytest.fixture
 def paper(tmp_path, monkeypatch):
-    """The toy paper with reported cells that have every kind of outcome."""
+    """The toy paper with reported cells for every kind of outcome."""
     lines = [
         ",".join(COLUMNS),
         "t1/row/wa,1,Row <b>,WA,wa/2class/folds,83.33,0.5,toy/table1/toy/row,slip & co",
@@ -53,12 +53,12 @@ def section(paper, results, run):
     return build.section(paper, "1", {run.experiment.id: read_run(run.folder(results))}, absent, results)
 
 
-def test_every_outcome_has_its_verdict(paper, results):
+def test_verdicts_of_all_outcomes(paper, results):
     shown = section(paper, results, make(results))
     reported = [one for one in shown.comparisons if "F1" not in one.cell.column]
     assert [one.verdict for one in reported] == ["within", "below", "above", "not run", "corpus absent"]
     assert shown.title == "toy, Table 1"
-    # 5 of 6 utterances of each speaker are right: 3 of 3 angry, 2 of 3 sad.
+    # 5 of the 6 utterances of each speaker are predicted correctly: 3 of 3 angry, 2 of 3 sad.
     assert [round(one.measured.value, 2) for one in reported[:3]] == [83.33, 83.33, 83.33]
     assert reported[0].difference == pytest.approx(0.0, abs=0.01)
 
@@ -81,14 +81,14 @@ def test_a_scaled_run_says_so_everywhere(paper, results):
         )
 
 
-def test_terminal_shows_numbers_and_n(paper, results):
+def test_the_terminal_shows_numbers_and_trials(paper, results):
     stream = io.StringIO()
     terminal.show(build.report([section(paper, results, make(results))]), Console(file=stream, width=120))
     line = next(line for line in stream.getvalue().splitlines() if "Row <b>" in line)
     assert "83.33 ± 0.50" in line and "83.33 ± 0.00" in line and "2×4" in line and "within" in line
 
 
-def test_markdown_has_a_row_a_cell(paper, results):
+def test_markdown_has_one_row_per_cell(paper, results):
     text = markdown.render(build.report([section(paper, results, make(results))]))
     rows = [line for line in text.splitlines() if line.startswith("| ") and "Reported" not in line]
     assert len(rows) == 5 + 2
@@ -114,7 +114,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_escaped_and_needs_nothing_from_elsewhere(paper, results):
+def test_the_page_is_valid_escaped_and_self_contained(paper, results):
     text = html.render(build.report([section(paper, results, make(results))]))
     page = Page()
     page.feed(text)
@@ -125,11 +125,11 @@ def test_the_page_is_whole_escaped_and_needs_nothing_from_elsewhere(paper, resul
     assert text.count('class="reported"') == 5 and text.count('class="measured"') == 3 + 2
 
 
-def test_yardsticks_stand_below_and_follow_the_folds_that_were_run(paper, results):
+def test_yardsticks_are_computed_on_the_folds_that_were_run(paper, results):
     run = make(results, repeats=1, folds=2)
     file = yardstick.file_of(results, read_run(run.folder(results)).run)
     numbers = {row.utterance: [float(row.emotion == "angry")] for row in run.table.itertuples()}
-    yardstick.write(file, run.table, numbers, run.folds, run.subset.classes)
+    yardstick.evaluate_and_write(file, run.table, numbers, run.folds, run.subset.classes)
     shown = section(paper, results, run)
     columns = ("WA", "UA", "macro F1", "weighted F1")
     assert [(one.column, round(one.measured.value), one.measured.folds) for one in shown.yardsticks] == [
@@ -139,12 +139,12 @@ def test_yardsticks_stand_below_and_follow_the_folds_that_were_run(paper, result
     assert "sees the test speaker's unlabelled data" in shown.yardsticks[4].title
 
 
-def test_a_metric_is_added_by_one_entry_and_appears_everywhere(paper, results, monkeypatch):
+def test_a_new_entry_in_the_registry_of_metrics_appears_everywhere(paper, results, monkeypatch):
     monkeypatch.setitem(METRICS, "errors", Metric("Errors", "confusions", lambda counts: 1 - wa(counts), always=True))
     run = make(results)
     file = yardstick.file_of(results, read_run(run.folder(results)).run)
     numbers = {row.utterance: [float(row.emotion == "angry")] for row in run.table.itertuples()}
-    yardstick.write(file, run.table, numbers, run.folds, run.subset.classes)
+    yardstick.evaluate_and_write(file, run.table, numbers, run.folds, run.subset.classes)
     report = build.report([section(paper, results, run)])
     frame = report.to_frame()
     frame = frame[frame["column"] == "Errors"]
@@ -154,7 +154,7 @@ def test_a_metric_is_added_by_one_entry_and_appears_everywhere(paper, results, m
     terminal.show(report, Console(file=stream, width=120))
     for text in (stream.getvalue(), report.markdown(), report.html()):
         assert text.count("Errors") == 3 and "16.67" in text
-    # A paper that reports it needs no more than a cell.
+    # A paper that reports the metric needs only a cell.
     with paper.reported.open("a") as reported:
         reported.write("t1/row/errors,1,Row <b>,Err.,errors/2class/folds,16.67,,toy/table1/toy/row,\n")
     shown = section(paper, results, run)
@@ -162,7 +162,7 @@ def test_a_metric_is_added_by_one_entry_and_appears_everywhere(paper, results, m
     assert compared.verdict == "within" and compared.cell.column == "Err."
 
 
-def test_a_report_of_a_folder_prefers_the_declared_run(paper, results):
+def test_the_report_of_a_folder_prefers_runs_as_declared(paper, results):
     make(results, changes=["shift = 0.5 instead of 0.0"], config=toy.ToyConfig(shift=0.5))
     declared = make(results)
     make(results, changes=["shift = 0.4 instead of 0.0"], config=toy.ToyConfig(shift=0.4))
@@ -173,13 +173,13 @@ def test_a_report_of_a_folder_prefers_the_declared_run(paper, results):
     assert declared.id in str(declared.folder(results))
 
 
-def test_an_empty_folder_makes_an_empty_report(paper, results):
+def test_the_report_of_an_empty_folder_is_empty(paper, results):
     results.mkdir()
     assert build.from_results([paper], results).sections == ()
     assert "Nothing has been run yet" in html.render(build.report([]))
 
 
-def test_conditions_name_the_rows_they_hold_for(paper, results):
+def test_conditions_name_the_rows_that_they_hold_for(paper, results):
     first = read_run(make(results).folder(results))
     second = read_run(make(results, config=toy.ToyConfig(shift=0.1), flags=["random weights"]).folder(results))
     second.run["title"] = "Other row"

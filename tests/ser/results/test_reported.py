@@ -78,7 +78,7 @@ def test_mean_and_std_are_over_repeats_of_the_mean_over_folds():
     assert result.std == pytest.approx(np.std([62.5, 100], ddof=1))
 
 
-def test_a_half_finished_repeat_does_not_enter():
+def test_an_unfinished_repeat_is_ignored():
     trials = {**TRIALS, ("f1", 2): ([0, 1, 1, 1], [1, 0, 0, 0], list("aabb"))}
     assert measure(statistics_of_run(measured(trials), "confusions"), cell(), of_folds=2).value == pytest.approx(62.5)
 
@@ -99,7 +99,7 @@ def test_verdict(value, low, high, reported, expected):
     assert verdict(value, low, high, reported) == expected
 
 
-def test_a_whole_run_as_declared_is_compared():
+def test_a_complete_run_as_declared_is_compared():
     (result,) = compare([cell(62.5)], {"toy/table1/toy/row": measured(TRIALS)})
     assert result.verdict == "within"
     assert result.difference == pytest.approx(0.0)
@@ -114,7 +114,7 @@ def test_a_whole_run_as_declared_is_compared():
         (measured(TRIALS, folds=("f1", "f2", "f3")), "2 of 3 folds"),
     ],
 )
-def test_anything_else_is_a_scaled_run_and_never_compared(run, because):
+def test_any_other_run_is_a_scaled_run_and_never_compared(run, because):
     (result,) = compare([cell(62.5)], {"toy/table1/toy/row": run})
     assert result.verdict == "scaled run"
     assert math.isnan(result.difference)
@@ -128,7 +128,7 @@ def test_a_partial_corpus_is_never_compared(flag):
     assert result.flags == (flag,)
 
 
-def test_cells_without_trials():
+def test_verdicts_of_cells_without_trials():
     cells = [cell(), cell(experiment="absent"), cell(experiment="")]
     verdicts = [result.verdict for result in compare(cells, {}, absent=["absent"])]
     assert verdicts == ["not run", "corpus absent", "not run"]
@@ -136,7 +136,7 @@ def test_cells_without_trials():
     assert empty.verdict == "not run"
 
 
-def test_audit_takes_the_worst_fold():
+def test_the_audit_shows_the_worst_fold():
     trials = [{"audit": {"speaker": 2}}, {"audit": {"speaker": 9, "text": 1}}, {"audit": {}}]
     assert audit_in_words(trials) == ("speaker shared: 9", "text shared: 1")
 
@@ -149,7 +149,7 @@ def test_audit_takes_the_worst_fold():
         (f"{HEAD}\na,1,r,WA,wa/x/folds,1,,,\na,1,r,WA,wa/x/folds,1,,,\n", "the cell a occurs twice"),
     ],
 )
-def test_a_wrong_file_of_cells_is_named(tmp_path, text, message):
+def test_an_invalid_file_of_cells_is_refused(tmp_path, text, message):
     file = tmp_path / "reported.csv"
     file.write_text(text)
     with pytest.raises(UserError, match=message):
@@ -184,7 +184,7 @@ def regression(seed=0, n=80):
     return truth, truth * 0.5 + generator.normal(1.5, 0.5, (n, 2)), generator.choice(["f", "m"], n)
 
 
-def test_a_batch_averaged_ccc_stands_beside_that_of_the_whole_vector():
+def test_a_batch_averaged_ccc_is_followed_by_that_of_the_whole_vector():
     truth, prediction, speaker = regression()
     run = rated({("s5", 1): (truth, prediction, speaker)})
     for label, dimensions in (("arousal", [1]), ("mean", [0, 1])):
@@ -200,7 +200,7 @@ def test_a_batch_averaged_ccc_stands_beside_that_of_the_whole_vector():
         assert (batched.measured.utterances, batched.measured.folds, batched.measured.speakers) == (80, 1, 2)
 
 
-def test_deviation_over_repeats_of_a_ccc():
+def test_standard_deviation_of_a_ccc_over_repeats():
     trials = {("s5", repeat): regression(repeat) for repeat in (1, 2, 3)}
     reported = cell(0.5, "ccc/valence/pooled")
     (result,) = compare([reported], {reported.experiment: rated(trials, declared_repeats=3)})
@@ -209,13 +209,13 @@ def test_deviation_over_repeats_of_a_ccc():
     assert result.measured.std == pytest.approx(np.std(values, ddof=1), abs=1e-12)
 
 
-def test_a_cell_of_something_that_is_not_predicted_is_named():
+def test_a_cell_of_a_dimension_that_is_not_predicted_is_refused():
     reported = cell(0.5, "ccc/dominance/pooled")
     with pytest.raises(UserError, match="measures dominance, which toy/table1/toy/row does not predict"):
         compare([reported], {reported.experiment: rated({("s5", 1): regression()})})
 
 
-def test_a_cell_without_value_is_measured_and_not_judged(tmp_path):
+def test_a_cell_without_value_is_measured_but_not_compared(tmp_path):
     file = tmp_path / "reported.csv"
     file.write_text(f"{HEAD}\na,1,Honest,UA,ua/2class/folds,,,toy/table1/toy/row,\n")
     (twin,) = read_cells(file)
@@ -227,9 +227,9 @@ def test_a_cell_without_value_is_measured_and_not_judged(tmp_path):
         read_cells(file)
 
 
-def test_chunks_count_one_by_one():
+def test_chunks_are_counted_separately():
     run = measured({})
-    # Two utterances of class 0 with 3 and 1 chunks, one of class 1 with 2: 2 + 1 + 0 of 6 chunks are right.
+    # Two utterances of class 0 with 3 and 1 chunks, one of class 1 with 2: 2 + 1 + 0 of 6 chunks are correct.
     table = pd.DataFrame(
         {
             "label": ["angry", "angry", "sad"],

@@ -19,33 +19,33 @@ from tests.helpers import toy
 @pytest.fixture(autouse=True)
 def _no_models(monkeypatch):
     """These papers make no Keras models; looking for some after each trial takes a second in a process that is full."""
-    monkeypatch.setattr("common.training.forget_models", lambda: None)
+    monkeypatch.setattr("common.training.clear_models", lambda: None)
 
 
-def execute(results, run=None, observer=None, source=None, **keywords):
-    return toy.execute([run or toy.run()], results, None, observer, source, **keywords)
+def execute(results, run=None, observer=None, data_source=None, **keywords):
+    return toy.execute([run or toy.run()], results, None, observer, data_source, **keywords)
 
 
 @dataclasses.dataclass(frozen=True)
-class From:
-    """A source that asks a function."""
+class DataFrom:
+    """A data source that calls a function."""
 
-    data: object
+    function: object
 
     def part(self, run, observer):
-        return self.data()
+        return self.function()
 
     def auxiliary(self, run, observer):
         return None
 
 
-def test_every_fold_and_repeat_is_a_trial_in_whole_repeats(tmp_path):
+def test_every_fold_and_repeat_is_a_trial_and_repeats_come_one_after_another(tmp_path):
     outcome, observer = execute(tmp_path)
     assert outcome == executor.Outcome(done=8, found=0)
     assert observer.finished == [f"speaker-{s}--{r}" for r in (1, 2) for s in "ABCD"]
 
 
-def test_a_trial_holds_what_a_reader_needs(tmp_path):
+def test_content_of_a_trial(tmp_path):
     execute(tmp_path, toy.run(flags=("synthetic corpus: toy",)))
     folder = next(tmp_path.glob("**/speaker-B--2"))
     trial = json.loads((folder / "trial.json").read_text())
@@ -60,21 +60,21 @@ def test_a_trial_holds_what_a_reader_needs(tmp_path):
     predictions = pd.read_parquet(folder / "predictions.parquet")
     assert list(predictions["utterance"]) == [f"B{k}" for k in range(6)]
     assert list(predictions["emotion"]) == ["angry", "sad"] * 3
-    # B5 is sad, but lies where the angry ones lie; all others lie where they belong.
+    # B5 is sad, but its feature is that of angry utterances.
     assert list(predictions["p_angry"] > predictions["p_sad"]) == [True, False, True, False, True, True]
 
 
-def test_finished_trials_are_not_done_again_and_need_no_data(tmp_path):
+def test_finished_trials_are_not_done_again_and_load_no_data(tmp_path):
     execute(tmp_path)
 
     def no_data():
-        raise AssertionError("data were loaded although nothing was left to do")
+        raise AssertionError("data were loaded although all trials are done")
 
-    outcome, observer = execute(tmp_path, source=From(no_data))
+    outcome, observer = execute(tmp_path, data_source=DataFrom(no_data))
     assert (outcome.done, outcome.found, observer.finished) == (0, 8, [])
 
 
-def test_more_repeats_only_add(tmp_path):
+def test_more_repeats_only_add_trials(tmp_path):
     execute(tmp_path, toy.run(repeats=1))
     outcome, observer = execute(tmp_path, toy.run(repeats=2))
     assert (outcome.done, outcome.found) == (4, 4)
@@ -99,7 +99,7 @@ def test_a_damaged_trial_is_done_again(tmp_path, damage):
     assert len(read_run(folder.parent).trials) == 8
 
 
-def test_whatever_could_change_the_numbers_makes_another_run():
+def test_whatever_can_change_the_numbers_makes_another_run():
     base = toy.run()
     others = [
         toy.run(toy.ToyConfig(shift=0.1)),
@@ -114,12 +114,12 @@ def test_whatever_could_change_the_numbers_makes_another_run():
     assert base.id == toy.run(repeats=1, folds=2, flags=("x",)).id
 
 
-def test_kept_models(tmp_path):
+def test_models_are_kept_on_request(tmp_path):
     execute(tmp_path, keep_models=True)
     assert len(list(tmp_path.glob("**/model/means.json"))) == 8
 
 
-def test_same_seed_same_predictions(tmp_path):
+def test_the_same_seed_gives_the_same_predictions(tmp_path):
     for name in ("one", "two"):
         execute(tmp_path / name)
     one, two = (sorted((tmp_path / name).glob("**/predictions.parquet")) for name in ("one", "two"))
@@ -127,7 +127,7 @@ def test_same_seed_same_predictions(tmp_path):
     assert one[0].read_bytes() != one[1].read_bytes()
 
 
-def test_a_failing_fit_leaves_no_trial(tmp_path, monkeypatch):
+def test_a_failed_fit_leaves_no_trial(tmp_path, monkeypatch):
     def broken(config, train, validation, context):
         raise RuntimeError("broken")
 
@@ -140,7 +140,7 @@ def test_a_failing_fit_leaves_no_trial(tmp_path, monkeypatch):
     details = Path(message.split("details: ")[1].rstrip(")"))
     assert "in broken" in details.read_text()
     monkeypatch.undo()
-    monkeypatch.setattr("common.training.forget_models", lambda: None)
+    monkeypatch.setattr("common.training.clear_models", lambda: None)
     execute(tmp_path, toy.run(repeats=1))
     assert not details.exists()
 
@@ -156,65 +156,65 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     assert not leftover.exists()
 
 
-def test_a_locked_trial_is_left_to_the_other_process_and_done_if_that_one_dies(tmp_path):
+def test_a_locked_trial_is_done_at_the_end_if_its_process_dies(tmp_path):
     run = toy.run(repeats=1)
     first = next(run.trials())
     held = lock(first, tmp_path, 0)
     held.acquire()
 
-    class Releasing(toy.Quiet):
-        def trial_elsewhere(self, trial):
-            super().trial_elsewhere(trial)
+    class Releasing(toy.Recorder):
+        def trial_locked(self, trial):
+            super().trial_locked(trial)
             held.release()
 
     outcome, observer = execute(tmp_path, run, Releasing())
-    assert observer.elsewhere == ["speaker-A--1"]
+    assert observer.locked == ["speaker-A--1"]
     assert observer.finished == ["speaker-B--1", "speaker-C--1", "speaker-D--1", "speaker-A--1"]
     assert outcome.done == 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_run_goes_on_without_losing_or_doubling_a_trial(tmp_path, number):
+def test_a_killed_run_continues_without_losing_or_repeating_a_trial(tmp_path, number):
     log, results = tmp_path / "log", tmp_path / "results"
-    asked = {"results": results, "config": {"sleep_s": 0.4}}
-    process = toy.start(asked, log)
+    request = {"results": results, "config": {"sleep_s": 0.4}}
+    process = toy.start(request, log)
     toy.wait_for_trials(results, 2)
     process.send_signal(number)
     process.communicate()
     finished = toy.trial_names(results)
     assert 2 <= len(finished) < 8
     again = toy.start({"results": results}, log)  # another config: a run of its own
-    same = toy.start(asked, log)
-    assert toy.answer(same)["found"] == len(finished) and toy.answer(again)["done"] == 8
+    same = toy.start(request, log)
+    assert toy.result_of(same)["found"] == len(finished) and toy.result_of(again)["done"] == 8
     runs = [read_run(folder) for folder in find_runs(results)]
     assert sorted(len(run.trials) for run in runs) == [8, 8]
     assert not list(results.glob("**/.tmp-*"))
 
 
-def test_two_processes_share_the_work(tmp_path):
-    log, asked = tmp_path / "log", {"results": tmp_path / "results", "config": {"sleep_s": 0.5}}
-    processes = [toy.start(asked, log) for _ in range(2)]
-    done = [toy.answer(process)["done"] for process in processes]
+def test_two_processes_share_the_trials(tmp_path):
+    log, request = tmp_path / "log", {"results": tmp_path / "results", "config": {"sleep_s": 0.5}}
+    processes = [toy.start(request, log) for _ in range(2)]
+    done = [toy.result_of(process)["done"] for process in processes]
     assert sum(done) == 8 and min(done) >= 1
     seeds = [line.split()[1] for line in log.read_text().splitlines()]
     assert sorted(seeds) == sorted({str(1000 * r + f) for r in (1, 2) for f in (1, 2, 3, 4)})
 
 
-def test_a_folder_without_run_or_of_another_format_is_named(tmp_path):
-    with pytest.raises(UserError, match="holds no run"):
+def test_folders_without_a_run_or_of_another_format_are_refused(tmp_path):
+    with pytest.raises(UserError, match="contains no run"):
         read_run(tmp_path)
     (tmp_path / "run.json").write_text('{"format": 0}')
     with pytest.raises(UserError, match="format 0"):
         read_run(tmp_path)
 
 
-def test_utterances_without_features_are_in_no_part(tmp_path):
+def test_utterances_without_features_are_left_out_of_all_parts(tmp_path):
     def fewer():
         part = toy.data()
         table = part.table[part.table["utterance"] != "A3"].reset_index(drop=True)
         return dataclasses.replace(part, table=table, flags=("bad audio skipped: 1 of 24 utterances",))
 
-    execute(tmp_path, toy.run(repeats=1), source=From(fewer))
+    execute(tmp_path, toy.run(repeats=1), data_source=DataFrom(fewer))
     trials = {
         json.loads(file.read_text())["fold"]: json.loads(file.read_text()) for file in tmp_path.glob("**/trial.json")
     }
@@ -224,7 +224,7 @@ def test_utterances_without_features_are_in_no_part(tmp_path):
     assert np.all([len(trial["predictions"]) == 32 for trial in trials.values()])
 
 
-def test_a_loss_that_is_not_finite_costs_no_trial_but_predictions_that_are_not_do(tmp_path, monkeypatch):
+def test_a_trial_needs_finite_predictions_but_not_finite_losses(tmp_path, monkeypatch):
     fit = toy.fit
 
     def diverging(config, train, validation, context):

@@ -1,4 +1,4 @@
-"""What holds for the whole house: cards are generated, papers are complete, the README's commands exist."""
+"""Consistency of the repository: generated blocks are up to date, papers are complete, documented commands exist."""
 
 import re
 
@@ -12,36 +12,36 @@ from tests.helpers import ROOT
 
 
 @pytest.mark.parametrize("name", registry.PAPERS)
-def test_a_card_is_what_its_sources_say(name):
+def test_cards_are_up_to_date(name):
     card = (registry.paper(name).folder / "README.md").read_text(encoding="utf-8")
-    assert generated.update(registry.paper(name), card) == card, "run `python -m ser.generated`"
+    assert generated.updated_card(registry.paper(name), card) == card, "run `python -m ser.generated`"
     assert "<!-- measured: generated -->" in card
 
 
 @pytest.mark.parametrize("name", registry.PAPERS)
-def test_a_paper_has_the_same_files_as_all_others(name):
+def test_papers_have_the_same_files(name):
     names = {file.name for file in registry.paper(name).folder.iterdir()}
     code = {"config.py", "data.py", "model.py", "train.py", "experiments.py"}
     assert {"README.md", "reported.csv"} | code <= names
 
 
-def test_the_readmes_corpora_are_those_of_the_readers():
+def test_the_readme_is_up_to_date():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert generated.update_readme(readme) == readme, "run `python -m ser.generated`"
+    assert generated.updated_readme(readme) == readme, "run `python -m ser.generated`"
 
 
-def test_the_scale_plans_costs_are_those_of_the_list():
+def test_the_costs_in_the_scale_plan_are_up_to_date():
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     papers = [registry.paper(name) for name in registry.PAPERS]
     assert generated.with_block(page, "costs", costs.markdown(papers)) == page, "run `python -m ser.generated`"
 
 
-def test_every_package_in_papers_is_known_to_the_command_line():
+def test_every_paper_is_registered():
     packages = {file.parent.name for file in (ROOT / "papers").glob("*/experiments.py")}
     assert packages == set(registry.PAPERS)
 
 
-def test_a_block_is_replaced_and_a_missing_one_is_named():
+def test_a_block_is_replaced_and_a_missing_block_is_an_error():
     text = "a\n<!-- x: generated -->\nold\n<!-- x: end -->\nb"
     assert generated.with_block(text, "x", "new") == "a\n<!-- x: generated -->\nnew\n<!-- x: end -->\nb"
     empty = "<!-- x: generated -->\n<!-- x: end -->"
@@ -50,23 +50,23 @@ def test_a_block_is_replaced_and_a_missing_one_is_named():
         generated.with_block(text, "y", "new")
 
 
-def test_a_name_rewrites_its_card_alone(tmp_path, monkeypatch):
+def test_only_the_card_of_a_named_paper_is_rewritten(tmp_path, monkeypatch):
     files = {}
     monkeypatch.setattr(generated, "write_text", lambda file, text: files.setdefault(file, text))
-    assert generated.write(["mtap"]) == list(files) == [registry.paper("mtap").folder / "README.md"]
+    assert generated.rewrite_blocks(["mtap"]) == list(files) == [registry.paper("mtap").folder / "README.md"]
     files.clear()
-    generated.write([])
+    generated.rewrite_blocks([])
     assert {ROOT / "README.md", ROOT / "docs" / "scale.md"} < set(files) and len(files) == 2 + len(registry.PAPERS)
 
 
-def test_the_legend_below_a_card_is_a_paragraph_of_its_own(tmp_path, monkeypatch):
+def test_the_legend_of_a_card_is_a_separate_paragraph(tmp_path, monkeypatch):
     section = Section(registry.paper("mtap"), "1", (), (), ("a condition",))
     monkeypatch.setattr(generated.build, "from_results", lambda papers, results: build.report([section]))
-    lines = generated.measured(registry.paper("mtap"), tmp_path).splitlines()
+    lines = generated.measured_tables(registry.paper("mtap"), tmp_path).splitlines()
     assert lines[-3:] == ["- a condition", "", LEGEND]
 
 
-def test_a_card_shows_what_was_run_and_where():
+def test_a_card_shows_the_cells_that_were_run_and_their_corpus():
     from common.results import Comparison, Measurement
     from ser.results.reported import read_cells
 
@@ -75,20 +75,20 @@ def test_a_card_shows_what_was_run_and_where():
     found = Measurement(50.0, 0.0, 40.0, 60.0, 1, 1, 1, 10, 2)
     rows = (Comparison(own, "scaled run", found, "iemocap"), Comparison(other, "scaled run", found, "emodb"))
     section = Section(paper, "1", (*rows, Comparison(missing, "not run")), (), tuple(map(str, range(13))))
-    lines = generated.shown(section).splitlines()
+    lines = generated.measured_table(section).splitlines()
     table = [line for line in lines if line.startswith("| ")]
     assert len(table) == 3 and table[1].startswith(f"| {own.row} |")
     assert table[2].startswith(f"| {other.row} (on emodb) |") and lines[0].startswith("### ")
     assert "Not run: 1 other cells." in lines and "<summary>13 conditions</summary>" in lines
-    few = generated.shown(Section(paper, "1", rows, (), ("one",)))
+    few = generated.measured_table(Section(paper, "1", rows, (), ("one",)))
     assert few.endswith("\n- one\n") and "Not run" not in few and "details" not in few
 
 
 @pytest.mark.parametrize(
     "file", ["README.md", "CONTRIBUTING.md", *(f"papers/{name}/README.md" for name in registry.PAPERS)]
 )
-def test_commands_in_the_texts_parse(file):
-    """Every `ser ...` line of a code block is accepted by the parser, so that no text shows an option that is gone."""
+def test_documented_commands_are_accepted(file):
+    """The parser accepts every `ser ...` line of a code block, so no document shows an option that does not exist."""
     text = (ROOT / file).read_text(encoding="utf-8")
     commands = []
     for block in re.findall(r"```(?:sh|)\n(.*?)```", text, re.DOTALL):
@@ -100,13 +100,13 @@ def test_commands_in_the_texts_parse(file):
     assert commands or file == "CONTRIBUTING.md"
 
 
-def test_make_targets_of_the_readme_exist():
+def test_make_targets_in_the_readme_exist():
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     used = set(re.findall(r"(?:`|^)make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert used and used <= targets
 
 
-def test_continuous_integration_runs_the_readmes_test_command_and_nothing_else():
+def test_continuous_integration_runs_make_test_alone():
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     commands = [line for line in lines if line and not line.startswith("#")]
     assert commands == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "make test"]
