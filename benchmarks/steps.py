@@ -1,11 +1,12 @@
 """Seconds per unit of every paper's work: `ser/steps.csv`, from which `ser list --cost` estimates hours.
 
-    python -m benchmarks steps [--write] [PAPER ...]      20 minutes on a core for all papers; no part of `make bench`
+    python -m benchmarks steps [--write] [PAPER ...]      about an hour on one core for all papers
 
 Each step that some experiment needs, as declared or scaled, is measured by running the paper's own `fit` on a few
-utterances of the demo corpus, for three epochs and without sweeps. The faster of the last two epochs, divided by the
-paper's own count of its work, is the time of a unit, so reading and tracing do not count. On a CPU it is processor time
-of a single thread, on a GPU it is the clock's.
+utterances of the demo corpus, for four epochs and without sweeps. The time of a unit is that of the fastest epoch,
+without the first one, divided by the paper's own count of its work, so reading and tracing do not count. On a CPU it is
+the processor time of a single thread, on a GPU the elapsed time. Programs that run at the same time on other cores slow
+a thread down, so measure on a quiet machine.
 """
 
 from __future__ import annotations
@@ -35,15 +36,16 @@ from ser.progress import Progress
 from ser.registry import PAPERS, paper
 from ser.session import Session
 
-SHORT = {"epochs": 3, "epochs3": 3, "rhemo_epochs": 3}
+SHORT = {"epochs": 4, "epochs3": 4, "rhemo_epochs": 4}
 SHORT |= {"alpha": 0.4, "choose": "none", "at_layers": "7", "pseudo_labels": False}
-"""Config fields that make a fit short. A paper has some of them."""
+"""Values of config fields that make a fit short. A paper has some of these fields."""
 
-FEW, MANY = 8, 100
-"""Utterances that networks at the paper's size, and scaled ones, are trained on."""
+FEW, MANY = 4, 100
+"""Numbers of utterances that networks at the paper's size, and scaled ones, are trained on. With more than 4, a
+DenseNet would need more than 8 GB."""
 
 ENOUGH_S = 2.0
-"""If an epoch of the few takes less, more are taken: at least a batch, or what fills this time."""
+"""If an epoch on the few utterances takes less, a second fit trains on more: a batch, or as many as fill this time."""
 
 
 def steps_of(one: Paper) -> dict[str, tuple[Experiment, bool]]:
@@ -80,21 +82,21 @@ def fit_seconds(one: Paper, experiment: Experiment, scaled: bool, cache: Path, c
         experiment: one of its experiments.
         scaled: as `--scaled` runs it.
         cache: folder of the feature cache.
-        count: utterances to train on; a quarter as many validate.
+        count: number of utterances to train on; a quarter as many are for validation.
     """
-    from common.training import forget_models
+    from common.training import clear_models
 
     declared = config_of(one, experiment, scaled=scaled)
     short = {name: value for name, value in SHORT.items() if hasattr(declared, name)}
     options = Options(corpus="demo", cache=cache, scaled=scaled, auxiliary="none", settings=short)
     session = Session(options, Progress(Console(quiet=True)))
     run = session.prepare(one, experiment)  # with random weights where pretrained ones are not on this machine
-    data = session.source.part(run, session.observer)
+    data = session.data_source.part(run, session.observer)
     longest = tuple(data.table.sort_values("duration", ascending=False)["utterance"])  # those most like real corpora's
     train, validation = data.take(longest[:count]), data.take(longest[count : count * 5 // 4])
     ended: list[tuple[int, float]] = []
     context = Context(on_epoch=lambda epoch, _, logs: ended.append((epoch, clock())), auxiliary=data.without_labels())
-    forget_models()
+    clear_models()
     one.function(one.fit)(run.config, train, validation, context)
     trainings: list[list[float]] = []
     for number, (epoch, moment) in enumerate(ended):

@@ -7,6 +7,6 @@ from papers.mtap.config import MtapConfig
 
 
 def work(config: MtapConfig, speech: Speech) -> list[Work]:
-    """One training on spectrograms (see `common.costs`)."""
-    step = step_name(config, "backbone", "frames")
-    return [speech.training(step, speech.utterances, config.epochs, config.patience)]
+    """One training on spectrograms, in seconds of speech after cutting and padding (see `common.costs`)."""
+    seconds = speech.utterances * config.frames * config.hop_ms / 1000
+    return [speech.training(step_name(config, "backbone"), seconds, config.epochs, config.patience)]
