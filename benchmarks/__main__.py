@@ -2,7 +2,7 @@
 
 python -m benchmarks [NAME ...]                       some benchmarks; without names, all
 python -m benchmarks --write                          all benchmarks, because the table must be of one run
-python -m benchmarks steps [--write] [PAPER ...]      what `ser list --cost` needs; never runs with all
+python -m benchmarks steps [--write] [PAPER ...]      measures ser/steps.csv for `ser list --cost`; not part of all
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Seconds per unit of every paper's work: `ser/steps.csv`, from which `ser list --cost` estimates hours.
+"""Measures `ser/steps.csv`, the seconds per unit of work from which `ser list --cost` estimates hours.
 
     python -m benchmarks steps [--write] [PAPER ...]      about an hour on one core for all papers
 
@@ -49,7 +49,7 @@ ENOUGH_S = 2.0
 
 
 def steps_of(one: Paper) -> dict[str, tuple[Experiment, bool]]:
-    """Every step of a paper, with the first experiment that needs it, and True if only scaled experiments do."""
+    """All steps of a paper: for each the first experiment that needs it, and True if only scaled experiments do."""
     found: dict[str, tuple[Experiment, bool]] = {}
     for scaled in (False, True):
         for experiment in one.experiments:
@@ -59,7 +59,7 @@ def steps_of(one: Paper) -> dict[str, tuple[Experiment, bool]]:
 
 
 def measure(one: Paper, steps: Mapping[str, tuple[Experiment, bool]]) -> Iterator[tuple[str, float]]:
-    """Seconds per unit of some of a paper's steps (see `steps_of`), and of others in the same fits."""
+    """Yields seconds per unit of some steps of a paper (see `steps_of`), and of other steps of the same fits."""
     start_backend()
     done: set[str] = set()
     with tempfile.TemporaryDirectory() as cache:
@@ -75,12 +75,12 @@ def measure(one: Paper, steps: Mapping[str, tuple[Experiment, bool]]) -> Iterato
 
 
 def fit_seconds(one: Paper, experiment: Experiment, scaled: bool, cache: Path, count: int) -> dict[str, float]:
-    """Seconds per unit of each step of an experiment's fit.
+    """Trains on a few utterances; returns seconds per unit of each step of the experiment's fit.
 
     Args:
         one: the paper.
         experiment: one of its experiments.
-        scaled: as `--scaled` runs it.
+        scaled: whether to train as `--scaled` does.
         cache: folder of the feature cache.
         count: number of utterances to train on; a quarter as many are for validation.
     """
@@ -92,7 +92,8 @@ def fit_seconds(one: Paper, experiment: Experiment, scaled: bool, cache: Path, c
     session = Session(options, Progress(Console(quiet=True)))
     run = session.prepare(one, experiment)  # with random weights where pretrained ones are not on this machine
     data = session.data_source.part(run, session.observer)
-    longest = tuple(data.table.sort_values("duration", ascending=False)["utterance"])  # those most like real corpora's
+    # The demo corpus is short, so its longest utterances resemble those of other corpora most.
+    longest = tuple(data.table.sort_values("duration", ascending=False)["utterance"])
     train, validation = data.take(longest[:count]), data.take(longest[count : count * 5 // 4])
     ended: list[tuple[int, float]] = []
     context = Context(on_epoch=lambda epoch, _, logs: ended.append((epoch, clock())), auxiliary=data.without_labels())
@@ -114,7 +115,7 @@ def fit_seconds(one: Paper, experiment: Experiment, scaled: bool, cache: Path, c
 
 
 def k_means_seconds(config: Any, step: str) -> float:
-    """Seconds of a k-means++ start, or of a step, of all codebooks of GMP-ATL, on frames as wide as HuBERT's."""
+    """Seconds of one k-means++ start, or of one step, for all codebooks of GMP-ATL, on random frames."""
     import numpy as np
 
     from papers.gmp_atl.model import HubertConfig, tiny
@@ -143,18 +144,21 @@ def gpu_name() -> str:
 
 
 def clock() -> float:
-    """Seconds that count: the processor's, or the clock's if there is a GPU."""
+    """Seconds of processor time so far, or of elapsed time if there is a GPU."""
     return time.perf_counter() if gpu_name() else time.process_time()
 
 
 def with_rows(text: str, name: str, found: Iterable[Sequence[str]], used: Iterable[str]) -> str:
-    """`steps.csv` with rows of one paper replaced or added; the lines of other papers stay as they are.
+    """Replaces or adds rows of one paper in `steps.csv`; the lines of other papers stay as they are.
 
     Args:
-        text: the file.
-        name: the paper.
-        found: the paper's new rows.
-        used: the paper's steps; its rows of any other are dropped.
+        text: contents of the file.
+        name: name of the paper.
+        found: new rows of the paper.
+        used: all steps of the paper; its rows of other steps are dropped.
+
+    Returns:
+        The new contents, sorted.
     """
     head, *before = text.splitlines(keepends=True)
     own = [line for line in before if line.startswith(f"{name},")]
@@ -166,7 +170,7 @@ def with_rows(text: str, name: str, found: Iterable[Sequence[str]], used: Iterab
 
 
 def measure_paper(one: Paper, *, write: bool) -> None:
-    """Prints the milliseconds of each step of a paper; `write` puts them into `steps.csv` as well."""
+    """Prints milliseconds per unit of each step of a paper, and writes them to `steps.csv` if `write` is True."""
     steps = steps_of(one)
     for step, seconds in measure(one, steps):
         print(figure(f"{one.name}, {step}", [1e3 * seconds], "ms").line(), flush=True)
@@ -177,7 +181,7 @@ def measure_paper(one: Paper, *, write: bool) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measures papers, each in a process of its own, whose memory is freed before the next begins."""
+    """Measures papers (all if none is named), each in its own process, which frees its memory when it ends."""
     names = [paper(name).name for name in arguments if name != "--write"]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
     command = [sys.executable, "-m", "benchmarks.steps", "--write" if "--write" in arguments else ""]

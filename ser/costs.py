@@ -1,7 +1,7 @@
-"""What experiments cost before they run: hours measured in a results folder, or estimated.
+"""Hours that experiments take: measured, if the results folder has finished trials of them, or else estimated.
 
-An estimate is the work that a paper counts (`Paper.cost`, see `common.costs`) times the seconds that one unit of it
-takes, by step and device, in `steps.csv`. Where that has no row, hours are NaN and shown as "not measured".
+An estimate is the work that a paper counts (`Paper.cost`, see `common.costs`) times the seconds per unit of work in
+`steps.csv`, by step and device. If a row is missing there, hours are NaN and shown as "not measured".
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ from ser.results.runs import FORMAT
 STEPS = Path(__file__).with_name("steps.csv")
 
 DEVICES = {"cpu": "Hours on a core", "gpu": "GPU-hours"}
-"""Devices in the order of columns, with the columns' titles."""
+"""Devices and the titles of their columns, in the order of columns."""
 
 NAN = float("nan")
 
 
 class Hours(NamedTuple):
-    """Hours of some trials together: if early stopping ends each training as early as it can, and if it ends none.
+    """Hours of all trials of an experiment together.
 
-    `measured` is the number of finished trials that they were computed from, 0 for an estimate.
+    Attributes:
+        least: if early stopping ends each training as early as it can.
+        most: if all epochs are run.
+        measured: number of finished trials from which the hours were computed; 0 for an estimate.
     """
 
     least: float
@@ -42,7 +45,14 @@ class Hours(NamedTuple):
 
 
 class Line(NamedTuple):
-    """What an experiment costs, or a pretraining: its command is then the name, "pretraining" the table."""
+    """What an experiment or a pretraining costs.
+
+    Attributes:
+        name: id of the experiment, or command of the pretraining.
+        table: table of the experiment, or "pretraining".
+        trials: number of trials, or of networks that are pretrained.
+        hours: hours by device.
+    """
 
     name: str
     table: str
@@ -63,9 +73,9 @@ def lines(paper: Paper, experiments: Sequence[Experiment], results: Path, *, sca
 
     Args:
         paper: the paper.
-        experiments: of this paper.
+        experiments: some experiments of this paper.
         results: results folder, whose finished trials replace estimates.
-        scaled: as `--scaled` runs them.
+        scaled: whether the experiments run with `--scaled`.
     """
     found = []
     for name, networks in _pretrainings(paper, experiments, scaled).items():
@@ -94,12 +104,12 @@ def _estimated(paper: Paper, works: Sequence[Work], trials: int = 1) -> dict[str
 
 
 def config_of(paper: Paper, experiment: Experiment, *, scaled: bool) -> Any:
-    """An experiment's config as declared, or as `--scaled` has it."""
+    """An experiment's config as declared, or as `--scaled` changes it."""
     return override(experiment.config, paper.scaled) if scaled else experiment.config
 
 
 def trial_work(paper: Paper, experiment: Experiment, *, scaled: bool = False) -> list[Work]:
-    """The work of one trial, as the mean over folds of a complete corpus; empty if the paper has no `cost`."""
+    """The work of one trial, averaged over the folds of a complete corpus; empty if the paper has no `cost`."""
     if not paper.cost:
         return []
     train, validation = experiment.protocol.shares(data_prep.corpus(experiment.corpus))
@@ -108,7 +118,7 @@ def trial_work(paper: Paper, experiment: Experiment, *, scaled: bool = False) ->
 
 
 def _pretrainings(paper: Paper, experiments: Sequence[Experiment], scaled: bool) -> dict[str, list[list[Work]]]:
-    """For each pretraining that some experiments need, by its command, the work of each network."""
+    """The work of each network that the experiments need pretrained, by the command that trains it."""
     found: dict[str, list[list[Work]]] = {}
     configs = [config_of(paper, experiment, scaled=scaled) for experiment in experiments]
     for one in paper.pretrainings if paper.cost else ():
@@ -149,7 +159,7 @@ def measured_seconds(
 
 
 def _is_as_asked(paper: Paper, experiment: Experiment, run: Mapping, *, scaled: bool) -> bool:
-    """True for a run as declared, or as `--scaled` has it; any other takes another time."""
+    """True for a run as declared, or as `--scaled` changes it; other runs take a different time."""
     expected = []
     if scaled:
         config = config_of(paper, experiment, scaled=True)
@@ -167,13 +177,13 @@ def _is_as_asked(paper: Paper, experiment: Experiment, run: Mapping, *, scaled: 
 
 
 def cells(some: Sequence[Line]) -> list[str]:
-    """Trials and hours of some lines together, as a row of a table shows them."""
+    """Trials and hours of some lines together, as the cells of a table's row."""
     trials = sum(line.trials for line in some)
     return [f"{trials:,}", *(_shown([line.hours[device] for line in some]) for device in DEVICES)]
 
 
 def _shown(some: Sequence[Hours]) -> str:
-    """The sum of hours: "least … most", or "at least" what is known."""
+    """The sum of hours as text: "least … most", or "at least" the known ones if some are unknown."""
     known = [hours for hours in some if not math.isnan(hours.most)]
     if not known:
         return "not measured"
@@ -189,30 +199,32 @@ def rounded(hours: float) -> str:
 
 
 def notes(some: Iterable[Line]) -> list[str]:
-    """What is measured, what is estimated and from what."""
+    """Sentences that say how the hours of some lines were obtained."""
     hours = [one for line in some for one in line.hours.values()]
     where = "; ".join(sorted({how for _, how in read_steps().values()}))
     found = [
-        "Hours are estimates: utterances or seconds of speech to train on, counted from protocol, subset and settings, "
-        f"times what one takes in an epoch (ser/steps.csv, measured on {where}); from early stopping as early as it "
-        "can to all epochs. Left out: features, reading, the yardstick, building networks.",
-        "A pretraining is counted once; other work that several experiments share, in each of them.",
+        "Hours are estimates: the utterances or seconds of speech that all epochs train on, times the seconds that one "
+        f"of them takes (ser/steps.csv, measured on {where}). The lower number assumes that early stopping ends each "
+        "training as early as it can, the upper one that it never does. Not included: reading, features, building "
+        "networks, prediction of the test part, the yardstick.",
+        "A pretraining is counted once. Other work that several experiments share is counted for each of them.",
     ]
     if any(one.measured for one in hours):
         found[1:1] = [
-            "(n measured): the median time of n finished trials of the same experiment in the results folder, on "
-            "whatever machine ran them, times the number of trials."
+            "(n measured): the median time of n finished trials of the same experiment in the results folder, on the "
+            "machine that ran them, times the number of trials."
         ]
     if any(math.isnan(one.most) for one in hours):
         found += [
-            "Not measured: ser/steps.csv lacks a step's time on this device, and sums leave it out. In a clone of the "
-            "repository, `python -m benchmarks steps --write` measures it, for GPU-hours on a machine with a GPU."
+            "Not measured: ser/steps.csv has no time for some step on this device; sums do not include it. In a clone "
+            "of the repository, `python -m benchmarks steps --write PAPER` measures it; GPU-hours need a machine with "
+            "a GPU."
         ]
     return found
 
 
 def markdown(papers: Iterable[Paper]) -> str:
-    """Estimates of whole papers and the notes, for docs/scale.md."""
+    """Estimates for whole papers with the notes, as Markdown for docs/scale.md."""
     found = {paper.name: lines(paper, paper.experiments, Path("no results")) for paper in papers}
     found["all"] = [line for some in found.values() for line in some]
     rows = [["Paper", "Trials", *DEVICES.values()], ["---", "--:", "--:", "--:"]]

@@ -1,4 +1,4 @@
-"""How much a fit of the dimensional networks computes."""
+"""How much a fit of the dimensional networks computes, in utterances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FIELDS = ("modality", "acoustic_network", "text_network", "level", "small_acoust
 
 
 def work(config: DimensionalConfig, speech: Speech) -> list[Work]:
-    """One training, or with `choose` one for each choice (see `common.costs`)."""
+    """One training, or one for each choice that `choose` compares (see `common.costs`)."""
     trainings = 1 if config.choose == "none" else len(config.choices())
     units = trainings * speech.utterances
     return [speech.training(step_name(config, *FIELDS), units, config.epochs, config.patience)]

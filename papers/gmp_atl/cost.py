@@ -1,4 +1,4 @@
-"""How much a fit of GMP-ATL computes: epochs of three stages in seconds of speech, and k-means on a processor."""
+"""How much a fit of GMP-ATL computes: three stages in seconds of speech, and k-means on a processor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FRAMES_PER_SECOND = 50
 def work(config: GmpConfig, speech: Speech) -> list[Work]:
     """The stages of one fit (see `common.costs`).
 
-    An epoch takes about as long in each stage. The pass that computes the frames for k-means is left out.
+    A second of speech takes about as long in each stage. The pass that computes the frames for k-means is not counted.
     """
     seconds = min(speech.seconds, config.longest_s * speech.utterances)
     patience = config.patience if config.keep == "validation" else None

@@ -1,4 +1,4 @@
-"""How much a fit of the adversarial autoencoder computes. A unit is one spectrogram, labelled or auxiliary."""
+"""How much a fit of the adversarial autoencoder computes, in spectrograms, labelled and auxiliary ones."""
 
 from __future__ import annotations
 

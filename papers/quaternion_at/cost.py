@@ -6,10 +6,10 @@ from common.costs import Speech, Work, step_name
 from papers.quaternion_at.config import QuaternionAtConfig
 
 CHUNK_S = 4
-"""Shorter utterances are padded to it (Sec. 3.1)."""
+"""Seconds to which shorter utterances are padded (Sec. 3.1)."""
 
 STAGE2_PATIENCE = 30
-"""Of the second stage in `papers.quaternion_at.rhemo`."""
+"""Patience of the second stage in `papers.quaternion_at.rhemo`."""
 
 
 def work(config: QuaternionAtConfig, speech: Speech, pretraining: str = "") -> list[Work]:
@@ -18,7 +18,7 @@ def work(config: QuaternionAtConfig, speech: Speech, pretraining: str = "") -> l
         CHUNK_S * config.word_segments if pretraining == "words" else max(speech.seconds, CHUNK_S * speech.utterances)
     )
     if pretraining:
-        seconds *= 1 - 1.5 * config.task_share  # the others validate and test
+        seconds *= 1 - 1.5 * config.task_share  # the rest is for validation and test
     if pretraining == "rhemo":
         return _rhemo(config, seconds)
     tasks = bool(config.tasks) and not pretraining
@@ -31,7 +31,7 @@ def work(config: QuaternionAtConfig, speech: Speech, pretraining: str = "") -> l
 
 
 def _rhemo(config: QuaternionAtConfig, seconds: float) -> list[Work]:
-    """RH-Emo's two stages, which always have a validation part; the second one may leave out some emotions."""
+    """RH-Emo's two stages, which always have a validation part."""
     size, own = step_name(config, "shrink", "rhemo_units"), Speech(0, seconds)
     return [
         own.training(f"rhemo autoencoder {size}", seconds, config.rhemo_epochs, config.rhemo_patience),

@@ -1,4 +1,4 @@
-"""`ser list --cost`: trials, hours on a core and GPU-hours, estimated, or measured where there are finished trials."""
+"""`ser list --cost`: trials, hours on a core and GPU-hours, estimated, or measured if there are finished trials."""
 
 import json
 import math
@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import data_prep
+from benchmarks import steps
 from common.costs import Speech, Work
 from common.splits import FixedTestSession, HoldOut, LeaveOneSessionOut, LeaveOneSpeakerOut, StratifiedKFold
 from ser import cli, costs, registry
@@ -22,20 +23,28 @@ SECONDS = 10039 / 5531 * 419.3 * 60 / 10039
 """Mean duration of IEMOCAP's utterances: 4.55 s."""
 
 
+class AllMeasured(dict):
+    """Rows of a steps.csv in which every unit of every step takes one second."""
+
+    def get(self, key, default=None):
+        return 1.0, "here"
+
+
 def work_of(name: str) -> list[Work]:
     paper = PAPERS[name.split("/")[0]]
     return costs.trial_work(paper, paper.experiment(name))
 
 
-def test_every_experiment_and_pretraining_has_finite_hours_on_a_core(tmp_path):
+def test_every_experiment_and_pretraining_has_hours_if_its_steps_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(costs, "read_steps", AllMeasured)
     for paper in PAPERS.values():
         for scaled in (False, True):
             found = costs.lines(paper, paper.experiments, tmp_path, scaled=scaled)
             assert {experiment.id for experiment in paper.experiments} <= {line.name for line in found}
             for line in found:
-                hours = line.hours["cpu"]
-                assert 0 < hours.least <= hours.most < 1e7, f"{line}; run `python -m benchmarks steps --write`"
-                assert line.trials >= 1 and not hours.measured
+                assert line.trials >= 1, line
+                for hours in line.hours.values():
+                    assert 0 < hours.least <= hours.most < 1e7 and not hours.measured, line
 
 
 def test_a_training_stops_early_only_if_something_validates():
@@ -46,10 +55,10 @@ def test_a_training_stops_early_only_if_something_validates():
 
 
 def test_mtap_by_hand():
-    """Table 3: 2,280 utterances, four of five sessions train; at most 50 epochs, patience 10."""
+    """Table 3: 2,280 utterances of 600 frames (6 s); four of five sessions train; at most 50 epochs, patience 10."""
     (work,) = work_of("mtap/table3/iemocap/apfl")
-    assert work.step == "backbone=densenet169 frames=600"
-    assert (work.least, work.most) == pytest.approx((11 * 1824, 50 * 1824))
+    assert work.step == "backbone=densenet169"
+    assert (work.least, work.most) == pytest.approx((11 * 1824 * 6, 50 * 1824 * 6))
 
 
 def test_dimensional_mtl_by_hand():
@@ -60,7 +69,7 @@ def test_dimensional_mtl_by_hand():
 
 
 def test_mtl_aae_by_hand():
-    """Ten alphas, at most 100 epochs; eight of ten folds train, and every batch of 32 has 32 auxiliary utterances."""
+    """Ten alphas, at most 100 epochs; eight of ten folds train; a batch has 32 utterances and 32 auxiliary ones."""
     (work,) = work_of("mtl_aae/table2/iemocap/aae")
     assert work == Work("model=aae rows=128 frames=256 tasks=several", *(10 * n * 139 * 64 for n in (21, 100)))
     (alone,) = work_of("mtl_aae/fig2/iemocap/emotion-cnn-single")
@@ -90,7 +99,8 @@ def test_quaternion_at_by_hand():
     assert network.most == pytest.approx(1000 * seconds)
 
 
-def test_pretrainings_are_those_that_experiments_need(tmp_path):
+def test_pretrainings_are_those_that_experiments_need(tmp_path, monkeypatch):
+    monkeypatch.setattr(costs, "read_steps", AllMeasured)
     paper = PAPERS["quaternion_at"]
     found = {line.name: line for line in costs.lines(paper, paper.experiments, tmp_path) if line.table == "pretraining"}
     assert {name.removeprefix("ser pretrain quaternion_at "): line.trials for name, line in found.items()} == {
@@ -98,32 +108,42 @@ def test_pretrainings_are_those_that_experiments_need(tmp_path):
     }, "orthogonal tasks have a real and a quaternion network"  # fmt: skip
     real = next(one for one in paper.experiments if one.id == "quaternion_at/table1/tess/real-w/act")
     words, _ = costs.lines(paper, [real], tmp_path)
-    seconds, _ = costs.read_steps()["quaternion_at", "network=real width=1.0 shrink=1 anti_transfer=False", "cpu"]
-    assert words.hours["cpu"].most == pytest.approx(500 * 0.7 * 120_000 * 4 * seconds / 3600)
+    assert words.hours["cpu"].most == pytest.approx(500 * 0.7 * 120_000 * 4 / 3600)
     plain = next(one for one in paper.experiments if one.id == "quaternion_at/table1/tess/real/act")
     assert len(costs.lines(paper, [plain], tmp_path)) == 1, "a plain real network starts from nothing"
 
 
 def test_hours_are_work_times_seconds_times_trials(tmp_path, monkeypatch):
-    steps = {("mtap", "backbone=densenet169 frames=600", "gpu"): (0.5, "a GPU")}
-    monkeypatch.setattr(costs, "read_steps", lambda: steps)
+    rows = {("mtap", "backbone=densenet169", "gpu"): (0.1, "a GPU")}
+    monkeypatch.setattr(costs, "read_steps", lambda: rows)
     paper = PAPERS["mtap"]
     (line,) = costs.lines(paper, [paper.experiment("mtap/table3/iemocap/apfl")], tmp_path)
     assert line.trials == 25
-    assert line.hours["gpu"] == pytest.approx((25 * 11 * 1824 * 0.5 / 3600, 25 * 50 * 1824 * 0.5 / 3600, 0))
-    assert all(map(math.isnan, line.hours["cpu"][:2])) and costs.cells([line]) == ["25", "not measured", "70 … 320"]
+    assert line.hours["gpu"] == pytest.approx((25 * 11 * 1824 * 0.6 / 3600, 25 * 50 * 1824 * 0.6 / 3600, 0))
+    assert all(map(math.isnan, line.hours["cpu"][:2])) and costs.cells([line]) == ["25", "not measured", "84 … 380"]
     other = costs.Line("other", "3", 1, {"cpu": costs.Hours(1.0, 2.0, 3), "gpu": costs.Hours(costs.NAN, costs.NAN)})
-    assert costs.cells([line, other]) == ["26", "at least 1 (3 measured)", "at least 70"]
+    assert costs.cells([line, other]) == ["26", "at least 1 (3 measured)", "at least 84"]
 
 
-def test_a_paper_that_counts_no_work_is_not_measured(tmp_path):
-    for changes in ({"cost": ""}, {"package": "papers.sixth"}):
-        paper = replace(PAPERS["quaternion_at"], **changes)
-        if "package" in changes:
-            object.__setattr__(paper, "function", PAPERS["quaternion_at"].function)
-        found = costs.lines(paper, paper.experiments, tmp_path)
-        assert costs.cells(found)[1:] == ["not measured", "not measured"]
-        assert any("In a clone of the repository" in note for note in costs.notes(found))
+def test_a_paper_without_cost_or_without_rows_is_not_measured(tmp_path, monkeypatch, capsys):
+    paper = PAPERS["quaternion_at"]
+    without_cost = replace(paper, cost="")
+    assert costs.trial_work(without_cost, paper.experiments[0]) == [] and not steps.steps_of(without_cost)
+    found = costs.lines(without_cost, paper.experiments, tmp_path)
+    assert costs.cells(found)[1:] == ["not measured", "not measured"]
+    monkeypatch.setattr("ser.registry.paper", lambda name: without_cost)
+    code, printed = ser(capsys, "list", "quaternion_at", "--cost", "--results", str(tmp_path))
+    assert code == 0 and row_of(printed, "quaternion_at, all")[2:] == ["not measured", "not measured"]
+    monkeypatch.setattr(costs, "read_steps", dict)
+    found = costs.lines(paper, paper.experiments, tmp_path)
+    assert costs.cells(found)[1:] == ["not measured", "not measured"]
+    assert "| quaternion_at | 590 | not measured | not measured |" in costs.markdown([paper])
+
+
+def test_notes_name_only_commands_of_the_package_unless_they_speak_of_a_clone(tmp_path):
+    paper = PAPERS["mtap"]
+    for note in costs.notes(costs.lines(paper, paper.experiments, tmp_path)):
+        assert "benchmarks" not in note or "In a clone of the repository" in note
 
 
 def write_trials(results, experiment, *, seconds, device="CPU", name="run1", **changed):
@@ -141,9 +161,10 @@ def write_trials(results, experiment, *, seconds, device="CPU", name="run1", **c
         (folder / f"fold--{number}" / "trial.json").write_text(json.dumps(record))
 
 
-def test_finished_trials_replace_the_estimate_on_their_device(tmp_path):
+def test_finished_trials_replace_the_estimate_on_their_device(tmp_path, monkeypatch):
     paper = PAPERS["mtap"]
     experiment = paper.experiment("mtap/table3/iemocap/apfl")
+    monkeypatch.setattr(costs, "read_steps", AllMeasured)
     (estimate,) = costs.lines(paper, [experiment], tmp_path)
     write_trials(tmp_path, experiment, seconds=[3600, 7200, 360000], device="1 GPU")
     (line,) = costs.lines(paper, [experiment], tmp_path)
