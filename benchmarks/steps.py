@@ -3,10 +3,10 @@
     python -m benchmarks steps [--write] [PAPER ...]      about an hour on one core for all papers
 
 Each step that some experiment needs, as declared or scaled, is measured by running the paper's own `fit` on a few
-utterances of the demo corpus, for four epochs and without sweeps. The time of a unit is that of the fastest epoch,
-without the first one, divided by the paper's own count of its work, so reading and tracing do not count. On a CPU it is
-the processor time of a single thread, on a GPU the elapsed time. Programs that run at the same time on other cores slow
-a thread down, so measure on a quiet machine.
+utterances of the demo corpus, for four epochs and one value of each searched setting. The time of a unit is that
+of the fastest epoch after the first one, divided by the paper's own count of its work, so reading and tracing do not
+count. On a CPU it is the processor time of a single thread, on a GPU the elapsed time. Other programs slow a thread
+down even if they run on other cores, so measure on a quiet machine.
 """
 
 from __future__ import annotations

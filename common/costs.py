@@ -17,7 +17,7 @@ class Work:
     A unit is what the paper chooses: usually one utterance, or one second of speech, in one epoch, with validation.
 
     Attributes:
-        step: what is computed, a key of `ser/steps.csv`; it names the config fields on which the time of a unit depends.
+        step: what is computed, a key of `ser/steps.csv`: the config fields on which the time of a unit depends.
         least: number of units if early stopping ends the training as early as it can.
         most: number of units if all epochs are run.
     """

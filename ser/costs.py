@@ -202,15 +202,16 @@ def notes(some: Iterable[Line]) -> list[str]:
     """Sentences that say how the hours of some lines were obtained."""
     hours = [one for line in some for one in line.hours.values()]
     where = "; ".join(sorted({how for _, how in read_steps().values()}))
-    found = [
-        "Hours are estimates: the utterances or seconds of speech that all epochs train on, times the seconds that one "
-        f"of them takes (ser/steps.csv, measured on {where}). The lower number assumes that early stopping ends each "
-        "training as early as it can, the upper one that it never does. Not included: reading, features, building "
-        "networks, prediction of the test part, the yardstick.",
-        "A pretraining is counted once. Other work that several experiments share is counted for each of them.",
-    ]
+    found = ["A pretraining is counted once. Other work that several experiments share is counted for each of them."]
+    if any(not one.measured and not math.isnan(one.most) for one in hours):
+        found += [
+            "Hours are estimates: the utterances or seconds of speech that all epochs train on, times the seconds that "
+            f"one of them takes (ser/steps.csv, measured on {where}). The lower number assumes that early stopping "
+            "ends each training as early as it can, the upper one that it never does. Not included: reading, features, "
+            "building networks, prediction of the test part, the yardstick."
+        ]
     if any(one.measured for one in hours):
-        found[1:1] = [
+        found += [
             "(n measured): the median time of n finished trials of the same experiment in the results folder, on the "
             "machine that ran them, times the number of trials."
         ]
