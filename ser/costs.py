@@ -202,7 +202,7 @@ def notes(some: Iterable[Line]) -> list[str]:
     """Sentences that say how the hours of some lines were obtained."""
     hours = [one for line in some for one in line.hours.values()]
     where = "; ".join(sorted({how for _, how in read_steps().values()}))
-    found = ["A pretraining is counted once. Other work that several experiments share is counted for each of them."]
+    found = []
     if any(not one.measured and not math.isnan(one.most) for one in hours):
         found += [
             "Hours are estimates: the utterances or seconds of speech that all epochs train on, times the seconds that "
@@ -221,7 +221,8 @@ def notes(some: Iterable[Line]) -> list[str]:
             "of the repository, `python -m benchmarks steps --write PAPER` measures it; GPU-hours need a machine with "
             "a GPU."
         ]
-    return found
+    shared = "A pretraining is counted once. Other work that several experiments share is counted for each of them."
+    return [*found, shared]
 
 
 def markdown(papers: Iterable[Paper]) -> str:
