@@ -1,6 +1,6 @@
 """Measures `ser/steps.csv`, the seconds per unit of work from which `ser list --cost` estimates hours.
 
-    python -m benchmarks steps [--write] [PAPER ...]      about an hour on one core for all papers
+    python -m benchmarks steps [--write] [PAPER ...]      minutes to half an hour per paper
 
 Each step that some experiment needs, as declared or scaled, is measured by running the paper's own `fit` on a few
 utterances of the demo corpus, for four epochs and one value of each searched setting. The time of a unit is that
