@@ -40,12 +40,13 @@ SHORT = {"epochs": 4, "epochs3": 4, "rhemo_epochs": 4}
 SHORT |= {"alpha": 0.4, "choose": "none", "at_layers": "7", "pseudo_labels": False}
 """Values of config fields that make a fit short. A paper has some of these fields."""
 
-FEW, MANY = 4, 100
-"""Numbers of utterances that networks at the paper's size, and scaled ones, are trained on. With more than 4, a
-DenseNet would need more than 8 GB."""
+FEW, MANY, MOST = 4, 100, 192
+"""Numbers of utterances to train on: networks at the paper's size, scaled networks, and the limit, which leaves a fifth
+of the demo corpus for validation. With more than 4, a DenseNet would need more than 8 GB. A step whose name contains
+its batch size needs a whole batch."""
 
 ENOUGH_S = 2.0
-"""If an epoch on the few utterances takes less, a second fit trains on more: a batch, or as many as fill this time."""
+"""If an epoch takes less than half of it, another fit trains on more utterances: at least as many as take this long."""
 
 
 def steps_of(one: Paper) -> dict[str, tuple[Experiment, bool]]:
@@ -66,10 +67,13 @@ def measure(one: Paper, steps: Mapping[str, tuple[Experiment, bool]]) -> Iterato
         for step, (experiment, scaled) in steps.items():
             if step in done:
                 continue
+            config = config_of(one, experiment, scaled=scaled)
             if step.startswith("k-means"):
-                found = {step: k_means_seconds(config_of(one, experiment, scaled=scaled), step)}
+                found = {step: k_means_seconds(config, step)}
             else:
-                found = fit_seconds(one, experiment, scaled, Path(cache), MANY if scaled else FEW)
+                whole_batch = config.batch_size if "batch_size=" in step else 0
+                count = MANY if scaled else max(FEW, min(whole_batch, MOST))
+                found = fit_seconds(one, experiment, scaled, Path(cache), count)
             yield from ((name, found[name]) for name in found if name not in done)
             done |= set(found)
 
@@ -105,10 +109,9 @@ def fit_seconds(one: Paper, experiment: Experiment, scaled: bool, cache: Path, c
             trainings.append([])
         else:
             trainings[-1].append(moment - ended[number - 1][1])
-    epoch_s = sum(map(min, trainings))
-    if count == FEW and epoch_s < ENOUGH_S:
-        enough = max(int(count * ENOUGH_S / epoch_s), getattr(declared, "batch_size", 0))
-        return fit_seconds(one, experiment, scaled, cache, min(enough, len(data) * 4 // 5))
+    enough = min(int(count * ENOUGH_S / sum(map(min, trainings))), MOST)
+    if not scaled and enough > 2 * count:
+        return fit_seconds(one, experiment, scaled, cache, max(enough, min(declared.batch_size, MOST)))
     speech = Speech(count, float(train.table["duration"].sum()))
     pairs = zip(one.function(one.cost)(override(declared, short), speech), trainings, strict=True)
     return {work.step: min(seconds) * (len(seconds) + 1) / work.most for work, seconds in pairs}
