@@ -2,7 +2,7 @@
 
 python -m benchmarks [NAME ...]                       some benchmarks; without names, all
 python -m benchmarks --write                          all benchmarks, because the table must be of one run
-python -m benchmarks steps [--write] [PAPER ...]      what `ser list --cost` needs; never runs with all
+python -m benchmarks steps [--write] [PAPER ...]      measures ser/steps.csv for `ser list --cost`; not part of all
 """
 
 from __future__ import annotations
@@ -59,13 +59,8 @@ def steps(arguments: list[str]) -> int:
     from benchmarks import steps as benchmark
     from ser.cli import guarded
 
-    def show() -> int:
-        print(f"{_table.conditions()}\n\n{HEAD}", flush=True)
-        for one in benchmark.main(tuple(arguments)):
-            print(one.line(), flush=True)
-        return 0
-
-    return guarded(show)
+    print(f"{_table.conditions()}\n\n{HEAD}", flush=True)
+    return guarded(lambda: benchmark.main(arguments))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
-"""What a training step of every network costs: `ser/steps.csv`, from which `ser list --cost` makes hours.
+"""Measures `ser/steps.csv`, the seconds per unit of work from which `ser list --cost` estimates hours.
 
-    python -m benchmarks steps [--write] [PAPER ...]      12 minutes on a core for all papers; not part of `make bench`
+    python -m benchmarks steps [--write] [PAPER ...]      minutes to half an hour per paper
 
-On a processor, seconds are processor time of one thread, so that another load does not count, of a small batch and few
-steps; on a GPU they are the clock's, of the paper's batch. Operations are counted (`benchmarks/_flops.py`); backward is
-twice forward. Where no GPU was measured, its row is an estimate:
-
-    seconds of a step = operations / `GPU_FLOPS` + 3 passes x products that wait for one another x `LAUNCH_S` + `HOST_S`
-
-A process a paper, so that one network's memory is gone before the next.
+Each step that some experiment needs, as declared or scaled, is measured by running the paper's own `fit` on a few
+utterances of the demo corpus, for four epochs and one value of each searched setting. The time of a unit is that
+of the fastest epoch after the first one, divided by the paper's own count of its work, so reading and tracing do not
+count. On a CPU it is the processor time of a single thread, on a GPU the elapsed time. Other programs slow a thread
+down even if they run on other cores, so measure on a quiet machine.
 """
 
 from __future__ import annotations
@@ -16,159 +14,182 @@ from __future__ import annotations
 import csv
 import datetime
 import io
-import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.measure import Figure, figure, machine
+from rich.console import Console
+
+from benchmarks.measure import figure, machine
 from common.backend import start_backend
+from common.contract import Context, Experiment, Paper, override
+from common.costs import Speech
 from common.files import write_text
-from ser.costs import STEPS, networks
+from ser.costs import STEPS, config_of, trial_work
+from ser.options import Options
+from ser.progress import Progress
 from ser.registry import PAPERS, paper
+from ser.session import Session
 
-GPU_FLOPS = 30e12
-"""An assumption: what a GPU of the H100's class keeps up in float32 with TF32 products, a sixteenth of its peak of 495
-TFLOP/s; layers that only move memory, and small ones, keep a network far below it."""
+SHORT = {"epochs": 4, "epochs3": 4, "rhemo_epochs": 4}
+SHORT |= {"alpha": 0.4, "choose": "none", "at_layers": "7", "pseudo_labels": False}
+"""Values of config fields that make a fit short. A paper has some of these fields."""
 
-LAUNCH_S = 10e-6
-"""An assumption: from one small product's start to the next one's, with what belongs to it."""
+FEW, MANY, MOST = 4, 100, 192
+"""Numbers of utterances to train on: networks at the paper's size, scaled networks, and the limit, which leaves a fifth
+of the demo corpus for validation. With more than 4, a DenseNet would need more than 8 GB. A step whose name contains
+its batch size needs a whole batch."""
 
-HOST_S = 3e-3
-"""An assumption: what Keras itself takes for a step."""
-
-PASSES = 3
-"""Forward, and twice as much backward."""
-
-COLUMNS = ("paper", "network", "device", "batch", "gflop_per_example", "seconds_per_example", "how")
-
-ENOUGH_S = 6.0
-"""Of steps, after one that traces; at least one is timed, at most `REPEATS`."""
-
-REPEATS = 7
+ENOUGH_S = 2.0
+"""If an epoch takes less than half of it, another fit trains on more utterances: at least as many as take this long."""
 
 
-def estimated_seconds(flop: float, serial: int, batch: int) -> float:
-    """Seconds an example on a GPU.
+def steps_of(one: Paper) -> dict[str, tuple[Experiment, bool]]:
+    """All steps of a paper: for each the first experiment that needs it, and True if only scaled experiments do."""
+    found: dict[str, tuple[Experiment, bool]] = {}
+    for scaled in (False, True):
+        for experiment in one.experiments:
+            for work in trial_work(one, experiment, scaled=scaled):
+                found.setdefault(work.step, (experiment, scaled))
+    return found
+
+
+def measure(one: Paper, steps: Mapping[str, tuple[Experiment, bool]]) -> Iterator[tuple[str, float]]:
+    """Yields seconds per unit of some steps of a paper (see `steps_of`), and of other steps of the same fits."""
+    start_backend()
+    done: set[str] = set()
+    with tempfile.TemporaryDirectory() as cache:
+        for step, (experiment, scaled) in steps.items():
+            if step in done:
+                continue
+            config = config_of(one, experiment, scaled=scaled)
+            if step.startswith("k-means"):
+                found = {step: k_means_seconds(config, step)}
+            else:
+                whole_batch = config.batch_size if "batch_size=" in step else 0
+                count = MANY if scaled else max(FEW, min(whole_batch, MOST))
+                found = fit_seconds(one, experiment, scaled, Path(cache), count)
+            yield from ((name, found[name]) for name in found if name not in done)
+            done |= set(found)
+
+
+def fit_seconds(one: Paper, experiment: Experiment, scaled: bool, cache: Path, count: int) -> dict[str, float]:
+    """Trains on a few utterances; returns seconds per unit of each step of the experiment's fit.
 
     Args:
-        flop: of a training step, an example.
-        serial: products of a forward pass that wait for one another.
-        batch: examples a step.
+        one: the paper.
+        experiment: one of its experiments.
+        scaled: whether to train as `--scaled` does.
+        cache: folder of the feature cache.
+        count: number of utterances to train on; a quarter as many are for validation.
     """
-    return flop / GPU_FLOPS + (PASSES * serial * LAUNCH_S + HOST_S) / batch
+    from common.training import clear_models
+
+    declared = config_of(one, experiment, scaled=scaled)
+    short = {name: value for name, value in SHORT.items() if hasattr(declared, name)}
+    options = Options(corpus="demo", cache=cache, scaled=scaled, auxiliary="none", settings=short)
+    session = Session(options, Progress(Console(quiet=True)))
+    run = session.prepare(one, experiment)  # with random weights where pretrained ones are not on this machine
+    data = session.data_source.part(run, session.observer)
+    # The demo corpus is short, so its longest utterances resemble those of other corpora most.
+    longest = tuple(data.table.sort_values("duration", ascending=False)["utterance"])
+    train, validation = data.take(longest[:count]), data.take(longest[count : count * 5 // 4])
+    ended: list[tuple[int, float]] = []
+    context = Context(on_epoch=lambda epoch, _, logs: ended.append((epoch, clock())), auxiliary=data.without_labels())
+    clear_models()
+    one.function(one.fit)(run.config, train, validation, context)
+    trainings: list[list[float]] = []
+    for number, (epoch, moment) in enumerate(ended):
+        if epoch == 1:
+            trainings.append([])
+        else:
+            trainings[-1].append(moment - ended[number - 1][1])
+    enough = min(int(count * ENOUGH_S / sum(map(min, trainings))), MOST)
+    if not scaled and enough > 2 * count:
+        return fit_seconds(one, experiment, scaled, cache, max(enough, min(declared.batch_size, MOST)))
+    speech = Speech(count, float(train.table["duration"].sum()))
+    pairs = zip(one.function(one.cost)(override(declared, short), speech), trainings, strict=True)
+    return {work.step: min(seconds) * (len(seconds) + 1) / work.most for work, seconds in pairs}
 
 
-def measure(name: str, only: list[str]) -> Iterator[dict]:
-    """Rows of one paper's networks, for the device at hand and, if that is a processor, an estimate for a GPU."""
-    start_backend()
-    import keras
+def k_means_seconds(config: Any, step: str) -> float:
+    """Seconds of one k-means++ start, or of one step, for all codebooks of GMP-ATL, on random frames."""
+    import numpy as np
 
-    from benchmarks._flops import counted
-    from benchmarks._networks import build
+    from papers.gmp_atl.model import HubertConfig, tiny
+    from papers.gmp_atl.pseudo_labels import fit_codebook
 
-    on_gpu = _on_gpu()
-    clock = time.perf_counter if on_gpu else time.process_time
-    for network, config in networks(paper(name)).items():
-        if only and network not in only:
-            continue
-        built = build(name, network, config)
-        count = counted(built.forward)
-        frozen = counted(built.frozen).flop if built.frozen is not None else 0.0
-        flop = PASSES * count.flop - (PASSES - 1) * frozen
-        batch = built.batch if on_gpu else built.little
-        step = built.step(batch)
-        if built.parts == 1:
-            step()  # traces
-        seconds: list[float] = []
-        while len(seconds) < (5 * REPEATS if on_gpu else REPEATS) and sum(seconds) < ENOUGH_S:
-            started = clock()
-            step()
-            seconds.append(clock() - started)
-        processor = network.startswith("k-means")
-        row = {"paper": name, "network": network, "gflop_per_example": flop / 1e9}
-        each = sorted(seconds)[len(seconds) // 2] * built.parts / batch
-        device = "gpu" if on_gpu and not processor else "cpu"
-        how = f"measured: {len(seconds)} steps, {machine()}, Keras {keras.__version__}, {datetime.date.today()}"
-        yield row | {"device": device, "batch": batch, "seconds_per_example": each, "how": how, "all": seconds}
-        if processor:
-            how = "measured: k-means on one core of a processor"
-            yield row | {"device": "gpu", "batch": batch, "seconds_per_example": each, "how": how, "all": []}
-        elif not on_gpu:
-            how = (
-                f"estimated: {GPU_FLOPS / 1e12:g} TFLOP/s, {1e6 * LAUNCH_S:g} us a product, {1e3 * HOST_S:g} ms a step"
-            )
-            each = estimated_seconds(flop, count.serial, built.batch)
-            yield row | {"device": "gpu", "batch": built.batch, "seconds_per_example": each, "how": how, "all": []}
-        keras.utils.clear_session(free_memory=True)
+    width = (tiny(config.layer) if config.hubert == "random-tiny" else HubertConfig()).hidden_size
+    frames = np.random.default_rng(0).standard_normal((3 * config.kmeans_batch, width), np.float32)
+
+    def seconds(starts: int, steps: int) -> float:
+        started = clock()
+        for clusters in config.cluster_counts:
+            fit_codebook(frames, clusters, 0, batch=config.kmeans_batch, starts=starts, passes=(steps + 0.5) / 3)
+        return clock() - started
+
+    seconds(0, 1)  # imports
+    once = seconds(0, 1)
+    return seconds(1, 1) - once if step.startswith("k-means start") else (seconds(0, 11) - once) / 10
 
 
-def _on_gpu() -> bool:
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        return False
+def gpu_name() -> str:
+    """The first GPU's name; empty if there is none."""
     import tensorflow as tf
 
-    return bool(tf.config.list_physical_devices("GPU"))
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else ""
 
 
-def merged(known: list[dict], found: list[dict]) -> list[dict]:
-    """Rows of `steps.csv` with those just found; an estimate never takes the place of a measurement."""
-    rows = {(row["paper"], row["network"], row["device"]): row for row in known}
-    for row in found:
-        key = row["paper"], row["network"], row["device"]
-        if row["how"].startswith("estimated") and rows.get(key, {"how": ""})["how"].startswith("measured"):
-            continue
-        rows[key] = {
-            column: f"{row[column]:.4g}" if isinstance(row[column], float) else str(row[column]) for column in COLUMNS
-        }
-    return [rows[key] for key in sorted(rows, key=lambda key: (PAPERS.index(key[0]), *key[1:]))]
+def clock() -> float:
+    """Seconds of processor time so far, or of elapsed time if there is a GPU."""
+    return time.perf_counter() if gpu_name() else time.process_time()
 
 
-def read(file: Path = STEPS) -> list[dict]:
-    """Rows of `steps.csv`; none if there is no file yet."""
-    if not file.is_file():
-        return []
-    with open(file, newline="", encoding="utf-8") as opened:
-        return list(csv.DictReader(opened))
+def with_rows(text: str, name: str, found: Iterable[Sequence[str]], used: Iterable[str]) -> str:
+    """Replaces or adds rows of one paper in `steps.csv`; the lines of other papers stay as they are.
+
+    Args:
+        text: contents of the file.
+        name: name of the paper.
+        found: new rows of the paper.
+        used: all steps of the paper; its rows of other steps are dropped.
+
+    Returns:
+        The new contents, sorted.
+    """
+    head, *before = text.splitlines(keepends=True)
+    own = [line for line in before if line.startswith(f"{name},")]
+    rows = {tuple(row[1:3]): row for row in [*csv.reader(own), *found] if row[1] in used}
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerows(rows.values())
+    others = [line for line in before if line not in own]
+    return "".join([head, *sorted([*others, *written.getvalue().splitlines(keepends=True)])])
 
 
-def write(rows: list[dict], file: Path = STEPS) -> None:
-    """Writes `steps.csv`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(file, text.getvalue())
+def measure_paper(one: Paper, *, write: bool) -> None:
+    """Prints milliseconds per unit of each step of a paper, and writes them to `steps.csv` if `write` is True."""
+    steps = steps_of(one)
+    for step, seconds in measure(one, steps):
+        print(figure(f"{one.name}, {step}", [1e3 * seconds], "ms").line(), flush=True)
+        if write:
+            where = f"{gpu_name() or machine()}, {datetime.date.today()}"
+            row = (one.name, step, "gpu" if gpu_name() else "cpu", f"{seconds:.3g}", where)
+            write_text(STEPS, with_rows(STEPS.read_text(encoding="utf-8"), one.name, [row], steps))
 
 
-def main(arguments: tuple[str, ...] = ()) -> Iterator[Figure]:
-    """Milliseconds of a step, an example, of each network; with `--write` they go into `steps.csv` as well."""
-    names = [one for one in arguments if not one.startswith("--")] or list(PAPERS)
+def main(arguments: Sequence[str]) -> int:
+    """Measures papers (all if none is named), each in its own process, which frees its memory when it ends."""
+    names = [paper(name).name for name in arguments if name != "--write"]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
-    for name in names:
-        paper(name)  # a name that is none stops here, with a sentence
-        command = [sys.executable, "-m", "benchmarks.steps", name]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}) as worker:
-            for line in worker.stdout:
-                if not line.startswith("{"):
-                    continue
-                row = json.loads(line)
-                if "--write" in arguments:
-                    write(merged(read(), [row]))
-                if row["all"]:
-                    scale = row["seconds_per_example"] / sorted(row["all"])[len(row["all"]) // 2]
-                    each = [1e3 * scale * seconds for seconds in row["all"]]
-                    title = f"{name}, {row['network']}, batch {row['batch']}: a step, an example"
-                    yield figure(f"{title} ({row['gflop_per_example']:.3g} GFLOP)", each, "ms")
-        if worker.returncode:
-            raise RuntimeError(f"The steps of {name} stopped; run `python -m benchmarks.steps {name}` to see why.")
+    command = [sys.executable, "-m", "benchmarks.steps", "--write" if "--write" in arguments else ""]
+    return max(subprocess.run([*command, name], env={**os.environ, **threads}).returncode for name in names or PAPERS)
 
 
 if __name__ == "__main__":
-    for one in measure(sys.argv[1], sys.argv[2:]):
-        print(json.dumps(one), flush=True)
+    measure_paper(paper(sys.argv[2]), write=sys.argv[1] == "--write")

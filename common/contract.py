@@ -180,9 +180,9 @@ class Paper:
         resolve: "module:function"; ``resolve(config) -> (config, flags)`` replaces what is not available on this
             machine (for example by random weights if a checkpoint is missing), and the flags say so. Empty: nothing
             to resolve.
-        cost: "module:function"; ``work(config, utterances, pretraining="") -> [Work]`` estimates, without TensorFlow,
-            what a trial or the named pretraining computes (see `common.costs`). For a pretraining,
-            `utterances.train` is its whole subset. Empty: not known.
+        cost: "module:function"; ``work(config, speech) -> [Work]`` counts, without TensorFlow, the steps of a fit for
+            `ser list --cost` (see `common.costs`). A paper with pretrainings also accepts the name of one as the third
+            argument; `speech` is then its whole subset. Empty: not known.
         demo: the tables to run as a demonstration, on the embedded corpus.
         demo_changes: further config fields to change for the demonstration, so that it takes minutes.
         figures: the figures that a report draws.

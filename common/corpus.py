@@ -95,6 +95,7 @@ class Corpus:
         utterances: number of utterances in the released corpus.
         speakers: number of speakers.
         sessions: number of recording sessions; 0 if it has no sessions.
+        hours: hours of speech; 0 if they are not known.
         synthetic: True if the speech is synthetic.
         shipped: folder of a corpus that is part of this software; None for all others.
     """
@@ -110,6 +111,7 @@ class Corpus:
     utterances: int
     speakers: int
     sessions: int = 0
+    hours: float = 0.0
     synthetic: bool = False
     shipped: Path | None = None
 

@@ -1,75 +1,60 @@
-"""What a trial computes, before it is run: examples by network, from which `ser.costs` makes hours.
+"""Counts how much a fit computes, before it runs; `ser.costs` turns the counts into hours.
 
-A paper's ``work(config, utterances)`` (`Paper.cost`) is arithmetic on its settings: no corpus, no backend.
+A paper's ``work(config, speech)`` (`Paper.cost`) is arithmetic on its settings: it neither reads a corpus nor imports a
+backend.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-FORWARD = 1 / 3
-"""An example that is only heard, as a part of one that is learnt from: its slopes take twice its forward pass."""
-
-
-@dataclass(frozen=True)
-class Utterances:
-    """How many utterances a fold has on a complete corpus, as the mean over folds.
-
-    Attributes:
-        corpus: their corpus.
-        train: learnt from.
-        validation: heard after each epoch; 0: training ends with the last epoch.
-        test: heard once.
-        auxiliary: there are utterances of another corpus to learn from besides.
-    """
-
-    corpus: str
-    train: float
-    validation: float = 0.0
-    test: float = 0.0
-    auxiliary: bool = False
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Work:
-    """Examples that one network learns from in a trial; one that is only heard counts `FORWARD`.
+    """One training of a fit, or another long computation, counted in units.
+
+    A unit is what the paper chooses: usually one utterance, or one second of speech, in one epoch, with validation.
 
     Attributes:
-        network: key of `ser/steps.csv`.
-        most: if early stopping never ends a training.
-        least: if it ends each as early as it may.
-        shared: name under which the paper's other experiments on the same folds find it done; empty: never.
+        step: what is computed, a key of `ser/steps.csv`: the config fields on which the time of a unit depends.
+        least: number of units if early stopping ends the training as early as it can.
+        most: number of units if all epochs are run.
     """
 
-    network: str
-    most: float
+    step: str
     least: float
-    shared: str = ""
+    most: float
 
 
-def training(
-    network: str,
-    utterances: Utterances,
-    epochs: int,
-    patience: int | None = None,
-    *,
-    size: float = 1.0,
-    times: int = 1,
-    shared: str = "",
-) -> Work:
-    """The work of a training whose epoch is chosen on the validation part, and of hearing the test part once.
+@dataclass(frozen=True)
+class Speech:
+    """How much speech there is to train on.
 
-    Args:
-        network: key of `ser/steps.csv`.
-        utterances: of the fold.
-        epochs: at most so many.
-        patience: epochs without a better one that end it (`common.training.BestEpoch`, so at least one epoch more is
-            run); None, or nothing to validate on: all are run.
-        size: examples of the network's size an utterance is.
-        times: trainings of which one is kept.
-        shared: see `Work`.
+    Attributes:
+        utterances: number of utterances in the training part.
+        seconds: their total duration; NaN if unknown.
+        validated: True if there is a validation part.
     """
-    fewest = min(epochs, patience + 1) if patience is not None and utterances.validation else epochs
-    epoch = times * (utterances.train + FORWARD * utterances.validation)
-    tested = FORWARD * utterances.test
-    return Work(network, size * (epochs * epoch + tested), size * (fewest * epoch + tested), shared)
+
+    utterances: float
+    seconds: float
+    validated: bool = True
+
+    def training(self, step: str, units: float, epochs: int, patience: int | None = None) -> Work:
+        """Counts a training.
+
+        Args:
+            step: see `Work`.
+            units: units per epoch.
+            epochs: number of epochs at most.
+            patience: epochs without improvement after which early stopping, which needs a validation part, ends the
+                training; None: it never does.
+        """
+        least = epochs if patience is None or not self.validated else min(epochs, patience + 1)
+        return Work(step, least * units, epochs * units)
+
+
+def step_name(config: Any, *fields: str) -> str:
+    """Fields of a config with their values: "model=cnn rows=128"."""
+    return " ".join(f"{name}={getattr(config, name)}" for name in fields)

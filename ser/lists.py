@@ -137,58 +137,38 @@ def show_experiments(paper: Paper, tables: Sequence[str]) -> None:
 
 
 def show_costs(papers: Sequence[Paper], tables: Sequence[str], results: Path, *, scaled: bool, each: bool) -> None:
-    """Trials, hours on a processor's core and hours on a GPU, before anything is run.
+    """Prints trials, hours on a processor's core and hours on a GPU, before anything is run.
 
     Args:
-        papers: which.
+        papers: which papers.
         tables: only these tables; empty: all.
-        results: results folder, whose finished trials are measurements.
+        results: results folder, whose finished trials replace estimates.
         scaled: as `--scaled` runs them.
-        each: a line an experiment; otherwise a line a table.
+        each: one line per experiment; otherwise one per table.
 
     Raises:
-        UserError: no such table.
+        UserError: There is no such table.
     """
     from ser import costs
 
-    out = console()
+    shown = Table(header_style="bold")
+    for name in ("", "Trials", *costs.DEVICES.values()):
+        shown.add_column(name, justify="right" if name else "left", no_wrap=True)
     everything: list[Line] = []
     for paper in papers:
         found = costs.lines(paper, experiments_of(paper, tables), results, scaled=scaled)
         everything += found
-        title = f"{paper.name}{', scaled' if scaled else ''}: what it costs"
-        shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-        for name in ("Experiment" if each else "Table", "Trials", "Hours on a core", "GPU-hours", "From"):
-            shown.add_column(name, justify="left" if name in ("Experiment", "Table", "From") else "right", no_wrap=True)
-        for name in dict.fromkeys(line.table for line in found):
-            own = [line for line in found if line.table == name]
+        for table in dict.fromkeys(line.table for line in found):
+            own = [line for line in found if line.table == table]
             for line in own if each else ():
-                shown.add_row(*_cost_row(line.name, [line]))
-            shown.add_row(
-                *_cost_row("pretrainings" if name == "pretraining" else table_title(name), own),
-                style="bold" if each else None,
-                end_section=each,
-            )
-        shown.add_row(*_cost_row(f"{paper.name}, all" if not tables else "all of it", found), style="bold")
-        out.print(shown)
+                shown.add_row(line.name, *costs.cells([line]))
+            title = "pretrainings" if table == "pretraining" else table_title(table)
+            shown.add_row(f"{paper.name}, {title}", *costs.cells(own), style="bold" if each else None, end_section=each)
+        whole = f"{paper.name}, {'these tables' if tables else 'all'}{', scaled' if scaled else ''}"
+        shown.add_row(whole, *costs.cells(found), style="bold", end_section=True)
     if len(papers) > 1:
-        sums = Table(title="all papers", title_justify="left", title_style="bold", show_header=False)
-        for justify in ("left", "right", "right", "right", "left"):
-            sums.add_column(justify=justify, no_wrap=True)
-        sums.add_row(*_cost_row("all papers", everything), style="bold")
-        out.print(sums)
+        shown.add_row("all papers", *costs.cells(everything), style="bold")
+    out = console()
+    out.print(shown)
     for note in costs.notes(everything):
         out.print(f" • {note}", style="dim", markup=False)
-
-
-def _cost_row(name: str, some: Iterable[Line]) -> list[str]:
-    """A line's cells; hours are "least … most" where early stopping decides."""
-    from ser import costs
-
-    some = list(some)
-    hours = costs.total(some)
-    measured = {device: one.measured for device, one in hours.items() if one.measured}
-    told = [f"{count} trial{'s' if count > 1 else ''} on a {costs.SHOWN[d]}" for d, count in measured.items()]
-    if not all(line.hours[device].measured for line in some for device in measured) or not measured:
-        told.append("estimate")
-    return [name, f"{sum(line.trials for line in some):,}", *map(costs.span, hours.values()), ", ".join(told)]

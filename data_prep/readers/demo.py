@@ -47,6 +47,7 @@ CORPUS = Corpus(
     utterances=_EXPECTED["total"],
     speakers=10,
     sessions=5,
+    hours=240 * 1.943 / 3600,  # its files last 1.943 s on average
     synthetic=True,
     shipped=_FOLDER / "corpus",
 )

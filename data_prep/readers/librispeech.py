@@ -72,6 +72,7 @@ CORPUS = Corpus(
     default_subset="train-clean-100",
     utterances=sum(PARTS.values()),
     speakers=2484,
+    hours=982.3,  # column MINUTES of SPEAKERS.TXT; train-clean-100 has 100.6 of them
 )
 
 _GENDER = {"F": "female", "M": "male"}

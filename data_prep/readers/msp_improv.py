@@ -78,6 +78,7 @@ CORPUS = Corpus(
     utterances=8438,
     speakers=12,
     sessions=6,
+    hours=9.6,  # Busso et al. 2017
 )
 
 ENOUGH = 10

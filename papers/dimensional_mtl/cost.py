@@ -1,27 +1,16 @@
-"""What a trial of the dimensional networks computes: the acoustic and the text part, added up.
-
-The two dense layers that fuse them cost nothing beside. GeMAPS' 23 descriptors a frame count as pAA's 34.
-"""
+"""How much a fit of the dimensional networks computes, in utterances."""
 
 from __future__ import annotations
 
-from common.costs import Utterances, Work, training
+from common.costs import Speech, Work, step_name
 from papers.dimensional_mtl.config import DimensionalConfig
 
-
-def work(config: DimensionalConfig, utterances: Utterances, pretraining: str = "") -> list[Work]:
-    """One training, or, with `choose`, one for each choice (see `common.costs`)."""
-    times = len(config.choices()) if config.choose != "none" else 1
-    return [training(network, utterances, config.epochs, config.patience, times=times) for network in networks(config)]
+FIELDS = ("modality", "acoustic_network", "text_network", "level", "small_acoustic", "width", "batch_size")
+"""What the time of an utterance depends on; the number of descriptors (34 of pAA, 23 of GeMAPS) hardly matters."""
 
 
-def networks(config: DimensionalConfig) -> list[str]:
-    """Keys of `ser/steps.csv`: modality, layers, for acoustics the level, and width and batch."""
-    size = f"{config.width} wide, batch {config.batch_size}"
-    keys = []
-    if config.uses_audio:
-        layers = "small lstm" if config.small_acoustic else config.acoustic_network
-        keys.append(f"acoustic {layers} {config.level}, {size}")
-    if config.uses_words:
-        keys.append(f"text {config.text_network}, {size}")
-    return keys
+def work(config: DimensionalConfig, speech: Speech) -> list[Work]:
+    """One training, or one for each choice that `choose` compares (see `common.costs`)."""
+    trainings = 1 if config.choose == "none" else len(config.choices())
+    units = trainings * speech.utterances
+    return [speech.training(step_name(config, *FIELDS), units, config.epochs, config.patience)]

@@ -1,15 +1,12 @@
-"""What a trial of MTAP computes: pictures through the backbone; fused features are vectors and cost nothing beside."""
+"""How much a fit of MTAP computes. Text and audio features are one vector per utterance and cost next to nothing."""
 
 from __future__ import annotations
 
-from common.costs import Utterances, Work, training
+from common.costs import Speech, Work, step_name
 from papers.mtap.config import MtapConfig
 
-FRAMES = 400
-"""Of the pictures that `ser/steps.csv` is for; a backbone's cost grows with the frames."""
 
-
-def work(config: MtapConfig, utterances: Utterances, pretraining: str = "") -> list[Work]:
-    """One training (see `common.costs`)."""
-    size = config.frames / FRAMES
-    return [training(config.backbone, utterances, config.epochs, config.patience, size=size)]
+def work(config: MtapConfig, speech: Speech) -> list[Work]:
+    """One training on spectrograms, in seconds of speech after cutting and padding (see `common.costs`)."""
+    seconds = speech.utterances * config.frames * config.hop_ms / 1000
+    return [speech.training(step_name(config, "backbone"), seconds, config.epochs, config.patience)]

@@ -1,96 +1,81 @@
-"""Operations against hand counts; what a measurement writes into `steps.csv`."""
+"""What `python -m benchmarks steps` measures, and what it writes into `ser/steps.csv`."""
 
-import keras
-import numpy as np
-import pytest
+import csv
 
+from benchmarks import __main__ as command
 from benchmarks import steps
-from benchmarks._flops import counted
-from common.layers.quaternion import QuaternionConv2D
-from common.layers.transformer import TransformerLayer
+from ser import costs, registry
 
 
-def layer_count(layer, *shape):
-    layer.build((1, *shape))
-    return counted(lambda: layer(np.zeros((1, *shape), np.float32)))
+def wrong_rows(rows) -> list[tuple[str, str, str]]:
+    """Rows of steps that no experiment needs, and rows without a positive time or without the place of measurement."""
+    needed = {(name, step) for name in registry.PAPERS for step in steps.steps_of(registry.paper(name))}
+    return [
+        key for key, (seconds, where) in rows.items()
+        if key[:2] not in needed or key[2] not in costs.DEVICES or not 0 < seconds < 1e4 or not where
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("layer", "shape", "flop", "serial"),
-    [
-        (lambda: keras.layers.Dense(7), (5,), 2 * 5 * 7, 1),
-        (lambda: keras.layers.Dense(7), (11, 5), 2 * 11 * 5 * 7, 1),
-        # 10 x 6 places, 3 x 3 cells of 2 channels into 4; then every second place of each side.
-        (lambda: keras.layers.Conv2D(4, 3, padding="same"), (10, 6, 2), 2 * 60 * 9 * 2 * 4, 1),
-        (lambda: keras.layers.Conv2D(4, 3, strides=2, padding="same"), (10, 6, 2), 2 * 15 * 9 * 2 * 4, 1),
-        (lambda: keras.layers.Conv2D(4, 3, groups=2, padding="same"), (10, 6, 2), 2 * 60 * 9 * 1 * 4, 1),
-        # Each of 5 x 3 inputs of 2 channels is spread over 3 x 3 cells of 4.
-        (lambda: keras.layers.Conv2DTranspose(4, 3, strides=2, padding="same"), (5, 3, 2), 2 * 15 * 2 * 9 * 4, 1),
-        # Four gates of 8 units, from 3 inputs and 8 states, at each of 20 steps.
-        (lambda: keras.layers.LSTM(8, return_sequences=True), (20, 3), 2 * 20 * 4 * 8 * (3 + 8), 20),
-        (lambda: keras.layers.LSTM(8), (20, 3), 2 * 20 * 4 * 8 * (3 + 8), 20),
-        # As many as the real convolution of its shape.
-        (lambda: QuaternionConv2D(8, 3, padding="same"), (6, 6, 4), 2 * 36 * 9 * 4 * 8, 1),
-        # Four projections of 16 x 16, scores and mixture over 10 frames, 16 to 32 and back.
-        (lambda: TransformerLayer(2, 32), (10, 16), 2 * (4 * 10 * 256 + 2 * 100 * 16 + 2 * 10 * 16 * 32), 8),
-    ],
-)  # fmt: skip
-def test_products_are_counted_as_by_hand(layer, shape, flop, serial):
-    found = layer_count(layer(), *shape)
-    assert (found.flop, found.serial) == (flop, serial)
+def test_every_row_is_the_time_of_a_step_that_some_experiment_needs():
+    rows = dict(costs.read_steps())
+    assert not wrong_rows(rows), "run `python -m benchmarks steps --write PAPER`"
+    planted = {
+        ("mtap", "backbone=densenet1690", "cpu"): (1.0, "here"),
+        ("mtop", "backbone=densenet169", "cpu"): (1.0, "here"),
+        ("mtap", "backbone=densenet169", "tpu"): (1.0, "here"),
+        ("mtap", "backbone=densenet169", "gpu"): (0.0, "here"),
+        ("mtap", "backbone=resnet50", "gpu"): (1.0, ""),
+    }
+    assert wrong_rows({**rows, **planted}) == list(planted)
 
 
-def test_a_whole_network_by_hand():
-    """VGG16 at an eighth of its width: thirteen convolutions, three dense layers behind 7 x 7 cells."""
-    from common.models.vgg16 import vgg16
-
-    model = vgg16((64, 64, 1), 4, pooling="adaptive", width=0.125)
-    widths = [8] * 2 + [16] * 2 + [32] * 3 + [64] * 6
-    sides = [64] * 2 + [32] * 2 + [16] * 3 + [8] * 3 + [4] * 3
-    into = [1, *widths[:-1]]
-    convolutions = sum(2 * side**2 * 9 * a * b for side, a, b in zip(sides, into, widths, strict=True))
-    dense = 2 * (49 * 64 * 512 + 512 * 512 + 512 * 4)
-    found = counted(lambda: model(np.zeros((1, 64, 64, 1), np.float32)))
-    assert found.flop == pytest.approx(convolutions + dense, rel=1e-9)
+def test_rows_of_one_paper_are_written_and_all_other_lines_stay():
+    head = "paper,step,device,seconds_per_unit,how\n"
+    a, c = "a,x,cpu,1,here\n", "c,x,cpu,1.0,\n"
+    gpu = 'b,x,gpu,3,"a, b"\n'
+    text = f"{head}{a}b,old,cpu,2,here\nb,x,cpu,4,there\n{gpu}{c}"
+    found = steps.with_rows(text, "b", [("b", "x", "cpu", "5", "now, here")], {"x", "y"})
+    assert found == f'{head}{a}b,x,cpu,5,"now, here"\n{gpu}{c}'
+    assert steps.with_rows(text, "d", [("d", "x", "cpu", "1", "")], {"x"}) == f"{text}d,x,cpu,1,\n"
+    whole = costs.STEPS.read_text(encoding="utf-8")
+    assert steps.with_rows(whole, "mtap", [], steps.steps_of(registry.paper("mtap"))) == whole, "the file is sorted"
 
 
-def test_what_was_watched_is_as_before():
-    before = keras.ops.matmul, keras.layers.LSTM.call
-    with pytest.raises(RuntimeError):
-        counted(lambda: (_ for _ in ()).throw(RuntimeError))
-    assert (keras.ops.matmul, keras.layers.LSTM.call) == before
+def test_write_changes_only_the_rows_of_the_named_paper(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "steps.csv"
+    before = costs.STEPS.read_bytes()
+    file.write_bytes(before)
+    monkeypatch.setattr(steps, "STEPS", file)
+    monkeypatch.setattr(steps, "measure", lambda paper, wanted: [(step, 1.25) for step in wanted])
+    steps.measure_paper(registry.paper("mtap"), write=False)
+    assert file.read_bytes() == before
+    steps.measure_paper(registry.paper("mtap"), write=True)
+    after = file.read_bytes()
+    own, others = [
+        [[line for line in text.splitlines(keepends=True) if line.startswith(b"mtap,") is wanted]
+         for text in (before, after)]
+        for wanted in (True, False)
+    ]  # fmt: skip
+    assert others[0] == others[1]
+    rows = list(csv.reader(line.decode() for line in own[1]))
+    assert {(row[1], row[3]) for row in rows} == {(step, "1.25") for step in steps.steps_of(registry.paper("mtap"))}
+    assert "| mtap, backbone=densenet169 | 1250.00 ms |" in capsys.readouterr().out
 
 
-def test_an_estimate_by_hand():
-    """300 GFLOP an example in batches of 10 at 30 TFLOP/s: 10 ms; 100 products, three passes: 3 ms; Keras: 3 ms."""
-    assert steps.estimated_seconds(300e9, 100, 10) == pytest.approx(0.010 + (0.003 + 0.003) / 10)
+def test_a_measurement_agrees_with_the_file_and_not_with_a_wrong_row():
+    paper = registry.paper("mtap")
+    step = "backbone=small_cnn"
+    found = dict(steps.measure(paper, {step: steps.steps_of(paper)[step]}))
+    assert set(found) == {step}
+    written, _ = costs.read_steps()["mtap", step, "cpu"]
+
+    def plausible(seconds):  # machines differ, but not a hundredfold
+        return 0.1 < seconds / found[step] < 10
+
+    assert plausible(written) and not plausible(100 * written) and not plausible(written / 100)
 
 
-def row(device, how, seconds=1.0):
-    return {"paper": "mtap", "network": "resnet50", "device": device, "batch": 2, "gflop_per_example": 1.0,
-            "seconds_per_example": seconds, "how": how}  # fmt: skip
-
-
-def test_measurements_take_the_place_of_estimates_and_never_the_other_way(tmp_path):
-    known = steps.merged([], [row("gpu", "estimated: x"), row("cpu", "measured: x", 1.23456)])
-    assert [one["device"] for one in known] == ["cpu", "gpu"] and known[0]["seconds_per_example"] == "1.235"
-    measured = steps.merged(known, [row("gpu", "measured: y", 0.5)])
-    assert measured[1]["how"] == "measured: y" and measured[0] == known[0]
-    assert steps.merged(measured, [row("gpu", "estimated: z", 9.0)]) == measured
-    assert steps.merged(measured, [row("gpu", "measured: z", 9.0)])[1]["seconds_per_example"] == "9"
-    steps.write(measured, tmp_path / "steps.csv")
-    assert steps.read(tmp_path / "steps.csv") == measured and steps.read(tmp_path / "none.csv") == []
-
-
-def test_every_network_of_the_smallest_paper_can_be_stepped_and_counted():
-    """The others are built the same way by `python -m benchmarks steps`; here only those of seconds."""
-    from benchmarks._networks import build
-    from ser.cli import paper
-    from ser.costs import networks
-
-    for name in ("dimensional_mtl", "mtl_aae"):
-        for network, config in networks(paper(name)).items():
-            if ("24 wide" in network and "text" in network) or "cnn, one task, 64" in network:
-                built = build(name, network, config)
-                assert counted(built.forward).flop > 0
-                built.step(2)()
+def test_wrong_names_end_in_a_sentence(capsys):
+    for names in (["mtop"], ["--wirte"], ["mtap", "mtop"]):
+        assert command.main(["steps", *names]) == 2
+        assert "There is no paper" in capsys.readouterr().err

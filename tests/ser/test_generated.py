@@ -21,7 +21,7 @@ def test_cards_are_up_to_date(name):
 @pytest.mark.parametrize("name", registry.PAPERS)
 def test_papers_have_the_same_files(name):
     names = {file.name for file in registry.paper(name).folder.iterdir()}
-    code = {"config.py", "cost.py", "data.py", "model.py", "train.py", "experiments.py"}
+    code = {"config.py", "data.py", "model.py", "train.py", "experiments.py"}
     assert {"README.md", "reported.csv"} | code <= names
 
 
