@@ -67,8 +67,9 @@ def test_a_run_its_report_and_its_model():
     assert report.failures == ()
     predictions = report.predictions()
     assert set(predictions["experiment"]) == {EXPERIMENT} and set(predictions["fold"]) == {"session-1"}
-    assert predictions["utterance"].is_unique and predictions.filter(like="p_").sum(axis=1).to_numpy() == pytest.approx(1)
-    wa = 100 * (predictions.filter(like="p_").idxmax(axis=1) == "p_" + predictions["label"]).mean()
+    probabilities = predictions.filter(like="p_")
+    assert predictions["utterance"].is_unique and probabilities.sum(axis=1).to_numpy() == pytest.approx(1)
+    wa = 100 * (probabilities.idxmax(axis=1) == "p_" + predictions["label"]).mean()
     assert frame["measured"][0] == pytest.approx(wa)
 
     whole = ser.report().to_frame()
