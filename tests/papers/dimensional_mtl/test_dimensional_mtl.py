@@ -76,10 +76,8 @@ def test_rows_have_the_papers_settings():
 
 def kind(config):
     """The settings that make a network different from others."""
-    acoustic = (
-        (config.acoustic, config.level, config.acoustic_network, config.small_acoustic) if config.uses_audio else ()
-    )
-    return (config.modality, *acoustic, *((config.text_network,) if config.uses_words else ()), config.activation)
+    audio = (config.acoustic, config.level, config.acoustic_network, config.small_acoustic) if config.uses_audio else ()
+    return (config.modality, *audio, *((config.text_network,) if config.uses_words else ()), config.activation)
 
 
 DISTINCT = {kind(experiment.config): experiment.config for experiment in PAPER.experiments}
