@@ -15,7 +15,7 @@ REPEATS = 20
 PAPER_SPLIT = FixedTestSession()
 """Sec. VI-A: 7869 utterances to train on, of which the last 1573 validate; Session 5 to test on."""
 
-HONEST_SPLIT = FixedTestSession(validation="session")
+SESSION_VALIDATES = FixedTestSession(validation="session")
 """The same test part; Session 4 validates, so the network is not trained on validation speakers."""
 
 NETWORKS = {"lstm": "LSTM", "cnn": "CNN", "dense": "Dense"}
@@ -30,7 +30,12 @@ PAIRS = (
 HIGHEST_KEPT = (("lstm", "cnn"), ("lstm", "dense"), ("cnn", "dense"))
 """Pairs whose published scripts keep the epoch with the highest validation loss."""
 
-WEIGHTINGS = {"none": "No parameter", "two": "Two parameters", "three": "Three parameters"}
+WEIGHTINGS = {
+    "none": ("No parameter", {}),
+    "two": ("Two parameters", {"alpha": 0.7, "beta": 0.2}),
+    "three": ("Three parameters", {"alpha": 0.9, "beta": 0.9, "gamma": 0.2}),
+}
+"""Title and loss weights (Sec. VI-C.2) of each row of Table 6."""
 
 ACOUSTIC = {"modality": "acoustic", "alpha": 0.1, "beta": 0.5, "acoustic_dropout": 0.3}
 """Settings of the acoustic networks: dropout (Sec. IV-A) and loss weights (Sec. VI-C.2)."""
@@ -54,15 +59,21 @@ def _row(table: str, row: str, title: str, repeats: int, protocol=PAPER_SPLIT, *
     )
 
 
-def _chosen_on_validation(experiment: Experiment, choose: str) -> Experiment:
-    """The experiment with weights or dropout chosen on validation speakers instead of on the test part."""
+def _variant(experiment: Experiment, row: str, title: str, protocol=PAPER_SPLIT, **settings) -> Experiment:
+    """The experiment with other settings; `row` and `title` are appended to its id and its title."""
     return dataclasses.replace(
         experiment,
-        id=f"{experiment.id}-chosen-{choose}",
-        title=f"{experiment.title}, {choose} chosen on validation",
-        protocol=HONEST_SPLIT,
-        config=dataclasses.replace(experiment.config, choose=choose),
+        id=f"{experiment.id}-{row}",
+        title=f"{experiment.title}, {title}",
+        protocol=protocol,
+        config=dataclasses.replace(experiment.config, **settings),
     )
+
+
+def _chosen_on_validation(experiment: Experiment, choose: str) -> Experiment:
+    """The experiment with weights or dropout chosen on validation speakers instead of on the test part."""
+    title = f"{choose} chosen on validation"
+    return _variant(experiment, f"chosen-{choose}", title, SESSION_VALIDATES, choose=choose)
 
 
 def _table3() -> list[Experiment]:
@@ -90,32 +101,25 @@ def _table4() -> list[Experiment]:
 
 
 def _table5() -> list[Experiment]:
-    rows = []
+    rows = {}
     for acoustic, text in PAIRS:
         settings = {"acoustic_network": acoustic, "text_network": text, "weighting": "none"}
         title = f"{NETWORKS[acoustic]} + {NETWORKS[text]}"
-        rows.append(_row("table5", f"{acoustic}-{text}", title, REPEATS, **settings))
-        if (acoustic, text) == ("lstm", "lstm"):
-            rows.append(_chosen_on_validation(rows[-1], "dropout"))
-    for acoustic, text in HIGHEST_KEPT:
-        settings = {"acoustic_network": acoustic, "text_network": text, "weighting": "none", "keep": "highest"}
-        title = f"{NETWORKS[acoustic]} + {NETWORKS[text]}, highest validation loss kept (the authors' script)"
-        rows.append(_row("table5", f"{acoustic}-{text}-highest", title, REPEATS, **settings))
-    return rows
-
-
-def _table6_settings(weighting: str) -> dict:
-    """Settings of a row of Table 6, with alpha, beta and gamma as in Sec. VI-C.2."""
-    values = {"none": {}, "two": {"alpha": 0.7, "beta": 0.2}, "three": {"alpha": 0.9, "beta": 0.9, "gamma": 0.2}}
-    return {"weighting": weighting, "batch_size": 256, **values[weighting]}
+        rows[acoustic, text] = _row("table5", f"{acoustic}-{text}", title, REPEATS, **settings)
+    first, *others = rows.values()
+    title = "highest validation loss kept (the authors' script)"
+    highest = [_variant(rows[pair], "highest", title, keep="highest") for pair in HIGHEST_KEPT]
+    return [first, _chosen_on_validation(first, "dropout"), *others, *highest]
 
 
 def _table6() -> list[Experiment]:
-    rows = [_row("table6", name, title, REPEATS, **_table6_settings(name)) for name, title in WEIGHTINGS.items()]
-    rows.append(_chosen_on_validation(rows[1], "weights"))
-    small = _row("table6", "two-small", "Two parameters, the authors' small acoustic network", REPEATS,
-                 **_table6_settings("two"), small_acoustic=True, activation="relu")  # fmt: skip
-    return [*rows, small]
+    rows = {
+        name: _row("table6", name, title, REPEATS, weighting=name, batch_size=256, **weights)
+        for name, (title, weights) in WEIGHTINGS.items()
+    }
+    title = "the authors' small acoustic network"
+    small = _variant(rows["two"], "small", title, small_acoustic=True, activation="relu")
+    return [*rows.values(), _chosen_on_validation(rows["two"], "weights"), small]
 
 
 def _figures() -> list[Experiment]:

@@ -6,8 +6,7 @@ the two panels can be compared in shape, but not in scale.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from papers.dimensional_mtl.config import DIMENSIONS
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from common.results import Comparison, RunResults
 
-SHOWN = (*DIMENSIONS, "mean")
 COLOURS = {"valence": "#1b7837", "arousal": "#b2182b", "dominance": "#2166ac", "mean": "#222222"}
 REPORTED, MEASURED = "Reported: batches of 32, averaged", "Measured: whole test part"
 
@@ -97,7 +95,7 @@ def draw_weights(runs: Mapping[str, RunResults], comparisons: Sequence[Compariso
 
 def _draw_curves(
     size: tuple[float, float],
-    columns: Sequence[tuple[str, Callable[[Mapping[str, float]], float]]],
+    columns: Sequence[tuple[str, str, Mapping[str, float]]],
     comparisons: Sequence[Comparison],
     runs: Mapping[str, RunResults],
     table: str,
@@ -106,8 +104,8 @@ def _draw_curves(
 
     Args:
         size: size of the figure in inches.
-        columns: for each column, the label of its x axis, and a function from a row's settings to the row's position on
-            that axis (NaN: the row is not shown).
+        columns: for each column, the label of its x axis, the setting on that axis, and the other settings of the rows
+            that it shows.
         comparisons: of the paper's cells, which hold the reported points.
         runs: the measured runs, by experiment.
         table: "fig5" or "fig6".
@@ -118,47 +116,36 @@ def _draw_curves(
     if not measured:
         return None
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
-    for line, (title, points) in zip(
-        axes,
-        ((REPORTED, _reported(comparisons, table)), (_measured_title(runs, table), measured)),
-        strict=True,
-    ):
-        for one, (label, on_axis) in zip(line, columns, strict=True):
-            placed = sorted(
-                (position, values)
-                for position, values in ((on_axis(_settings(row)), values) for row, values in points.items())
-                if not math.isnan(position)
-            )
-            for name in SHOWN:
-                one.plot(
-                    [position for position, _ in placed],
-                    [values[name] for _, values in placed],
-                    "o-", color=COLOURS[name], label=name, markersize=3, linewidth=2 if name == "mean" else 1,
+    grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
+    panels = (REPORTED, _reported(comparisons, table)), (_measured_title(runs, table), measured)
+    for line, (title, points) in zip(grid, panels, strict=True):
+        for axes, (label, name, others) in zip(line, columns, strict=True):
+            rows = [(_settings(row), values) for row, values in points.items()]
+            shown = sorted((of[name], values) for of, values in rows if of == {**others, name: of.get(name)})
+            positions = [position for position, _ in shown]
+            for dimension, colour in COLOURS.items():
+                axes.plot(
+                    positions, [values[dimension] for _, values in shown], "o-", color=colour, label=dimension,
+                    markersize=3, linewidth=2 if dimension == "mean" else 1,
                 )  # fmt: skip
-            one.set(xlabel=label, xlim=(-0.03, 1.03))
-            one.grid(alpha=0.3)
+            axes.set(xlabel=label, xlim=(-0.03, 1.03))
+            axes.grid(alpha=0.3)
         line[0].set_ylabel("CCC")
         line[0].set_title(title, size=9, loc="left")
-    axes[0][-1].legend(fontsize=7, loc="lower right")
+    grid[0][-1].legend(fontsize=7, loc="lower right")
     return figure
 
 
 def draw_three_weights(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Fig. 5: CCC over each of alpha, beta and gamma, with the other two at 1."""
-    labels = {"alpha": "α (valence)", "beta": "β (arousal)", "gamma": "γ (dominance)"}
-    columns = [(label, lambda settings, name=name: settings.get(name, math.nan)) for name, label in labels.items()]
+    columns = [("α (valence)", "alpha", {}), ("β (arousal)", "beta", {}), ("γ (dominance)", "gamma", {})]
     return _draw_curves((10, 6), columns, comparisons, runs, "fig5")
 
 
 def draw_dropout(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Fig. 6: CCC over the acoustic rate (text 0.3) and over the text rate (acoustic 0.1)."""
-
-    def acoustic(settings: Mapping[str, float]) -> float:
-        return math.nan if "text" in settings else settings["acoustic"]
-
-    def text(settings: Mapping[str, float]) -> float:
-        return settings["text"] if settings["acoustic"] == 0.1 and "text" in settings else math.nan
-
-    columns = [("acoustic dropout (text 0.3)", acoustic), ("text dropout (acoustic 0.1)", text)]
+    columns = [
+        ("acoustic dropout (text 0.3)", "acoustic", {}),
+        ("text dropout (acoustic 0.1)", "text", {"acoustic": 0.1}),
+    ]
     return _draw_curves((8, 6), columns, comparisons, runs, "fig6")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,7 @@ def draw_speakers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparis
 
     Each task has a panel, with a line for each corpus (see `common.contract.Figure` for the arguments).
     """
+    import numpy as np
     from matplotlib.figure import Figure
 
     found = _measured(comparisons, "fig3")
@@ -88,16 +90,16 @@ def draw_speakers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparis
         for corpus in dict.fromkeys(one.cell.cell.split("/")[1] for one in found):
             own = [one for one in found if one.cell.cell.startswith(f"fig3/{corpus}/")]
             title = own[0].cell.row.split()[0] if own[0].corpus == corpus else own[0].corpus
-            places = [_auxiliary_speakers(runs[one.cell.experiment]) for one in own]
+            own_runs = [runs[one.cell.experiment] for one in own]
+            speakers = np.nan_to_num([_mean_of_history(run, "auxiliary_speakers") for run in own_runs])
             if task == "emotion":
-                axis.errorbar(
-                    places, [one.measured.value for one in own], _error_bars(own), fmt="o-", capsize=3, label=title
-                )
+                values = [one.measured.value for one in own]
+                axis.errorbar(speakers, values, _error_bars(own), fmt="o-", capsize=3, label=title)
                 continue
-            values = [_development_ua(runs[one.cell.experiment], task) for one in own]
-            if any(value is not None for value in values):
-                points = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
-                axis.plot(*zip(*points, strict=True), "o-", label=title)
+            values = 100 * np.array([_mean_of_history(run, f"{task}_development_ua") for run in own_runs])
+            known = ~np.isnan(values)
+            if known.any():
+                axis.plot(speakers[known], values[known], "o-", label=title)
         if not axis.has_data():
             axis.text(0.5, 0.5, "held-out speakers\nwere not trained on", ha="center", transform=axis.transAxes)
         axis.set_title(task + ("" if task == "emotion" else " (development fold)"))
@@ -109,17 +111,7 @@ def draw_speakers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparis
     return figure
 
 
-def _auxiliary_speakers(run: RunResults) -> float:
-    """How many auxiliary speakers were really available."""
-    import numpy as np
-
-    return float(np.mean([trial["history"].get("auxiliary_speakers", [0])[0] for trial in run.trials]))
-
-
-def _development_ua(run: RunResults, task: str) -> float | None:
-    """UA of a secondary task on the development folds, in percent; None if it has none."""
-    import numpy as np
-
-    values = [trial["history"].get(f"{task}_development_ua") for trial in run.trials]
-    values = [one[0] for one in values if one]
-    return 100 * float(np.mean(values)) if values else None
+def _mean_of_history(run: RunResults, name: str) -> float:
+    """Mean over trials of a single value in their histories; NaN if no trial has it."""
+    values = [trial["history"][name][0] for trial in run.trials if trial["history"].get(name)]
+    return sum(values) / len(values) if values else math.nan

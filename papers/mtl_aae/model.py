@@ -13,7 +13,7 @@ from keras import layers
 
 from papers.mtl_aae.config import AaeConfig
 
-CNN_POOLS = 2
+CNN_BLOCKS = 2
 """Sec. V-B: the supervised baseline shares two convolutional layers."""
 
 
@@ -28,7 +28,7 @@ def build_encoder(config: AaeConfig) -> keras.Model:
     image = x = layers.Input((config.rows, config.frames, 1), name="picture")
     blocks = list(zip(config.layers, config.pool_sizes, strict=True))
     if config.model == "cnn":
-        blocks = blocks[:CNN_POOLS]
+        blocks = blocks[:CNN_BLOCKS]
     for number, (width, pool) in enumerate(blocks, start=1):
         x = layers.Conv2D(width, config.kernel, padding="same", use_bias=False, name=f"conv{number}")(x)
         x = _normalised(x, config, f"conv{number}", activation=number < len(blocks) or config.latent_relu)
