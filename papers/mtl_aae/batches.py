@@ -42,7 +42,11 @@ class TrainingData:
 
 
 def prepare_training_data(config: AaeConfig, train: Part, validation: Part, context: Context) -> TrainingData:
-    """Images and class numbers of all utterances, and the tasks that the data allow; the context gets the flags."""
+    """Prepares images and class numbers of all utterances.
+
+    A secondary task is left out if the training data have fewer than two of its classes. The context gets a flag for
+    it, and one if there are fewer auxiliary speakers than the config wants.
+    """
     auxiliary = select_auxiliary(config, context)
     tables = {"train": train.table, "validation": validation.table}
     if auxiliary is not None:

@@ -20,7 +20,7 @@ COUNTS = {"emotion": 4, "gender": 2, "speaker": 510}
 eager = pytest.fixture(eagerly)
 
 
-def in_training(config, tasks=("emotion", "gender", "speaker")):
+def model_and_training(config, tasks=("emotion", "gender", "speaker")):
     keras.utils.set_random_seed(0)
     model = build_model(config, {task: aae.TASKS[task] for task in tasks})
     return model, Phases(config, model, tasks)
@@ -59,17 +59,17 @@ def test_the_autoencoder_is_the_adversarial_one_without_its_discriminator():
 
 def test_the_latent_code_has_the_range_of_the_prior():
     config = aae.small()
-    _, trained = in_training(config)
+    _, training = model_and_training(config)
     image = aae.batch(config)["picture"]
-    assert np.asarray(trained.encoder(image, training=True)).min() >= 0
-    drawn = np.asarray(trained.draw_prior((2000, 4), "float32"))
+    assert np.asarray(training.encoder(image, training=True)).min() >= 0
+    drawn = np.asarray(training.draw_prior((2000, 4), "float32"))
     assert drawn.min() >= 0
     assert drawn.mean() == pytest.approx(math.sqrt(2 / math.pi), abs=0.03)  # of |N(0, 1)|
-    _, other = in_training(aae.small(prior="normal", latent_relu=False))
+    _, other = model_and_training(aae.small(prior="normal", latent_relu=False))
     assert np.asarray(other.encoder(image, training=True)).min() < 0
     drawn = np.asarray(other.draw_prior((2000, 4), "float32"))
     assert (drawn.mean(), drawn.std()) == pytest.approx((0, 1), abs=0.05)
-    _, other = in_training(aae.small(prior="uniform"))
+    _, other = model_and_training(aae.small(prior="uniform"))
     drawn = np.asarray(other.draw_prior((2000, 4), "float32"))
     assert drawn.min() >= 0 and drawn.max() <= 1 and drawn.mean() == pytest.approx(0.5, abs=0.02)
     assert not np.array_equal(drawn, np.asarray(other.draw_prior((2000, 4), "float32")))
@@ -143,9 +143,9 @@ def changed(before, after):
 )
 def test_a_phase_updates_exactly_its_parts(phase, expected, eager):
     config = aae.small()
-    model, trained = in_training(config)
+    model, training = model_and_training(config)
     before = parts(model)
-    getattr(trained, phase)(aae.batch(config))
+    getattr(training, phase)(aae.batch(config))
     after = parts(model)
     assert changed(before, after) == expected
     for name in expected:
@@ -164,13 +164,13 @@ def test_a_phase_updates_exactly_its_parts(phase, expected, eager):
 )
 def test_a_step_performs_its_phases_in_order(model, expected, eager, monkeypatch):
     config = aae.small(model=model)
-    _, trained = in_training(config)
+    _, training = model_and_training(config)
     updated = []
     apply = Phases._apply
     monkeypatch.setattr(
         Phases, "_apply", lambda self, gradients, *names: updated.append(names) or apply(self, gradients, *names)
     )
-    logs = trained.step(aae.batch(config))
+    logs = training.step(aae.batch(config))
     assert updated == expected
     assert all(math.isfinite(float(value)) for value in logs.values())
 
@@ -181,11 +181,11 @@ def test_the_encoder_is_trained_with_the_discriminator_that_was_just_updated(eag
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the oracle is TensorFlow's tape")
     config = aae.small(dropout=0.0, optimiser="sgd", learning_rate=0.1)
-    model, trained = in_training(config)
+    model, training = model_and_training(config)
     encoder, discriminator = model.get_layer("encoder"), model.get_layer("discriminator")
     image = aae.batch(config)["picture"]
     drawn = np.abs(np.random.default_rng(3).normal(size=(6, *config.latent_shape))).astype("float32")
-    trained.draw_prior = lambda shape, dtype: keras.ops.convert_to_tensor(drawn)
+    training.draw_prior = lambda shape, dtype: keras.ops.convert_to_tensor(drawn)
     start = [v.numpy().copy() for v in encoder.trainable_variables]
 
     with tf.GradientTape() as tape:
@@ -195,7 +195,7 @@ def test_the_encoder_is_trained_with_the_discriminator_that_was_just_updated(eag
     expected_discriminator = [
         v.numpy() + 0.1 * g.numpy() for v, g in zip(discriminator.trainable_variables, gradients, strict=True)
     ]
-    logs = trained.regularise({"picture": image})
+    logs = training.regularise({"picture": image})
     assert float(logs["discriminator"]) == pytest.approx(-float(eq4), rel=1e-4)
     for variable, expected in zip(discriminator.trainable_variables, expected_discriminator, strict=True):
         np.testing.assert_allclose(variable.numpy(), expected, atol=1e-5)
@@ -221,10 +221,10 @@ def test_alpha_weighs_the_reconstruction_also_with_adam(eager):
     ends = {}
     for alpha in (0.1, 1.0):
         config = aae.small(model="ae", alpha=alpha, dropout=0.0)
-        model, trained = in_training(config)
+        model, training = model_and_training(config)
         first = parts(model)["encoder"][0]
         for _ in range(3):
-            trained.step(aae.batch(config))
+            training.step(aae.batch(config))
         ends[alpha] = parts(model)["encoder"][0] - first
     assert np.abs(ends[0.1] - ends[1.0]).max() > 0.1 * np.abs(ends[1.0]).max()
 
@@ -235,9 +235,9 @@ NETWORKS = {(e.config.model, e.config.tasks): e.config for e in PAPER.experiment
 @pytest.mark.parametrize("config", NETWORKS.values(), ids=lambda c: f"{c.model}-{c.tasks}")
 def test_a_step_changes_all_parts_of_every_declared_network(config, eager):
     config = override(config, {**aae.SMALL, "alpha": 0.5})
-    model, trained = in_training(config, ("emotion", *config.secondary))
+    model, training = model_and_training(config, ("emotion", *config.secondary))
     before = parts(model)
-    logs = trained.step(aae.batch(config))
+    logs = training.step(aae.batch(config))
     assert changed(before, parts(model)) == set(before)
     assert {"emotion", *config.secondary} <= set(logs)
 
