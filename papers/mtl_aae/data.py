@@ -47,19 +47,6 @@ def without_silence(spectrogram: np.ndarray, below_db: float, *, log: bool) -> n
     return spectrogram[loud[0] : loud[-1] + 1]
 
 
-def fit_normalisation(spectrograms: Iterable[np.ndarray], kind: str, rows: int) -> Normalisation:
-    """Mean and deviation over all frames of some utterances.
-
-    Args:
-        spectrograms: shape (frames, rows) each.
-        kind: "row", "corpus" or "none" (see `AaeConfig.normalisation`).
-        rows: of a spectrogram.
-    """
-    if kind == "none":
-        return Normalisation.identity(rows)
-    return Normalisation.fitted(spectrograms, pooled=kind == "corpus")
-
-
 class SpectrogramImages:
     """The normalised spectrograms of a part, cut or padded to a fixed width when they are asked for.
 
@@ -79,14 +66,17 @@ class SpectrogramImages:
         self.trim_db = trim_db
         self._in_memory: dict[int, np.ndarray] = {}
         self._bytes = 0
-        if normalisation is None:
-            sample = np.linspace(0, len(self) - 1, min(len(self), NORMALISATION_UTTERANCES)).astype(int)
-            spectrograms = (self._read(index) for index in np.unique(sample))
-            normalisation = fit_normalisation(spectrograms, config.normalisation, config.rows)
-        self.normalisation = normalisation
+        self.normalisation = normalisation or self._fit_normalisation()
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    def _fit_normalisation(self) -> Normalisation:
+        if self.config.normalisation == "none":
+            return Normalisation.identity(self.config.rows)
+        sample = np.linspace(0, len(self) - 1, min(len(self), NORMALISATION_UTTERANCES)).astype(int)
+        spectrograms = (self._read(index) for index in np.unique(sample))
+        return Normalisation.fitted(spectrograms, pooled=self.config.normalisation == "corpus")
 
     def _read(self, index: int) -> np.ndarray:
         spectrogram = np.asarray(self.features[self.utterances[index]])

@@ -37,9 +37,13 @@ def test_silence_is_removed_at_both_ends_but_not_in_pauses():
 
 
 def test_normalisation_is_fitted_per_row_or_per_corpus():
-    spectrograms = [np.tile([1.0, 7.0], (4, 1)), np.tile([4.0, 7.0], (2, 1))]
+    part = aae.part(2)
+    first, second = part.table["utterance"]
+    part.features["spectrogram"][first] = np.tile(np.repeat([1.0, 7.0], 8), (4, 1))
+    part.features["spectrogram"][second] = np.tile(np.repeat([4.0, 7.0], 8), (2, 1))
     for kind, mean in {"row": [2, 7], "corpus": [4.5, 4.5], "none": [0, 0]}.items():
-        np.testing.assert_allclose(data.fit_normalisation(iter(spectrograms), kind, 2).mean, mean, err_msg=kind)
+        images = data.SpectrogramImages(part, aae.small(normalisation=kind))
+        np.testing.assert_allclose(images.normalisation.mean, np.repeat(mean, 8), err_msg=kind)
 
 
 def counting(lengths, config):
