@@ -67,15 +67,15 @@ def measure(folder: Path, network: str, batch_size: int) -> dict[str, float]:
     from common.training import jit_compile
     from papers.dimensional_mtl.batches import Batches
     from papers.dimensional_mtl.config import DimensionalConfig
-    from papers.dimensional_mtl.data import Preparation, labels
+    from papers.dimensional_mtl.data import Preprocessor, labels
     from papers.dimensional_mtl.model import build_loss, build_model, build_optimiser
 
     part = training_part(folder)
     config = DimensionalConfig(modality="acoustic", level="lld", acoustic_network=network, batch_size=batch_size)
     started = time.perf_counter()
-    preparation = Preparation.fitted(config, part)
+    preprocessor = Preprocessor.fitted(config, part)
     statistics_s = time.perf_counter() - started
-    batches = Batches(preparation, part, batch_size, labels(part, config), seed=0)
+    batches = Batches(preprocessor, part, batch_size, labels(part, config), seed=0)
     batches.on_epoch_begin()
     # Reading, standardising and padding a batch with nothing else to do is the longest that a step can wait.
     count = min(len(batches), 3200 // batch_size)
@@ -83,7 +83,7 @@ def measure(folder: Path, network: str, batch_size: int) -> dict[str, float]:
     for number in range(count):
         batches[number]
     input_s = (time.perf_counter() - started) / count
-    model = build_model(config, preparation.acoustic_shape)
+    model = build_model(config, preprocessor.acoustic_shape)
     model.compile(build_optimiser(config), build_loss(config), jit_compile=jit_compile())
     on_gpu = bool(_gpus())
     steps = len(batches) if on_gpu else 1

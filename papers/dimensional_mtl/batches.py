@@ -1,4 +1,4 @@
-"""A part, batch by batch (apart from `data.py`, which is imported before the backend starts)."""
+"""Batches of a part; a module of its own, because `data.py` is imported before the backend is started."""
 
 from __future__ import annotations
 
@@ -6,67 +6,65 @@ import keras
 import numpy as np
 
 from common.contract import Part
-from papers.dimensional_mtl.data import Preparation
+from papers.dimensional_mtl.data import Preprocessor
 
 
 class Batches(keras.utils.PyDataset):
-    """A part, batch by batch. Low-level descriptors are read from the cache when their turn comes and padded in front.
+    """Batches of a part, as Keras trains on them and predicts from them.
 
-    What is small (functionals, words, labels) is made at once; what is not (10039 x 3411 x 34 numbers are 4.7 GB) never
-    lies in memory as a whole.
+    Functionals, words and labels are small and are prepared at once. Low-level descriptors (10039 x 3411 x 34 numbers
+    are 4.7 GB) are read from the cache when their batch is needed, and padded with zeros in front.
 
     Args:
-        preparation: what turns the part into input.
+        preprocessor: makes the network's input.
         part: utterances.
-        batch_size: utterances a batch.
-        targets: (utterances, 3); None: to predict.
-        seed: shuffles, anew for each epoch; None: file order.
-        workers: threads that prepare batches ahead, if more than one.
+        batch_size: utterances per batch; the last batch may be smaller.
+        labels: shape (utterances, 3); None: batches have inputs only.
+        seed: seed of the order, which changes with each epoch; None: file order.
     """
 
     def __init__(
         self,
-        preparation: Preparation,
+        preprocessor: Preprocessor,
         part: Part,
         batch_size: int,
-        targets: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
         seed: int | None = None,
-        workers: int = 1,
     ):
-        super().__init__(workers=workers, max_queue_size=4)
-        config = preparation.config
-        self.preparation = preparation
+        super().__init__()
+        config = preprocessor.config
+        self.preprocessor = preprocessor
         self.batch_size = batch_size
-        self.targets = targets
+        self.labels = labels
         self.order = np.arange(len(part))
         self.generator = None if seed is None else np.random.default_rng(seed)
-        self.whole: dict[str, np.ndarray] = {}
-        self.source, self.utterances = None, ()
+        self.in_memory: dict[str, np.ndarray] = {}
+        self.descriptors, self.utterances = None, tuple(part.table["utterance"])
         if config.uses_audio and config.level == "hsf":
-            self.whole["acoustic"] = preparation.functionals(part)
+            self.in_memory["acoustic"] = preprocessor.functionals(part)
         elif config.uses_audio:
-            self.source, self.utterances = part.features["acoustic"], tuple(part.table["utterance"])
+            self.descriptors = part.features["acoustic"]
         if config.uses_words:
-            self.whole["text"] = preparation.words(part)
+            self.in_memory["text"] = preprocessor.words(part)
 
     def __len__(self) -> int:
         return -(-len(self.order) // self.batch_size)
 
     def __getitem__(self, index: int):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        inputs = {name: array[rows] for name, array in self.whole.items()}
-        if self.source is not None:
-            inputs["acoustic"] = self._frames(rows)
-        return (inputs,) if self.targets is None else (inputs, self.targets[rows])
+        inputs = {name: array[rows] for name, array in self.in_memory.items()}
+        if self.descriptors is not None:
+            inputs["acoustic"] = self._padded_descriptors(rows)
+        return (inputs,) if self.labels is None else (inputs, self.labels[rows])
 
-    def _frames(self, rows: np.ndarray) -> np.ndarray:
-        padded = np.zeros((len(rows), *self.preparation.acoustic_shape), np.float32)
-        for target, row in zip(padded, rows, strict=True):
-            found = self.preparation.frames(self.source[self.utterances[row]])
-            target[len(target) - len(found) :] = found
+    def _padded_descriptors(self, rows: np.ndarray) -> np.ndarray:
+        padded = np.zeros((len(rows), *self.preprocessor.acoustic_shape), np.float32)
+        for utterance, row in zip(padded, rows, strict=True):
+            frames = self.preprocessor.frames(self.descriptors[self.utterances[row]])
+            utterance[len(utterance) - len(frames) :] = frames
         return padded
 
     def on_epoch_begin(self):
-        """Shuffles."""
+        """Draws a new order, unless batches are in file order."""
         if self.generator is not None:
             self.order = self.generator.permutation(len(self.order))

@@ -1,4 +1,4 @@
-"""Settings of dimensional emotion recognition by multitask learning (Atmaja and Akagi 2020), with their places."""
+"""Settings of dimensional emotion recognition by multitask learning (Atmaja and Akagi 2020), each with its source."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from common.contract import setting
 from common.errors import UserError
 
 DIMENSIONS = ("valence", "arousal", "dominance")
-"""What is predicted, in the order of the network's outputs and of the loss weights alpha, beta, gamma."""
+"""The predicted dimensions, in the order of the network's outputs and of the loss weights alpha, beta and gamma."""
 
 
 @dataclass(frozen=True)
 class DimensionalConfig:
-    """One network, its input, its loss, and one way to train it.
+    """A network, its input, its loss and its training.
 
-    A field's `source` names its section, equation or table, or says "not given" and lists the alternatives.
+    Each field names its section, equation or table, or says "not given" and lists the alternatives.
     """
 
     modality: Literal["acoustic", "text", "both"] = setting("both", "Sec. VI-B: unimodal; Sec. VI-C: both")
@@ -25,14 +25,14 @@ class DimensionalConfig:
     level: Literal["hsf", "lld"] = setting("hsf", "Sec. III-A; rows of Table 3")
     functionals: Literal["frames", "nonzero"] = setting(
         "frames",
-        "not given: mean and deviation over all frames of the utterance; the authors' code pads first and then drops "
-        "every zero, true ones too (nonzero)",
+        "not given: mean and deviation over all frames of the utterance; the authors' code pads with zeros, then drops "
+        "all zeros, also true ones (nonzero)",
     )
     frames: int = setting(3411, "Sec. III-A: 3409 GeMAPS, 3411 pAA, the longest utterance of IEMOCAP; only for LLD")
     standardisation: Literal["training", "none"] = setting(
         "training",
-        "not given: each feature to mean 0, deviation 1 over the training part; the authors' scripts leave it raw in "
-        "Tables 3 and 5 and use all utterances in Table 6",
+        "not given: each feature to mean 0, deviation 1 over the training part; in the authors' scripts, "
+        "no standardisation for Tables 3 and 5, and statistics of all utterances for Table 6",
     )
     acoustic_network: Literal["lstm", "cnn", "dense"] = setting("lstm", "Sec. IV-A, Fig. 2; rows of Tables 3 and 5")
     text_network: Literal["lstm", "cnn", "dense"] = setting("lstm", "Sec. IV-A; rows of Tables 4 and 5")
@@ -46,8 +46,8 @@ class DimensionalConfig:
     vectors: str = setting(
         "",
         "not given: a file in word2vec, GloVe or fastText format, or a folder that "
-        "`common.features.word_vectors.convert` wrote, instead of what `ser fetch` brought; "
-        "a word it lacks starts at zero",
+        "`common.features.word_vectors.convert` wrote, instead of the file that `ser fetch` downloaded; "
+        "words that are not in it start at zero",
     )
     embedding: int = setting(300, "Sec. III-B: dimensions of a word vector")
     text_length: int = setting(100, "Sec. III-B; 554 in the authors' code")
@@ -59,9 +59,9 @@ class DimensionalConfig:
     weighting: Literal["none", "two", "three"] = setting("two", "Eq. 4, 5 and 6; rows of Table 6")
     alpha: float = setting(0.7, "Eq. 5: 0.7 text and both, 0.1 acoustic; Eq. 6: 0.9; Fig. 4 and 5; of valence")
     beta: float = setting(0.2, "Eq. 5: 0.2 text and both, 0.5 acoustic; Eq. 6: 0.9; Fig. 4 and 5; of arousal")
-    gamma: float = setting(1.0, "Eq. 6: 0.2; Fig. 5; of dominance; 1 - alpha - beta in Eq. 5, where it is not read")
+    gamma: float = setting(1.0, "Eq. 6: 0.2; Fig. 5; of dominance; not used in Eq. 5, where it is 1 - alpha - beta")
     choose: Literal["none", "weights", "dropout"] = setting(
-        "none", "not given: the authors sweep on the test part; weights and dropout choose on validation (ours)"
+        "none", "not given: the authors searched on the test part; weights and dropout choose on validation (ours)"
     )
     grid: str = setting("0.1 0.4 0.7", "not given: values that `choose` tries for each of the two weights or rates")
     lowest: float = setting(1.0, "Sec. VI-A: labels below are clipped; becomes -1 (Eq. 7 and 8)")
@@ -94,18 +94,18 @@ class DimensionalConfig:
         if self.level == "lld" and self.acoustic_network == "cnn" and self.uses_audio and self.frames < SHORTEST:
             raise UserError(f"The acoustic CNN needs at least {SHORTEST} frames; frames is {self.frames}.")
         if self.choose == "weights" and self.weighting == "none":
-            raise UserError("choose=weights has nothing to choose in a loss without weights; set weighting to two.")
+            raise UserError("choose=weights has nothing to choose in a loss without weights; set weighting=two.")
         if self.choose != "none":
             self.choices()
 
     @property
     def uses_audio(self) -> bool:
-        """True if the network hears."""
+        """True if the network has an acoustic input."""
         return self.modality != "text"
 
     @property
     def uses_words(self) -> bool:
-        """True if the network reads."""
+        """True if the network has words as input."""
         return self.modality != "acoustic"
 
     @property
@@ -114,33 +114,33 @@ class DimensionalConfig:
         if self.weighting == "none":
             return 1.0, 1.0, 1.0
         if self.weighting == "two":
-            # Rounded, so that 1 - .7 - .2 is .1 and 1 - .6 - .4 is 0.
+            # Rounded, because 1 - .7 - .2 is not exactly .1.
             return self.alpha, self.beta, round(1 - self.alpha - self.beta, 9)
         return self.alpha, self.beta, self.gamma
 
     def choices(self) -> list[dict[str, float]]:
-        """What `choose` tries: fields by name, each with a value.
+        """The settings that `choose` tries: values by field name.
 
         Raises:
-            UserError: the grid is no list of numbers in [0, 1].
+            UserError: The grid is not a list of numbers in [0, 1].
         """
         try:
             values = [float(word) for word in self.grid.replace(",", " ").split()]
         except ValueError:
             values = []
         if not values or not all(0 <= value <= 1 for value in values):
-            raise UserError(f"grid must be numbers in [0, 1] with blanks between them, not '{self.grid}'.")
+            raise UserError(f"grid must be numbers in [0, 1] separated by blanks, not '{self.grid}'.")
         if self.choose == "dropout":
-            heard = values if self.uses_audio else [self.acoustic_dropout]
-            read = values if self.uses_words else [self.text_dropout]
-            return [{"acoustic_dropout": a, "text_dropout": t} for a in heard for t in read]
+            acoustic = values if self.uses_audio else [self.acoustic_dropout]
+            text = values if self.uses_words else [self.text_dropout]
+            return [{"acoustic_dropout": a, "text_dropout": t} for a in acoustic for t in text]
         pairs = [(a, b) for a in values for b in values]
-        # In Eq. 5 a third weight below 0 would reward bad dominance; Fig. 4 has such corners, a choice has not.
+        # In Eq. 5, a negative third weight would reward wrong dominance; Fig. 4 has such points, but none is chosen.
         return [{"alpha": a, "beta": b} for a, b in pairs if self.weighting == "three" or a + b <= 1]
 
 
 SHORTEST = 22
-"""Frames that three convolutions of 4, 8 and 12 without padding need."""
+"""The fewest frames that three convolutions of 4, 8 and 12 frames without padding accept."""
 
 SCALED = {
     "width": 24,
@@ -153,4 +153,4 @@ SCALED = {
     "patience": 15,
     "grid": "0.2 0.6",
 }
-"""What --scaled changes: small layers, short inputs, few choices; the networks keep their form."""
+"""What --scaled changes: small layers, short inputs, few choices; the networks keep their structure."""

@@ -1,4 +1,4 @@
-"""The rows of Tables 3 to 6, the sweeps of Figures 4 to 6, and their honest twins, all on IEMOCAP."""
+"""The rows of Tables 3 to 6, the points of Figures 4 to 6, and versions without choices on the test part."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from common.targets import Dimensions
 from papers.dimensional_mtl.config import DIMENSIONS, SCALED, DimensionalConfig
 
 REPEATS = 20
-"""Sec. IV-B: each bimodal pair was run 20 times. Tables 3 and 4 and the figures print one run."""
+"""Sec. IV-B: each bimodal pair was run 20 times. Tables 3 and 4 and the figures report one run."""
 
 PAPER_SPLIT = FixedTestSession()
-"""Sec. VI-A: 7869 utterances to train on, the last 1573 of them to validate, Session 5 to test."""
+"""Sec. VI-A: 7869 utterances to train on, of which the last 1573 validate; Session 5 to test on."""
 
-HONEST_SPLIT = FixedTestSession(validation="session")
-"""The same test part; Session 4 validates, so no validation speaker is learnt from."""
+SESSION_VALIDATES = FixedTestSession(validation="session")
+"""The same test part; Session 4 validates, so the network is not trained on validation speakers."""
 
 NETWORKS = {"lstm": "LSTM", "cnn": "CNN", "dense": "Dense"}
 FEATURES = {"paa-lld": "pAA LLD", "paa-hsf": "pAA HSF", "gemaps-lld": "GeMAPS LLD", "gemaps-hsf": "GeMAPS HSF"}
@@ -25,25 +25,30 @@ PAIRS = (
     ("lstm", "lstm"), ("lstm", "cnn"), ("cnn", "lstm"), ("cnn", "cnn"),
     ("lstm", "dense"), ("cnn", "dense"), ("dense", "lstm"), ("dense", "cnn"),
 )  # fmt: skip
-"""Acoustic and text network of each row of Table 5, in its order."""
+"""Acoustic and text network of each row of Table 5, in the table's order."""
 
 HIGHEST_KEPT = (("lstm", "cnn"), ("lstm", "dense"), ("cnn", "dense"))
-"""Pairs whose published scripts stop at and restore the epoch with the highest validation loss."""
+"""Pairs whose published scripts keep the epoch with the highest validation loss."""
 
-WEIGHTINGS = {"none": "No parameter", "two": "Two parameters", "three": "Three parameters"}
+WEIGHTINGS = {
+    "none": ("No parameter", {}),
+    "two": ("Two parameters", {"alpha": 0.7, "beta": 0.2}),
+    "three": ("Three parameters", {"alpha": 0.9, "beta": 0.9, "gamma": 0.2}),
+}
+"""Title and loss weights (Sec. VI-C.2) of each row of Table 6."""
 
 ACOUSTIC = {"modality": "acoustic", "alpha": 0.1, "beta": 0.5, "acoustic_dropout": 0.3}
-"""Sec. IV-A: dropout; Sec. VI-C.2: weights of the acoustic networks."""
+"""Settings of the acoustic networks: dropout (Sec. IV-A) and loss weights (Sec. VI-C.2)."""
 
 TEXT = {"modality": "text", "alpha": 0.7, "beta": 0.2, "text_dropout": 0.3}
-"""Sec. IV-A: dropout; Sec. VI-C.2: weights of the text networks."""
+"""Settings of the text networks: dropout (Sec. IV-A) and loss weights (Sec. VI-C.2)."""
 
 TENTHS = tuple(number / 10 for number in range(11))
 
 
-def _row(place: str, row: str, title: str, repeats: int, protocol=PAPER_SPLIT, **settings) -> Experiment:
+def _row(table: str, row: str, title: str, repeats: int, protocol=PAPER_SPLIT, **settings) -> Experiment:
     return Experiment(
-        id=f"dimensional_mtl/{place}/iemocap/{row}",
+        id=f"dimensional_mtl/{table}/iemocap/{row}",
         title=title,
         corpus="iemocap",
         subset="vad",
@@ -54,15 +59,21 @@ def _row(place: str, row: str, title: str, repeats: int, protocol=PAPER_SPLIT, *
     )
 
 
-def _honest(experiment: Experiment, choose: str) -> Experiment:
-    """The row with weights or dropout chosen on another session's speakers instead of read off the test part."""
+def _variant(experiment: Experiment, row: str, title: str, protocol=PAPER_SPLIT, **settings) -> Experiment:
+    """The experiment with other settings; `row` and `title` are appended to its id and its title."""
     return dataclasses.replace(
         experiment,
-        id=f"{experiment.id}-chosen-{choose}",
-        title=f"{experiment.title}, {choose} chosen on validation",
-        protocol=HONEST_SPLIT,
-        config=dataclasses.replace(experiment.config, choose=choose),
+        id=f"{experiment.id}-{row}",
+        title=f"{experiment.title}, {title}",
+        protocol=protocol,
+        config=dataclasses.replace(experiment.config, **settings),
     )
+
+
+def _chosen_on_validation(experiment: Experiment, choose: str) -> Experiment:
+    """The experiment with weights or dropout chosen on validation speakers instead of on the test part."""
+    title = f"{choose} chosen on validation"
+    return _variant(experiment, f"chosen-{choose}", title, SESSION_VALIDATES, choose=choose)
 
 
 def _table3() -> list[Experiment]:
@@ -74,7 +85,7 @@ def _table3() -> list[Experiment]:
             settings = {"acoustic": acoustic, "level": level, "frames": frames, "acoustic_network": network}
             rows.append(_row("table3", f"{network}-{name}", f"{NETWORKS[network]}, {title}", 1, **ACOUSTIC, **settings))
             if (network, name) == ("lstm", "paa-hsf"):
-                rows.append(_honest(rows[-1], "weights"))
+                rows.append(_chosen_on_validation(rows[-1], "weights"))
     return rows
 
 
@@ -85,37 +96,30 @@ def _table4() -> list[Experiment]:
             settings = {"text_network": network, "words": words}
             rows.append(_row("table4", f"{network}-{words}", f"{NETWORKS[network]}, {title}", 1, **TEXT, **settings))
             if (network, words) == ("lstm", "glove"):
-                rows.append(_honest(rows[-1], "weights"))
+                rows.append(_chosen_on_validation(rows[-1], "weights"))
     return rows
 
 
 def _table5() -> list[Experiment]:
-    rows = []
+    rows = {}
     for acoustic, text in PAIRS:
         settings = {"acoustic_network": acoustic, "text_network": text, "weighting": "none"}
         title = f"{NETWORKS[acoustic]} + {NETWORKS[text]}"
-        rows.append(_row("table5", f"{acoustic}-{text}", title, REPEATS, **settings))
-        if (acoustic, text) == ("lstm", "lstm"):
-            rows.append(_honest(rows[-1], "dropout"))
-    for acoustic, text in HIGHEST_KEPT:
-        settings = {"acoustic_network": acoustic, "text_network": text, "weighting": "none", "keep": "highest"}
-        title = f"{NETWORKS[acoustic]} + {NETWORKS[text]}, highest validation loss kept (the authors' script)"
-        rows.append(_row("table5", f"{acoustic}-{text}-highest", title, REPEATS, **settings))
-    return rows
-
-
-def _weighted(weighting: str) -> dict:
-    """Settings of Table 6's row; alpha, beta and gamma as Sec. VI-C.2 gives them."""
-    values = {"none": {}, "two": {"alpha": 0.7, "beta": 0.2}, "three": {"alpha": 0.9, "beta": 0.9, "gamma": 0.2}}
-    return {"weighting": weighting, "batch_size": 256, **values[weighting]}
+        rows[acoustic, text] = _row("table5", f"{acoustic}-{text}", title, REPEATS, **settings)
+    first, *others = rows.values()
+    title = "highest validation loss kept (the authors' script)"
+    highest = [_variant(rows[pair], "highest", title, keep="highest") for pair in HIGHEST_KEPT]
+    return [first, _chosen_on_validation(first, "dropout"), *others, *highest]
 
 
 def _table6() -> list[Experiment]:
-    rows = [_row("table6", name, title, REPEATS, **_weighted(name)) for name, title in WEIGHTINGS.items()]
-    rows.append(_honest(rows[1], "weights"))
-    small = _row("table6", "two-small", "Two parameters, the authors' small acoustic network", REPEATS,
-                 **_weighted("two"), small_acoustic=True, activation="relu")  # fmt: skip
-    return [*rows, small]
+    rows = {
+        name: _row("table6", name, title, REPEATS, weighting=name, batch_size=256, **weights)
+        for name, (title, weights) in WEIGHTINGS.items()
+    }
+    title = "the authors' small acoustic network"
+    small = _variant(rows["two"], "small", title, small_acoustic=True, activation="relu")
+    return [*rows.values(), _chosen_on_validation(rows["two"], "weights"), small]
 
 
 def _figures() -> list[Experiment]:
@@ -126,7 +130,7 @@ def _figures() -> list[Experiment]:
             rows.append(_row("fig4", f"alpha-{alpha}-beta-{beta}", f"alpha {alpha}, beta {beta}", 1, **settings))
     for name in ("alpha", "beta", "gamma"):
         for value in TENTHS:
-            # The weights that are not searched stay at 1.
+            # The weights that are not varied stay at 1.
             settings = {"alpha": 1.0, "beta": 1.0, "gamma": 1.0, name: value}
             rows.append(_row("fig5", f"{name}-{value}", f"{name} {value}", 1,
                              weighting="three", batch_size=256, **settings))  # fmt: skip
@@ -142,13 +146,13 @@ def _figures() -> list[Experiment]:
 
 
 def resolve(config: DimensionalConfig) -> tuple[DimensionalConfig, list[str]]:
-    """Pretrained word vectors where they are here, otherwise random ones and the flag that says so."""
-    from papers.dimensional_mtl.vectors import SOURCE, vectors_file
+    """Replaces pretrained word vectors that are not on this machine by random ones; a flag says so."""
+    from papers.dimensional_mtl.vectors import DOWNLOADS, vectors_file
 
     if not config.uses_words or config.words == "we" or vectors_file(config) is not None:
         return config, []
-    missing = f"{SOURCE[config.words]} is not here (`ser fetch {SOURCE[config.words]}`)"
-    return dataclasses.replace(config, words="we"), [f"random word vectors: {missing}"]
+    name = DOWNLOADS[config.words]
+    return dataclasses.replace(config, words="we"), [f"random word vectors: {name} is not here (`ser fetch {name}`)"]
 
 
 PAPER = Paper(

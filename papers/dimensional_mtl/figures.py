@@ -1,12 +1,11 @@
-"""Figures 4 to 6, drawn from trials beside the authors' published points.
+"""Figures 4 to 6: the authors' published points and, next to them, the measured ones.
 
-Measured values are CCCs of the whole test part. The authors' points are means over batches of 32 (see README.md), and
-so is a measured point's twin in the tables; what the two panels share is the shape, not the scale.
+Measured points are CCCs of the whole test part; the authors' points are means over batches of 32 (see README.md). So
+the two panels can be compared in shape, but not in scale.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,50 +16,45 @@ if TYPE_CHECKING:
 
     from common.results import Comparison, RunResults
 
-SHOWN = (*DIMENSIONS, "mean")
 COLOURS = {"valence": "#1b7837", "arousal": "#b2182b", "dominance": "#2166ac", "mean": "#222222"}
 REPORTED, MEASURED = "Reported: batches of 32, averaged", "Measured: whole test part"
 
 
-def _reported(comparisons: Sequence[Comparison], place: str) -> dict[str, dict[str, float]]:
-    """The authors' points: by row ("alpha-0.7-beta-0.2") and dimension."""
+def _reported(comparisons: Sequence[Comparison], table: str) -> dict[str, dict[str, float]]:
+    """The authors' points, by row ("alpha-0.7-beta-0.2") and dimension."""
     points: dict[str, dict[str, float]] = {}
     for cell in (one.cell for one in comparisons):
-        if cell.table == place:
+        if cell.table == table:
             points.setdefault(cell.experiment.rsplit("/", 1)[1], {})[cell.labels] = cell.value
     return points
 
 
-def _measured(runs: Mapping[str, RunResults], place: str) -> dict[str, dict[str, float]]:
-    """Whole-vector CCCs, averaged over trials: by row and dimension."""
+def _measured(runs: Mapping[str, RunResults], table: str) -> dict[str, dict[str, float]]:
+    """CCCs of the whole test part, averaged over trials, by row and dimension."""
     import numpy as np
 
     from common.metrics import ccc
 
     points = {}
     for experiment, run in runs.items():
-        if run.predictions and experiment.startswith(f"dimensional_mtl/{place}/"):
+        if run.predictions and experiment.startswith(f"dimensional_mtl/{table}/"):
             found = {
-                name: float(np.mean([ccc(table[name], table[f"predicted_{name}"]) for table in run.predictions]))
+                name: float(np.mean([ccc(one[name], one[f"predicted_{name}"]) for one in run.predictions]))
                 for name in DIMENSIONS
             }
             points[experiment.rsplit("/", 1)[1]] = {**found, "mean": float(np.mean(list(found.values())))}
     return points
 
 
-def _qualified(runs: Mapping[str, RunResults], place: str) -> str:
-    """The measured panel's title: says "scaled" and "synthetic corpus" where it is."""
-    used = [run.run for name, run in runs.items() if name.startswith(f"dimensional_mtl/{place}/") and run.trials]
-    words = [MEASURED]
-    if any(run["changes"] for run in used):
-        words.append("scaled")
-    if any(run["synthetic"] for run in used):
-        words.append("synthetic corpus")
-    return ", ".join(words)
+def _measured_title(runs: Mapping[str, RunResults], table: str) -> str:
+    """The title of the measured panel, with "scaled" and "synthetic corpus" if runs are."""
+    used = [run.run for name, run in runs.items() if name.startswith(f"dimensional_mtl/{table}/") and run.trials]
+    scaled, synthetic = any(run["changes"] for run in used), any(run["synthetic"] for run in used)
+    return ", ".join([MEASURED] + ["scaled"] * scaled + ["synthetic corpus"] * synthetic)
 
 
 def _settings(row: str) -> dict[str, float]:
-    """A row's settings: alpha-0.7-beta-0.2 is alpha 0.7 and beta 0.2."""
+    """The settings in the name of a row: "alpha-0.7-beta-0.2" is alpha 0.7 and beta 0.2."""
     parts = row.split("-")
     return {name: float(value) for name, value in zip(parts[::2], parts[1::2], strict=True)}
 
@@ -75,23 +69,23 @@ def draw_weights(runs: Mapping[str, RunResults], comparisons: Sequence[Compariso
         return None
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     for number, (title, points) in enumerate(
-        ((REPORTED, _reported(comparisons, "fig4")), (_qualified(runs, "fig4"), measured)), start=1
+        ((REPORTED, _reported(comparisons, "fig4")), (_measured_title(runs, "fig4"), measured)), start=1
     ):
         axes = figure.add_subplot(1, 2, number, projection="3d")
         grid = np.full((11, 11), np.nan)
         for row, values in points.items():
-            place = _settings(row)
-            grid[round(10 * place["alpha"]), round(10 * place["beta"])] = values["mean"]
+            settings = _settings(row)
+            grid[round(10 * settings["alpha"]), round(10 * settings["beta"])] = values["mean"]
         steps = np.linspace(0, 1, 11)
         alpha, beta = np.meshgrid(steps, steps, indexing="ij")
-        if np.isnan(grid).any():  # a surface needs every point; some are shown as they are
-            here = ~np.isnan(grid)
-            axes.scatter(alpha[here], beta[here], grid[here], c=grid[here], cmap="viridis", depthshade=False)
+        if np.isnan(grid).any():  # a surface needs every point
+            known = ~np.isnan(grid)
+            axes.scatter(alpha[known], beta[known], grid[known], c=grid[known], cmap="viridis", depthshade=False)
         else:
             axes.plot_surface(alpha, beta, grid, cmap="viridis", rstride=1, cstride=1)
         best = max(points, key=lambda row, points=points: points[row]["mean"])
-        place = _settings(best)
-        axes.set_title(f"{title}\nbest {points[best]['mean']:.3f} at α {place['alpha']:g}, β {place['beta']:g}", size=9)
+        at = _settings(best)
+        axes.set_title(f"{title}\nbest {points[best]['mean']:.3f} at α {at['alpha']:g}, β {at['beta']:g}", size=9)
         axes.set(xlabel="α (valence)", ylabel="β (arousal)", xlim=(0, 1), ylim=(0, 1))
         axes.set_zlabel("mean CCC", labelpad=6)
         axes.view_init(28, -50)
@@ -99,75 +93,59 @@ def draw_weights(runs: Mapping[str, RunResults], comparisons: Sequence[Compariso
     return figure
 
 
-def _curves(
-    figure,
-    rows: Sequence[tuple],
+def _draw_curves(
+    size: tuple[float, float],
+    columns: Sequence[tuple[str, str, Mapping[str, float]]],
     comparisons: Sequence[Comparison],
     runs: Mapping[str, RunResults],
-    place: str,
-) -> None:
-    """A grid of line plots, reported in the first line and measured in the second.
+    table: str,
+) -> Figure | None:
+    """Line plots, the reported points in the upper row and the measured ones in the lower; None if nothing was run.
 
     Args:
-        figure: to draw into.
-        rows: of each column: the title of its axis, a function from a row's settings to its place on the axis (None:
-            the row is not on it).
+        size: size of the figure in inches.
+        columns: for each column, the label of its x axis, the setting on that axis, and the other settings of the rows
+            that it shows.
         comparisons: of the paper's cells, which hold the reported points.
-        runs: the measured ones.
-        place: "fig5" or "fig6".
+        runs: the measured runs, by experiment.
+        table: "fig5" or "fig6".
     """
-    axes = figure.subplots(2, len(rows), sharex=True, sharey="row", squeeze=False)
-    for line, (title, points) in zip(
-        axes,
-        ((REPORTED, _reported(comparisons, place)), (_qualified(runs, place), _measured(runs, place))),
-        strict=True,
-    ):
-        for one, (label, on_axis) in zip(line, rows, strict=True):
-            placed = sorted(
-                (position, values)
-                for position, values in ((on_axis(_settings(row)), values) for row, values in points.items())
-                if not math.isnan(position)
-            )
-            for name in SHOWN:
-                one.plot(
-                    [position for position, _ in placed],
-                    [values[name] for _, values in placed],
-                    "o-", color=COLOURS[name], label=name, markersize=3, linewidth=2 if name == "mean" else 1,
+    from matplotlib.figure import Figure
+
+    measured = _measured(runs, table)
+    if not measured:
+        return None
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
+    panels = (REPORTED, _reported(comparisons, table)), (_measured_title(runs, table), measured)
+    for line, (title, points) in zip(grid, panels, strict=True):
+        for axes, (label, name, others) in zip(line, columns, strict=True):
+            rows = [(_settings(row), values) for row, values in points.items()]
+            shown = sorted((of[name], values) for of, values in rows if of == {**others, name: of.get(name)})
+            positions = [position for position, _ in shown]
+            for dimension, colour in COLOURS.items():
+                axes.plot(
+                    positions, [values[dimension] for _, values in shown], "o-", color=colour, label=dimension,
+                    markersize=3, linewidth=2 if dimension == "mean" else 1,
                 )  # fmt: skip
-            one.set(xlabel=label, xlim=(-0.03, 1.03))
-            one.grid(alpha=0.3)
+            axes.set(xlabel=label, xlim=(-0.03, 1.03))
+            axes.grid(alpha=0.3)
         line[0].set_ylabel("CCC")
         line[0].set_title(title, size=9, loc="left")
-    axes[0][-1].legend(fontsize=7, loc="lower right")
+    grid[0][-1].legend(fontsize=7, loc="lower right")
+    return figure
 
 
 def draw_three_weights(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
-    """Fig. 5: CCC over each of alpha, beta and gamma, the other two at 1."""
-    from matplotlib.figure import Figure
-
-    if not _measured(runs, "fig5"):
-        return None
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    labels = {"alpha": "α (valence)", "beta": "β (arousal)", "gamma": "γ (dominance)"}
-    rows = [(label, lambda settings, name=name: settings.get(name, math.nan)) for name, label in labels.items()]
-    _curves(figure, rows, comparisons, runs, "fig5")
-    return figure
+    """Fig. 5: CCC over each of alpha, beta and gamma, with the other two at 1."""
+    columns = [("α (valence)", "alpha", {}), ("β (arousal)", "beta", {}), ("γ (dominance)", "gamma", {})]
+    return _draw_curves((10, 6), columns, comparisons, runs, "fig5")
 
 
 def draw_dropout(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Fig. 6: CCC over the acoustic rate (text 0.3) and over the text rate (acoustic 0.1)."""
-    from matplotlib.figure import Figure
-
-    if not _measured(runs, "fig6"):
-        return None
-
-    def acoustic(settings: Mapping[str, float]) -> float:
-        return math.nan if "text" in settings else settings["acoustic"]
-
-    def text(settings: Mapping[str, float]) -> float:
-        return settings["text"] if settings["acoustic"] == 0.1 and "text" in settings else math.nan
-
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    rows = [("acoustic dropout (text 0.3)", acoustic), ("text dropout (acoustic 0.1)", text)]
-    _curves(figure, rows, comparisons, runs, "fig6")
-    return figure
+    columns = [
+        ("acoustic dropout (text 0.3)", "acoustic", {}),
+        ("text dropout (acoustic 0.1)", "text", {"acoustic": 0.1}),
+    ]
+    return _draw_curves((8, 6), columns, comparisons, runs, "fig6")

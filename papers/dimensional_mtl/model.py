@@ -1,4 +1,7 @@
-"""The networks of Sec. IV: acoustic, text and both, each of LSTM, convolutional or dense layers; and their loss."""
+"""The acoustic, text and bimodal networks of Sec. IV, and their loss.
+
+LSTM layers keep Keras' defaults and get no mask, because only then they use the cuDNN kernel on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +17,29 @@ KERNELS = (4, 8, 12)
 """Kernel sizes of the three convolutions (Fig. 2)."""
 
 FUSION = (64, 32)
-"""Units of the two dense layers behind the concatenation (Sec. IV-B)."""
+"""Units of the two dense layers after the concatenation (Sec. IV-B)."""
 
 SMALL_ACOUSTIC = (47, 256, 256)
-"""LSTM units of the authors' small acoustic network; at other widths than 256 they shrink alike."""
+"""LSTM units of the authors' small acoustic network; with other widths than 256 they shrink in proportion."""
 
 
 def build_loss(config: DimensionalConfig) -> ConcordanceLoss:
-    """The row's multitask loss (Eq. 4, 5 or 6)."""
+    """The multitask loss (Eq. 4, 5 or 6)."""
     return ConcordanceLoss(config.weights)
 
 
 def build_model(
     config: DimensionalConfig, acoustic_shape: Sequence[int] = (), words: int = 0, vectors: np.ndarray | None = None
 ) -> keras.Model:
-    """Network from {"acoustic", "text"} to valence, arousal and dominance on the scale [-1, 1], shape (batch, 3).
+    """Network from {"acoustic", "text"} to valence, arousal and dominance in [-1, 1], shape (batch, 3).
 
-    The one dense layer of three units at the end is three one-unit layers side by side: the same weights, the same
-    function.
+    The paper has three output layers of one unit each; one layer of three units computes the same function.
 
     Args:
         config: settings.
-        acoustic_shape: (steps, features) of the acoustic input; not read by a text network.
-        words: rows of the embedding, the padding's among them; not read by an acoustic network.
-        vectors: start of the embedding, shape (words, embedding); None: random.
+        acoustic_shape: (steps, features) of the acoustic input; unused without one.
+        words: rows of the embedding, including the padding; unused without words.
+        vectors: initial values of the embedding, shape (words, embedding); None: random.
     """
     branches = []
     inputs = {}
@@ -58,15 +60,15 @@ def build_model(
 
 
 def _acoustic(config: DimensionalConfig, x):
-    """Fig. 2: batch normalisation, three layers, all their steps flattened, dropout."""
+    """Fig. 2: batch normalisation, three layers, all steps flattened, dropout."""
     x = keras.layers.BatchNormalization(name="acoustic_normalisation")(x)
     if config.acoustic_network == "lstm":
         widths = [config.width] * 3
         if config.small_acoustic:
             widths = [max(1, units * config.width // 256) for units in SMALL_ACOUSTIC]
         for number, units in enumerate(widths, start=1):
-            whole = number < 3 or not config.small_acoustic
-            x = _lstm(units, whole, f"acoustic_lstm_{number}")(x)
+            sequences = number < 3 or not config.small_acoustic
+            x = keras.layers.LSTM(units, return_sequences=sequences, name=f"acoustic_lstm_{number}")(x)
         if config.small_acoustic:
             x = keras.layers.Dense(widths[0], name="acoustic_dense")(x)
     else:
@@ -83,7 +85,7 @@ def _text(config: DimensionalConfig, x, words: int, vectors: np.ndarray | None):
         embedding.set_weights([vectors])
     if config.text_network == "lstm":
         for number in (1, 2, 3):
-            x = _lstm(config.width, number < 3, f"text_lstm_{number}")(x)
+            x = keras.layers.LSTM(config.width, return_sequences=number < 3, name=f"text_lstm_{number}")(x)
     else:
         x = _stack(x, config.text_network, config.width, "same", "text")
         x = keras.layers.Flatten(name="text_flatten")(x)
@@ -91,36 +93,23 @@ def _text(config: DimensionalConfig, x, words: int, vectors: np.ndarray | None):
     return _dropout(config.text_dropout, "text_dropout")(x)
 
 
-def _lstm(units: int, whole: bool, name: str) -> keras.layers.LSTM:
-    """An LSTM that takes the cuDNN kernel on a GPU: Keras' defaults (tanh, sigmoid, biases, no recurrent dropout).
-
-    Args:
-        units: its width.
-        whole: return the states of all steps.
-        name: of the layer.
-    """
-    return keras.layers.LSTM(units, return_sequences=whole, name=name)
-
-
 def _stack(x, kind: str, width: int, padding: str, name: str):
-    """Three convolutions (no padding for acoustics, equal length for text, as in the authors' code) or dense layers."""
+    """Three convolutions or three dense layers, with the padding of the authors' code."""
     for number, kernel in enumerate(KERNELS, start=1):
         if kind == "cnn":
-            layer = keras.layers.Conv1D(
-                width, kernel, padding=padding, activation="relu", name=f"{name}_convolution_{number}"
-            )
+            label = f"{name}_convolution_{number}"
+            x = keras.layers.Conv1D(width, kernel, padding=padding, activation="relu", name=label)(x)
         else:
-            layer = keras.layers.Dense(width, activation="relu", name=f"{name}_mlp_{number}")
-        x = layer(x)
+            x = keras.layers.Dense(width, activation="relu", name=f"{name}_mlp_{number}")(x)
     return x
 
 
 def _dropout(rate: float, name: str) -> keras.layers.Layer:
-    """Dropout; a rate of 1 drops nothing, as in the Keras that drew Fig. 6 (newer ones refuse it)."""
+    """Dropout; a rate of 1 drops nothing, as in the Keras version of Fig. 6 (newer ones refuse it)."""
     return keras.layers.Dropout(rate if rate < 1 else 0.0, name=name)
 
 
 def build_optimiser(config: DimensionalConfig) -> keras.optimizers.Optimizer:
-    """The optimiser; the paper names none."""
+    """The optimiser of the config; the paper does not name one."""
     make = {"rmsprop": keras.optimizers.RMSprop, "adam": keras.optimizers.Adam}[config.optimiser]
     return make(config.learning_rate)

@@ -1,4 +1,4 @@
-"""Fitting and predicting; also `python -m papers.dimensional_mtl.train EXPERIMENT`, which is `ser run`."""
+"""Training and prediction; also `python -m papers.dimensional_mtl.train EXPERIMENT`, which is `ser run`."""
 
 from __future__ import annotations
 
@@ -18,58 +18,57 @@ from common.saving import Saved, load_fitted, save_fitted
 from common.training import BestEpoch, jit_compile
 from papers.dimensional_mtl.batches import Batches
 from papers.dimensional_mtl.config import DIMENSIONS, DimensionalConfig
-from papers.dimensional_mtl.data import Preparation, labels, texts, to_label_scale
+from papers.dimensional_mtl.data import Preprocessor, labels, texts, to_label_scale
 from papers.dimensional_mtl.model import build_loss, build_model, build_optimiser
-from papers.dimensional_mtl.vectors import start_vectors
+from papers.dimensional_mtl.vectors import pretrained_vectors
 
-PREDICTED = 64
-"""Utterances a batch when predicting from functionals or words; changes nothing but the speed. Low-level descriptors of
-3411 frames are predicted from in training's batches, so that predicting takes no more memory than training."""
+PREDICTION_BATCH_SIZE = 64
+"""Utterances per batch of predictions from functionals or words. Predictions from low-level descriptors have batches of
+the same size as in training, so that they need no more memory."""
+
+VOCABULARY = "vocabulary.json"
 
 
 @dataclasses.dataclass
 class FittedDimensional:
-    """A trained network with what its input needs.
+    """A trained network with everything that its input needs.
 
     Attributes:
         config: its settings; with `choose`, the chosen ones.
         model: the network.
-        preparation: of its input.
-        context: of the fit.
+        preprocessor: makes its input.
+        context: of the fit; receives the time of predictions.
     """
 
     config: DimensionalConfig
     model: keras.Model
-    preparation: Preparation
+    preprocessor: Preprocessor
     context: Context = dataclasses.field(default_factory=Context)
     classes: tuple[str, ...] = ()
     dimensions: tuple[str, ...] = DIMENSIONS
 
     @property
     def reads_text(self) -> bool:
-        """True if it needs transcripts, which an audio file alone has not."""
+        """True if it needs transcripts, which an audio file alone does not have."""
         return self.config.uses_words
 
     def outputs(self, part: Part) -> np.ndarray:
-        """What the network says, on the scale [-1, 1], shape (utterances, 3)."""
-        long = self.config.uses_audio and self.config.level == "lld"
-        size = self.config.batch_size if long else PREDICTED
-        return self.model.predict(Batches(self.preparation, part, size), verbose=0)
+        """The outputs of the network, on the scale [-1, 1], shape (utterances, 3)."""
+        from_frames = self.config.uses_audio and self.config.level == "lld"
+        size = self.config.batch_size if from_frames else PREDICTION_BATCH_SIZE
+        return self.model.predict(Batches(self.preprocessor, part, size), verbose=0)
 
     def predict(self, part: Part) -> dict[str, np.ndarray]:
-        """Columns "predicted_<dimension>" on the labels' own scale, 1 to 5; not clipped to it."""
+        """Columns "predicted_<dimension>" on the corpus's own scale, 1 to 5; not clipped to it."""
         with self.context.timed("predict"):
             values = to_label_scale(self.outputs(part), self.config)
         return {f"predicted_{dimension}": values[:, number] for number, dimension in enumerate(DIMENSIONS)}
 
     def save(self, folder: Path) -> None:
         """Writes everything that `load` needs."""
-        save_fitted(folder, self.config, {"model": self.model}, self.preparation.normalisation.arrays())
-        if self.preparation.vocabulary is not None:
-            self.preparation.vocabulary.save(folder / VOCABULARY)
-
-
-VOCABULARY = "vocabulary.json"
+        save_fitted(folder, self.config, {"model": self.model}, self.preprocessor.normalisation.arrays())
+        if self.preprocessor.vocabulary is not None:
+            self.preprocessor.vocabulary.save(folder / VOCABULARY)
 
 
 def load(folder: Path) -> FittedDimensional:
@@ -77,57 +76,56 @@ def load(folder: Path) -> FittedDimensional:
 
     def build(saved: Saved) -> FittedDimensional:
         vocabulary = Vocabulary.load(folder / VOCABULARY) if saved.config.uses_words else None
-        preparation = Preparation(saved.config, Normalisation.from_arrays(saved.arrays), vocabulary)
-        return FittedDimensional(saved.config, saved.networks["model"], preparation)
+        preprocessor = Preprocessor(saved.config, Normalisation.from_arrays(saved.arrays), vocabulary)
+        return FittedDimensional(saved.config, saved.networks["model"], preprocessor)
 
     return load_fitted(folder, DimensionalConfig, build)
 
 
 def fit(config: DimensionalConfig, train: Part, validation: Part, context: Context) -> FittedDimensional:
-    """Trains one network (Sec. IV-A), or, with `choose`, one for each choice and keeps the best on validation.
+    """Trains one network (Sec. IV-A), or, with `choose`, one for each choice, and keeps the best on validation.
 
     Args:
         config: settings.
-        train: what is learnt from; it alone gives vocabulary and statistics.
-        validation: chooses the epoch and, with `choose`, weights or dropout; empty: the last epoch stays.
+        train: training part; vocabulary and statistics are taken from it alone.
+        validation: the epoch and, with `choose`, weights or dropout are chosen on it; empty: the last epoch is kept.
         context: seed, progress, timings.
 
     Raises:
-        UserError: labels or transcripts are missing, or there is no validation part to choose on.
+        UserError: Labels or transcripts are missing, or there is no validation part to choose on.
     """
+    preprocessor = Preprocessor.fitted(config, train)
+    vectors = None
     if config.uses_words:
-        silent = sum(not tokenise(text) for text in texts(train))
-        if silent:
-            context.flags.append(f"without words: {silent} of {len(train)} training utterances")
-    preparation = Preparation.fitted(config, train)
-    start = start_vectors(config, preparation.vocabulary) if config.uses_words else None
-    if start is not None:
-        context.flags.append(
-            f"words without a pretrained vector: {100 * start.missing_tokens:.1f} % of those learnt from"
-        )
-        context.flags.extend(start.notes)
-    parts = train, validation, None if start is None else start.matrix
+        without = sum(not tokenise(text) for text in texts(train))
+        if without:
+            context.flags.append(f"without words: {without} of {len(train)} training utterances")
+        pretrained = pretrained_vectors(config, preprocessor.vocabulary)
+        if pretrained is not None:
+            vectors, missing = pretrained.matrix, 100 * pretrained.missing_tokens
+            context.flags.append(f"words without a pretrained vector: {missing:.1f} % of those learnt from")
+            context.flags.extend(pretrained.notes)
     if config.choose == "none":
-        return _train(preparation, *parts, context)
+        return _train_network(preprocessor, train, validation, vectors, context)
     if not len(validation):
-        raise UserError(f"choose={config.choose} needs a validation part; this protocol gives none.")
-    return _chosen(preparation, *parts, context)
+        raise UserError(f"choose={config.choose} needs a validation part, but this protocol has none.")
+    return _train_choices(preprocessor, train, validation, vectors, context)
 
 
-def _train(
-    preparation: Preparation, train: Part, validation: Part, vectors: np.ndarray | None, context: Context
+def _train_network(
+    preprocessor: Preprocessor, train: Part, validation: Part, vectors: np.ndarray | None, context: Context
 ) -> FittedDimensional:
-    """One network; its epoch is the one with the lowest loss over the whole validation part, never over batches."""
-    config = preparation.config
+    """Trains one network; its epoch is chosen by the loss of the whole validation part, not of batches."""
+    config = preprocessor.config
     loss = build_loss(config)
     model = build_model(
         config,
-        preparation.acoustic_shape if config.uses_audio else (),
-        len(preparation.vocabulary) if config.uses_words else 0,
+        preprocessor.acoustic_shape if config.uses_audio else (),
+        len(preprocessor.vocabulary) if config.uses_words else 0,
         vectors,
     )
     model.compile(build_optimiser(config), loss, jit_compile=jit_compile())
-    fitted = FittedDimensional(config, model, preparation, context)
+    fitted = FittedDimensional(config, model, preprocessor, context)
     score = None
     if len(validation):
         truth = labels(validation, config)
@@ -136,40 +134,32 @@ def _train(
         def score() -> float:
             return sign * float(loss(truth, fitted.outputs(validation)))
 
-    batches = Batches(preparation, train, config.batch_size, labels(train, config), seed=context.seed)
+    batches = Batches(preprocessor, train, config.batch_size, labels(train, config), seed=context.seed)
+    best = BestEpoch(score, config.patience, context)
     with context.timed("fit"):
-        model.fit(
-            batches,
-            epochs=config.epochs,
-            shuffle=False,
-            callbacks=[BestEpoch(score, config.patience, context)],
-            verbose=0,
-        )
+        model.fit(batches, epochs=config.epochs, shuffle=False, callbacks=[best], verbose=0)
     return fitted
 
 
-def _chosen(
-    preparation: Preparation, train: Part, validation: Part, vectors: np.ndarray | None, context: Context
+def _train_choices(
+    preprocessor: Preprocessor, train: Part, validation: Part, vectors: np.ndarray | None, context: Context
 ) -> FittedDimensional:
-    """Trains a network for each choice, all from the same seed, and keeps the one with the best mean CCC."""
-    config = preparation.config
+    """Trains a network for each choice, all with the same seed, and keeps the one with the best mean CCC."""
+    config = preprocessor.config
     choices = config.choices()
     truth = labels(validation, config)
-    best, best_ccc, history = None, -np.inf, None
-    tried: dict[str, list[float]] = {f"choice_{name}": [] for name in choices[0]} | {"choice_validation_ccc": []}
+    best, best_history, scores = None, {}, []
     for number, choice in enumerate(choices):
         own = context.for_training(number, len(choices))
         keras.utils.set_random_seed(context.seed)
-        changed = dataclasses.replace(preparation, config=dataclasses.replace(config, **choice))
-        fitted = _train(changed, train, validation, vectors, own)
-        ccc = float(np.mean(keras.ops.convert_to_numpy(concordance(truth, fitted.outputs(validation)))))
-        for name, value in choice.items():
-            tried[f"choice_{name}"].append(value)
-        tried["choice_validation_ccc"].append(ccc)
-        if best is None or ccc > best_ccc:
-            best, best_ccc, history = fitted, ccc, own.history
-    context.history.update(history)
-    context.history.update(tried)
+        changed = dataclasses.replace(preprocessor, config=dataclasses.replace(config, **choice))
+        fitted = _train_network(changed, train, validation, vectors, own)
+        scores.append(float(np.mean(keras.ops.convert_to_numpy(concordance(truth, fitted.outputs(validation))))))
+        if best is None or scores[-1] > max(scores[:-1]):
+            best, best_history = fitted, own.history
+    context.history.update(best_history)
+    context.history.update({f"choice_{name}": [choice[name] for choice in choices] for name in choices[0]})
+    context.history["choice_validation_ccc"] = scores
     best.context = context
     return best
 

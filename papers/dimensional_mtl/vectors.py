@@ -1,4 +1,4 @@
-"""Pretrained word vectors (Table 2): where they are, and the embedding that starts from them."""
+"""Pretrained word vectors (Table 2) to initialise the embedding with."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ if TYPE_CHECKING:
     from common.features.word_vectors import WordVectors
     from common.features.words import Vocabulary
 
-SOURCE = {"glove": "glove-840b", "fasttext": "fasttext-crawl"}
-"""What `ser fetch` calls them."""
+DOWNLOADS = {"glove": "glove-840b", "fasttext": "fasttext-crawl"}
+"""Names of the word vectors for `ser fetch`."""
 
 
 def vectors_file(config: DimensionalConfig) -> Path | None:
-    """The file of the config's word vectors: the one it names, else the fetched one; None: it is not here.
+    """The file of word vectors: the one that the config names, else the downloaded one; None if that does not exist.
 
     Raises:
-        UserError: the config names a file that does not exist.
+        UserError: The config names a file that does not exist.
     """
     if config.vectors:
         path = Path(config.vectors).expanduser()
         if not path.exists():
             raise UserError(f"There is no word-vector file or folder {path}; --set vectors=FILE names one.")
         return path
-    source = SOURCES[SOURCE[config.words]]
+    source = SOURCES[DOWNLOADS[config.words]]
     path = source_folder(source) / source.holds
     return path if path.is_file() else None
 
 
-def start_vectors(config: DimensionalConfig, vocabulary: Vocabulary) -> WordVectors | None:
-    """Pretrained vectors of the training part's words; None: the embedding starts at random.
+def pretrained_vectors(config: DimensionalConfig, vocabulary: Vocabulary) -> WordVectors | None:
+    """Pretrained vectors of the words in a vocabulary; None if the embedding starts at random.
 
     Raises:
-        UserError: the file is gone, damaged, or of another dimension than `embedding`.
+        UserError: The file is missing, damaged, or of another dimension than `embedding`.
     """
     if config.words == "we":
         return None
     path = vectors_file(config)
     if path is None:
-        raise UserError(f"The word vectors are not here: `ser fetch {SOURCE[config.words]}`, or words=we.")
+        raise UserError(f"The word vectors are not here: `ser fetch {DOWNLOADS[config.words]}`, or words=we.")
     return _read(path, vocabulary, config.embedding)
 
 
 @functools.lru_cache(maxsize=2)
 def _read(path: Path, vocabulary: Vocabulary, dimension: int) -> WordVectors:
-    """Kept between trials: twenty repeats have one training part, and looking through 5 GB takes its time."""
+    """Results are kept between trials, because the repeats share a training part and the file has 5 GB."""
     from common.features.word_vectors import word_vectors
 
     return word_vectors(path, vocabulary, dimension)

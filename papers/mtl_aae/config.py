@@ -1,4 +1,4 @@
-"""Settings of the adversarial autoencoder and its baselines (Rana et al. 2019), each with the place that gives it."""
+"""Settings of the adversarial autoencoder and its baselines (Rana et al. 2019), each with its source."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ TASKS = {
     "emotion+speaker": ("speaker",),
     "all": ("gender", "speaker"),
 }
-"""Secondary tasks by the config's name for them; the primary one is what the experiment predicts."""
+"""Secondary tasks, by the values of the field `tasks`; the primary task is to predict the experiment's target."""
 
 FALLBACK_ALPHA = 0.4
-"""Sec. V-A prints it as the best of the adversarial autoencoder; taken where there is no development fold."""
+"""The best alpha of the adversarial autoencoder (Sec. V-A); used if there is no development fold to choose it on."""
 
 
 @dataclass(frozen=True)
 class AaeConfig:
-    """One network, one set of tasks, one way to train it.
+    """A network, its tasks, its input and its training.
 
-    A field's `source` names its section, equation or table, or says "not given" and lists the alternatives.
+    Each field names its section, equation or table, or says "not given" and lists the alternatives.
     """
 
     model: Literal["cnn", "ae", "aae"] = setting("aae", "Sec. V-A and V-B: Table II and Fig. 2 compare the three")
@@ -32,14 +32,14 @@ class AaeConfig:
         "all", "Tables III and IV; emotion alone is the single-task network of Fig. 2"
     )
     alpha: float | None = setting(
-        None, "Sec. V-A: none chooses it from alpha_grid on the development fold; Eq. 1 (one task) and 2"
+        None, "Eq. 1 (one task) and 2; none: chosen from alpha_grid on the development fold (Sec. V-A)"
     )
     alpha_grid: str = setting("0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0", "Sec. V-A: 0.1 to 1.0; the step is not given")
     beta: float = setting(0.5, "not given: 0.5 weighs emotion as much as gender and speaker together (Eq. 3)")
     distance: Literal["squared", "absolute", "summed"] = setting(
         "squared",
-        "not given: d of Eq. 5, the mean of squares over the pixels; or of absolute values; or squares summed over a "
-        "picture, with which reconstruction leads the encoder",
+        "not given: d of Eq. 5, the mean of squares over the pixels; or of absolute values; or squares summed over an "
+        "image, with which reconstruction dominates the encoder",
     )
     prior: Literal["half-normal", "normal", "uniform"] = setting(
         "half-normal",
@@ -48,10 +48,10 @@ class AaeConfig:
     )
     latent_relu: bool = setting(True, "Sec. IV-C: ReLU after each convolution; false leaves the latent code unbounded")
     generator_loss: Literal["saturating", "non-saturating"] = setting(
-        "saturating", "Eq. 5: log(1 - D); Goodfellow's -log D has larger gradients while the discriminator wins"
+        "saturating", "Eq. 5: log(1 - D); Goodfellow's -log D has larger gradients while the discriminator is better"
     )
     sample_rate: int = setting(
-        16000, "not given: what the corpora have or are brought to; 22050 with top_hz = 11025 has the paper's axis"
+        16000, "not given: corpora with other rates are resampled; 22050 with top_hz = 11025 gives the paper's axis"
     )
     frame_ms: float = setting(25.0, "Sec. IV-B")
     hop_ms: float = setting(10.0, "Sec. IV-B")
@@ -60,47 +60,45 @@ class AaeConfig:
     top_hz: float = setting(
         8000.0, "Sec. IV-B says 11 kHz, which corpora at 16 kHz do not have: 8 kHz; or 11025 at a rate of 22050"
     )
-    scale: Literal["linear", "mel"] = setting(
-        "linear", "not given: rows equally wide in Hz, as an STFT has them; or mel"
-    )
+    scale: Literal["linear", "mel"] = setting("linear", "not given: all rows equally wide in Hz, as in an STFT; or mel")
     log: bool = setting(True, "not given: logarithm of the magnitudes; or the magnitudes")
     frames: int = setting(256, "Sec. IV-B: width 256")
     crop: Literal["random", "centre", "start"] = setting(
         "random",
-        "not given: where an utterance of more than 256 frames is cut in training; the centre is taken for prediction",
+        "not given: where longer utterances are cut in training; for prediction, the centre is cut out",
     )
     normalisation: Literal["row", "corpus", "none"] = setting(
         "row", "not given: each row to mean 0, deviation 1 over the training frames; or one mean and deviation; or none"
     )
     auxiliary_normalisation: Literal["own", "shared"] = setting(
-        "own", "not given: auxiliary utterances by their own statistics, since levels differ; or by the corpus'"
+        "own", "not given: auxiliary utterances by their own statistics, since levels differ; or by the corpus's"
     )
     trim_db: float = setting(
-        40.0, "Sec. IV-B trims silence of LibriSpeech; not how: frames this far below the loudest; 0 trims nothing"
+        40.0, "Sec. IV-B, for LibriSpeech; the threshold below the loudest frame is not given; 0: no trimming"
     )
     widths: str = setting("32,32,32", "Sec. IV-C: 32 for the latent code; not given for the layers before; or 8,16,32")
     kernel: int = setting(3, "not given: 3 x 3; 5 x 5 is as common")
     pools: str = setting(
         "2x4,2x2,2x2",
-        "Sec. IV-C: 128 x 256 to 16 x 16 with three pools needs a factor of 4 in time once; not given where: first, "
-        "which is cheapest, or last",
+        "Sec. IV-C: from 128 x 256 to 16 x 16, one of three pools needs a factor of 4 in time; not given which: the "
+        "first, which is cheapest, or the last",
     )
-    batch_norm_momentum: float = setting(0.9, "not given: 0.9; Keras' own 0.99 needs hundreds of steps")
+    batch_norm_momentum: float = setting(0.9, "not given: 0.9; Keras' default of 0.99 needs hundreds of steps")
     head_batch_norm: bool = setting(
         False, "Sec. IV-C lists no batch normalisation for the classifiers, but says it follows each convolution"
     )
     head_width: int = setting(32, "not given: filters of a classifier's convolution; 16 to 64")
     dense_units: int = setting(128, "not given: units of a classifier's two dense layers; 64 to 512")
     dropout: float = setting(0.5, "Sec. IV-C: between the dense layers; the rate is not given")
-    learning_rate: float = setting(1e-3, "not given: Adam's usual one; 1e-4 to 2e-4 is common with discriminators")
+    learning_rate: float = setting(1e-3, "not given: Adam's default; 1e-4 to 2e-4 is common with discriminators")
     optimiser: Literal["adam", "sgd"] = setting(
-        "adam", "not given: one Adam for each part, so that the encoder's weighs its three losses; or plain SGD"
+        "adam", "not given: one Adam for each part, so that the encoder's sees all three losses; or plain SGD"
     )
-    batch_size: int = setting(32, "not given: labelled utterances a step; 16 to 64")
+    batch_size: int = setting(32, "not given: labelled utterances per step; 16 to 64")
     epochs: int = setting(100, "not given: passes over the labelled utterances")
     patience: int = setting(20, "not given: epochs without a better UA on the development fold; or a fixed number")
     auxiliary_share: float = setting(
-        0.5, "not given: half of a step's utterances are auxiliary; 0 to below 1; 0 trains without them"
+        0.5, "not given: half of the utterances of a step are auxiliary; 0 trains without them; below 1"
     )
     auxiliary_speakers: int = setting(500, "Sec. IV-A: 500 speakers; varied in Fig. 3; 0: all")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "not given")
@@ -111,17 +109,17 @@ class AaeConfig:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1; it is {getattr(self, name)}.")
         if self.precision == "mixed_float16":
-            raise UserError("mixed_float16 needs loss scaling, which three phases do not have; take mixed_bfloat16.")
+            raise UserError("mixed_float16 needs loss scaling, which is not supported here; use mixed_bfloat16.")
         for name in ("beta", "auxiliary_share", "dropout", "batch_norm_momentum"):
             if not 0 <= getattr(self, name) <= (1 if name == "beta" else 0.999):
                 raise UserError(f"{name} must be in [0, 1); it is {getattr(self, name)}.")
         if not self.learning_rate > 0 or self.trim_db < 0 or self.auxiliary_speakers < 0:
-            raise UserError("learning_rate must be positive, trim_db and auxiliary_speakers not negative.")
+            raise UserError("learning_rate must be positive; trim_db and auxiliary_speakers must not be negative.")
         for alpha in (*self.alphas, *(() if self.alpha is None else (self.alpha,))):
             if not 0 <= alpha <= 1:
-                raise UserError(f"alpha is in [0, 1]; {alpha:g} is not.")
+                raise UserError(f"alpha must be in [0, 1]; it is {alpha:g}.")
         if len(self.layers) != len(self.pool_sizes):
-            raise UserError(f"widths {self.widths} and pools {self.pools} must have as many entries as each other.")
+            raise UserError(f"widths {self.widths} and pools {self.pools} must have the same number of entries.")
         down, along = self.latent_shape[:2]
         if not down or not along or self.rows % down or self.frames % along:
             raise UserError(f"The pools {self.pools} do not divide {self.rows} rows and {self.frames} frames.")
@@ -135,7 +133,7 @@ class AaeConfig:
 
     @property
     def alphas(self) -> tuple[float, ...]:
-        """The grid that alpha is chosen from."""
+        """The values that alpha is chosen from."""
         return tuple(_numbers("alpha_grid", self.alpha_grid, ",", float))
 
     @property
@@ -145,7 +143,7 @@ class AaeConfig:
 
     @property
     def pool_sizes(self) -> tuple[tuple[int, int], ...]:
-        """Pooling after each of them, (rows, frames)."""
+        """Pool size (rows, frames) after each convolution."""
         sizes = [tuple(_numbers("pools", one, "x", int)) for one in self.pools.split(",")]
         if any(len(size) != 2 for size in sizes):
             raise UserError(f"pools cannot be '{self.pools}'; write them as 2x4,2x2,2x2 (rows x frames).")
@@ -164,7 +162,7 @@ def _numbers(name: str, text: str, separator: str, kind: type) -> list:
     try:
         numbers = [kind(one) for one in text.split(separator)]
     except ValueError:
-        raise UserError(f"{name} cannot be '{text}'; it needs numbers with '{separator}' between.") from None
+        raise UserError(f"{name} cannot be '{text}'; it must be numbers separated by '{separator}'.") from None
     if any(number < (1 if kind is int else 0) for number in numbers):
         raise UserError(f"{name} cannot be '{text}'; its numbers must be positive.")
     return numbers
@@ -182,5 +180,4 @@ SCALED = {
     "epochs": 12,
     "patience": 12,
 }
-"""What --scaled changes: alpha is fixed, a quarter of the pixels, fewer filters; a quarter of a minute a fold on two
-cores."""
+"""What --scaled changes: a fixed alpha, a quarter of the pixels, fewer filters; 15 s per fold on two cores."""

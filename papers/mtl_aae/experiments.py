@@ -1,4 +1,4 @@
-"""The rows of Tables II to IV and the points of Figures 2 and 3, and beside each its speaker-independent twin."""
+"""The rows of Tables II to IV, the points of Figures 2 and 3, and speaker-independent versions of the rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from papers.mtl_aae.config import SCALED, AaeConfig
 from papers.mtl_aae.targets import EDGES, Clusters, ThreeLevels
 
 REPEATS = 1
-"""Sec. V repeats "this scheme ten times", which is read as its ten folds, once each; `--repeats` adds seeds."""
+"""Sec. V repeats "this scheme ten times", which is understood as ten folds, one run per fold."""
 
 AUXILIARY = "librispeech/train-clean-360"
 """Sec. IV-A: "360 hours"; 500 of its 921 speakers have about the 56,307 utterances that the paper counts."""
@@ -20,92 +20,88 @@ AUXILIARY = "librispeech/train-clean-360"
 SUBSETS = {"iemocap": "4class-excited", "msp_improv": "4class", "emodb": "4class"}
 """Sec. IV-A: 5531 and 7798 utterances, also for activation and valence."""
 
-TEN = StratifiedKFold(10, by="speaker", validation="fold")
-FIVE = StratifiedKFold(5, by="speaker", validation="fold")
-APART = LeaveOneSpeakerOut()
-"""Sec. V: eight folds train, one develops, one tests, and speakers are in all of them; the twin keeps them apart."""
+TEN_FOLDS = StratifiedKFold(10, by="speaker", validation="fold")
+FIVE_FOLDS = StratifiedKFold(5, by="speaker", validation="fold")
+ONE_SPEAKER_OUT = LeaveOneSpeakerOut()
+"""Sec. V: eight folds to train on, one to develop on, one to test on. Every speaker is in all folds, except in the
+speaker-independent versions."""
 
-TITLES = {"cnn": "CNN", "ae": "Semi-supervised AE", "aae": "Semi-supervised AAE", "iemocap": "IEMOCAP"}
-TITLES |= {"msp_improv": "MSP-IMPROV", "emodb": "EMODB"}
+MODELS = {"cnn": "CNN", "ae": "Semi-supervised AE", "aae": "Semi-supervised AAE"}
+CORPORA = {"iemocap": "IEMOCAP", "msp_improv": "MSP-IMPROV", "emodb": "EMODB"}
 
 SECONDARY = {"gender": "emotion+gender", "speaker": "emotion+speaker", "both": "all"}
-"""Tables III and IV, first column, and the config's name for it."""
+"""The field `tasks` by the secondary task in the first column of Tables III and IV."""
 
 FIG3 = {"iemocap": (0, 100, 200, 400, 600, 800), "msp_improv": (0, 100, 200, 400, 600, 800), "emodb": (0, 24, 48, 96)}
-"""Auxiliary speakers; the figure's own points cannot be read from the text, which names 600."""
-
-PLANES = {"clusters3": Clusters(3), "clusters5": Clusters(5)}
+"""Numbers of auxiliary speakers; the paper does not state the points of its figure (the text mentions 600)."""
 
 
-def targets(corpus: str) -> dict:
-    """What Table IV predicts on a corpus, by its name in experiment ids."""
-    levels = {dimension: ThreeLevels(dimension, *EDGES[corpus]) for dimension in ("activation", "valence")}
-    return {**levels, **PLANES}
+def _levels(corpus: str) -> dict:
+    return {dimension: ThreeLevels(dimension, *EDGES[corpus]) for dimension in ("activation", "valence")}
 
 
-def _row(place: str, corpus: str, row: str, title: str, protocol, target=EMOTION, **settings) -> Experiment:
+def _row(table: str, corpus: str, row: str, title: str, protocol, target=EMOTION, **settings) -> Experiment:
     config = AaeConfig(**settings)
-    alone = (config.model == "cnn" and config.tasks == "emotion") or config.auxiliary_share == 0
+    without = (config.model == "cnn" and config.tasks == "emotion") or config.auxiliary_share == 0
     return Experiment(
-        id=f"mtl_aae/{place}/{corpus}/{row}",
-        title=f"{TITLES[corpus]} {title}",
+        id=f"mtl_aae/{table}/{corpus}/{row}",
+        title=f"{CORPORA[corpus]} {title}",
         corpus=corpus,
         subset=SUBSETS[corpus],
         protocol=protocol,
         config=config,
         repeats=REPEATS,
         target=target,
-        # EMODB's rows are ours: any part of LibriSpeech does.
-        auxiliary="" if alone else "librispeech/all" if corpus == "emodb" else AUXILIARY,
+        # The rows on EMODB are not in the paper: any part of LibriSpeech will do.
+        auxiliary="" if without else "librispeech/all" if corpus == "emodb" else AUXILIARY,
     )
 
 
-def _with_twin(experiment: Experiment) -> Iterator[Experiment]:
+def _with_speaker_independent(experiment: Experiment) -> Iterator[Experiment]:
     yield experiment
     yield dataclasses.replace(
         experiment,
         id=f"{experiment.id}-apart",
         title=f"{experiment.title}, leave one speaker out",
-        protocol=APART,
+        protocol=ONE_SPEAKER_OUT,
     )
 
 
 def _tables(corpus: str) -> Iterator[Experiment]:
-    for model in ("cnn", "ae", "aae"):
-        yield from _with_twin(_row("table2", corpus, model, TITLES[model], TEN, model=model))
-    yield _row("table2-5fold", corpus, "aae", TITLES["aae"], FIVE)
-    for secondary in ("gender", "speaker"):  # both: the last row of Table II
+    for model in MODELS:
+        yield from _with_speaker_independent(_row("table2", corpus, model, MODELS[model], TEN_FOLDS, model=model))
+    yield _row("table2-5fold", corpus, "aae", MODELS["aae"], FIVE_FOLDS)
+    for secondary in ("gender", "speaker"):  # with both, it is the last row of Table II
         title = f"emotion with {secondary}"
-        yield from _with_twin(_row("table3", corpus, secondary, title, TEN, tasks=SECONDARY[secondary]))
-    for name, target in targets(corpus).items():
+        row = _row("table3", corpus, secondary, title, TEN_FOLDS, tasks=SECONDARY[secondary])
+        yield from _with_speaker_independent(row)
+    targets = _levels(corpus) | {"clusters3": Clusters(3), "clusters5": Clusters(5)}
+    for name, target in targets.items():
         for secondary, tasks in SECONDARY.items():
             title = f"{target.name} with {'gender and speaker' if secondary == 'both' else secondary}"
-            yield from _with_twin(_row("table4", corpus, f"{name}-{secondary}", title, TEN, target, tasks=tasks))
+            row = _row("table4", corpus, f"{name}-{secondary}", title, TEN_FOLDS, target, tasks=tasks)
+            yield from _with_speaker_independent(row)
 
 
 def _figure2(corpus: str) -> Iterator[Experiment]:
-    """Single-task networks, and the multi-task ones that no table has."""
-    learnt = {"emotion": EMOTION}
-    if corpus != "emodb":
-        learnt |= {name: target for name, target in targets(corpus).items() if name in ("activation", "valence")}
-    for name, target in learnt.items():
-        for model in ("cnn", "ae", "aae"):
+    """Single-task networks, and the multi-task networks that are in no table."""
+    targets = {"emotion": EMOTION} | (_levels(corpus) if corpus in EDGES else {})
+    for name, target in targets.items():
+        for model in MODELS:
             for mode, tasks in (("single", "emotion"), ("multi", "all")):
                 in_a_table = mode == "multi" and (name == "emotion" or model == "aae")
+                settings = {"model": model, "tasks": tasks}
+                row, title = f"{model}-{mode}", f"{MODELS[model]}, {mode}-task"
                 if corpus == "emodb":
-                    title = f"{TITLES[model]}, {mode}-task"
-                    yield _row(
-                        "fig2", corpus, f"{model}-{mode}", title, APART, model=model, tasks=tasks, auxiliary_speakers=0
-                    )
+                    yield _row("fig2", corpus, row, title, ONE_SPEAKER_OUT, **settings, auxiliary_speakers=0)
                 elif not in_a_table:
-                    title = f"{name}: {TITLES[model]}, {mode}-task"
-                    yield _row("fig2", corpus, f"{name}-{model}-{mode}", title, TEN, target, model=model, tasks=tasks)
+                    yield _row("fig2", corpus, f"{name}-{row}", f"{name}: {title}", TEN_FOLDS, target, **settings)
 
 
 def _figure3(corpus: str) -> Iterator[Experiment]:
     for count in FIG3[corpus]:
         settings = {"auxiliary_speakers": count} if count else {"auxiliary_share": 0.0}
-        protocol = APART if corpus == "emodb" else TEN
+        protocol = ONE_SPEAKER_OUT if corpus == "emodb" else TEN_FOLDS
         yield _row("fig3", corpus, str(count), f"{count} auxiliary speakers", protocol, **settings)
 
 
@@ -125,7 +121,7 @@ PAPER = Paper(
     scaled=SCALED,
     demo=("2-5fold",),
     figures=(
-        Figure("2", "one task against several, by network", "figures:draw_tasks"),
+        Figure("2", "one task compared with several, by network", "figures:draw_tasks"),
         Figure("3", "number of auxiliary speakers", "figures:draw_speakers"),
     ),
 )

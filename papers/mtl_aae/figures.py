@@ -1,34 +1,34 @@
-"""Figures 2 and 3 from trials, and spectrograms beside their reconstructions."""
+"""Figures 2 and 3, drawn from finished trials."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure
 
     from common.results import Comparison, RunResults
 
 SINGLE, MULTI = "#9aa5b1", "#1f5f8b"
-"""Colours of single- and multi-task networks: they differ in lightness, so that they do in print, too."""
+"""Colours of single- and multi-task networks; they differ in lightness, so that they also differ in grey."""
 
 
 def _measured(comparisons: Sequence[Comparison], table: str) -> list[Comparison]:
     return [one for one in comparisons if one.cell.table == table and one.measured is not None]
 
 
-def _bounds(comparisons: Sequence[Comparison]):
-    """Distances from values to the ends of their intervals, as `errorbar` takes them; 0 where there is none."""
+def _error_bars(comparisons: Sequence[Comparison]):
+    """Distances from the values to the ends of their intervals, shape (2, comparisons); 0 if there is no interval."""
     import numpy as np
 
     ends = [(one.measured.value - one.measured.low, one.measured.high - one.measured.value) for one in comparisons]
     return np.nan_to_num(np.maximum(np.array(ends).T, 0.0))
 
 
-def _note(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> str:
-    """What the reader must know of the runs, in a line."""
+def _caption(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> str:
+    """What a reader must know about the runs, in one line."""
     used = [runs[one.cell.experiment] for one in comparisons]
     words = ["95 % intervals over speakers"]
     words += ["scaled"] * any(run.run["changes"] for run in used)
@@ -41,12 +41,7 @@ def _note(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> 
 def draw_tasks(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
     """Fig. 2: UA of CNN, autoencoder and adversarial autoencoder, each with one task and with several.
 
-    Args:
-        runs: by experiment.
-        comparisons: of the paper's cells.
-
-    Returns:
-        One panel for each corpus and target that was run; None if there is none.
+    There is one panel for each corpus and target that was run (see `common.contract.Figure` for the arguments).
     """
     from matplotlib.figure import Figure
 
@@ -65,7 +60,7 @@ def draw_tasks(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]
                 continue
             places = [models.index(one.cell.cell.split("/")[3]) + shift for one in bars]
             values = [one.measured.value for one in bars]
-            axis.bar(places, values, 0.38, yerr=_bounds(bars), color=colour, label=f"{mode}-task", capsize=3)
+            axis.bar(places, values, 0.38, yerr=_error_bars(bars), color=colour, label=f"{mode}-task", capsize=3)
             for place, value in zip(places, values, strict=True):
                 axis.text(place, 1.5, f"{value:.1f}", ha="center", color="white", fontsize=8)
         axis.set_xticks(range(len(models)), [name.upper() for name in models])
@@ -74,20 +69,16 @@ def draw_tasks(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]
     axes[0].set_ylabel("UA (%)")
     axes[0].set_ylim(0, 100)
     axes[-1].legend(frameon=False, loc="upper right")
-    figure.supxlabel(_note(runs, found), fontsize=8)
+    figure.supxlabel(_caption(runs, found), fontsize=8)
     return figure
 
 
 def draw_speakers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
-    """Fig. 3: UA against the number of auxiliary speakers, of the secondary tasks (development folds) and of emotion.
+    """Fig. 3: UA over the number of auxiliary speakers, of the secondary tasks (development folds) and of emotion.
 
-    Args:
-        runs: by experiment.
-        comparisons: of the paper's cells.
-
-    Returns:
-        Panels for gender, speaker and emotion with a line for each corpus; None if nothing was run.
+    Each task has a panel, with a line for each corpus (see `common.contract.Figure` for the arguments).
     """
+    import numpy as np
     from matplotlib.figure import Figure
 
     found = _measured(comparisons, "fig3")
@@ -99,16 +90,16 @@ def draw_speakers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparis
         for corpus in dict.fromkeys(one.cell.cell.split("/")[1] for one in found):
             own = [one for one in found if one.cell.cell.startswith(f"fig3/{corpus}/")]
             title = own[0].cell.row.split()[0] if own[0].corpus == corpus else own[0].corpus
-            places = [_speakers(runs[one.cell.experiment]) for one in own]
+            own_runs = [runs[one.cell.experiment] for one in own]
+            speakers = np.nan_to_num([_mean_of_history(run, "auxiliary_speakers") for run in own_runs])
             if task == "emotion":
-                axis.errorbar(
-                    places, [one.measured.value for one in own], _bounds(own), fmt="o-", capsize=3, label=title
-                )
+                values = [one.measured.value for one in own]
+                axis.errorbar(speakers, values, _error_bars(own), fmt="o-", capsize=3, label=title)
                 continue
-            values = [_developed(runs[one.cell.experiment], task) for one in own]
-            if any(value is not None for value in values):
-                points = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
-                axis.plot(*zip(*points, strict=True), "o-", label=title)
+            values = 100 * np.array([_mean_of_history(run, f"{task}_development_ua") for run in own_runs])
+            known = ~np.isnan(values)
+            if known.any():
+                axis.plot(speakers[known], values[known], "o-", label=title)
         if not axis.has_data():
             axis.text(0.5, 0.5, "held-out speakers\nwere not trained on", ha="center", transform=axis.transAxes)
         axis.set_title(task + ("" if task == "emotion" else " (development fold)"))
@@ -116,55 +107,11 @@ def draw_speakers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparis
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("UA (%)")
     axes[2].legend(frameon=False)
-    figure.suptitle(_note(runs, found), fontsize=8)
+    figure.suptitle(_caption(runs, found), fontsize=8)
     return figure
 
 
-def _speakers(run: RunResults) -> float:
-    """Auxiliary speakers that were really there."""
-    import numpy as np
-
-    return float(np.mean([trial["history"].get("auxiliary_speakers", [0])[0] for trial in run.trials]))
-
-
-def _developed(run: RunResults, task: str) -> float | None:
-    """UA of a secondary task on the development folds, in percent; None where it has none."""
-    import numpy as np
-
-    values = [trial["history"].get(f"{task}_development_ua") for trial in run.trials]
-    values = [one[0] for one in values if one]
-    return 100 * float(np.mean(values)) if values else None
-
-
-def draw_reconstructions(
-    pictures: np.ndarray, rebuilt: np.ndarray, titles: Sequence[str], *, top_hz: float, hop_ms: float
-) -> Figure:
-    """Spectrograms above what the decoder makes of their latent codes.
-
-    Args:
-        pictures: shape (utterances, rows, frames).
-        rebuilt: the same (see `papers.mtl_aae.train.FittedAae.reconstructions`).
-        titles: one an utterance.
-        top_hz: where the highest row ends.
-        hop_ms: distance of frames.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.9 * len(pictures) + 0.8, 4.6), layout="constrained")
-    axes = figure.subplots(2, len(pictures), squeeze=False, sharex=True, sharey=True)
-    extent = (0.0, pictures.shape[2] * hop_ms / 1000, 0.0, top_hz / 1000)
-    for column, title in enumerate(titles):
-        # One scale for the pair: what the reconstruction lacks is to be seen.
-        low, high = pictures[column].min(), pictures[column].max()
-        for row, images in enumerate((pictures, rebuilt)):
-            axes[row, column].imshow(
-                images[column], origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma"
-            )
-        axes[0, column].set_title(title, fontsize=9)
-        axes[1, column].set_xlabel("s")
-    axes[0, 0].set_ylabel("original\nkHz")
-    axes[1, 0].set_ylabel("reconstruction\nkHz")
-    return figure
-
-
-__all__ = ["draw_reconstructions", "draw_speakers", "draw_tasks"]
+def _mean_of_history(run: RunResults, name: str) -> float:
+    """Mean over trials of a single value in their histories; NaN if no trial has it."""
+    values = [trial["history"][name][0] for trial in run.trials if trial["history"].get(name)]
+    return sum(values) / len(values) if values else math.nan

@@ -1,7 +1,7 @@
-"""The networks: encoder, decoder, discriminator and one classifier a task (Sec. IV-C, Fig. 1).
+"""The networks: encoder, decoder, discriminator and one classifier per task (Sec. IV-C, Fig. 1).
 
-Pictures are (batch, rows, frames, 1), the lowest frequency in row 0; the latent code of the paper's size is
-(batch, 16, 16, 32).
+Images are spectrograms of shape (batch, rows, frames, 1) with the lowest frequency in row 0. At the paper's size, the
+latent code has the shape (batch, 16, 16, 32).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from keras import layers
 
 from papers.mtl_aae.config import AaeConfig
 
-CNN_POOLS = 2
+CNN_BLOCKS = 2
 """Sec. V-B: the supervised baseline shares two convolutional layers."""
 
 
@@ -24,25 +24,25 @@ def _normalised(x, config: AaeConfig, name: str, *, activation: bool = True):
 
 
 def build_encoder(config: AaeConfig) -> keras.Model:
-    """Picture to latent code: convolution, batch normalisation, ReLU and pooling, three times (the CNN: twice)."""
-    picture = x = layers.Input((config.rows, config.frames, 1), name="picture")
+    """Image to latent code: convolution, batch normalisation, ReLU and pooling, three times (the CNN: twice)."""
+    image = x = layers.Input((config.rows, config.frames, 1), name="picture")
     blocks = list(zip(config.layers, config.pool_sizes, strict=True))
     if config.model == "cnn":
-        blocks = blocks[:CNN_POOLS]
+        blocks = blocks[:CNN_BLOCKS]
     for number, (width, pool) in enumerate(blocks, start=1):
         x = layers.Conv2D(width, config.kernel, padding="same", use_bias=False, name=f"conv{number}")(x)
         x = _normalised(x, config, f"conv{number}", activation=number < len(blocks) or config.latent_relu)
         x = layers.MaxPooling2D(pool, name=f"pool{number}")(x)
-    return keras.Model(picture, x, name="encoder")
+    return keras.Model(image, x, name="encoder")
 
 
 def build_decoder(config: AaeConfig) -> keras.Model:
-    """Latent code to picture: the encoder mirrored, transposed convolutions whose stride undoes the pooling."""
+    """Latent code to image: the mirrored encoder, with transposed convolutions whose strides undo the pooling."""
     code = x = layers.Input(config.latent_shape, name="code")
     widths = [*reversed(config.layers[:-1]), 1]
     for number, (width, stride) in enumerate(zip(widths, reversed(config.pool_sizes), strict=True), start=1):
         last = number == len(widths)
-        # A kernel smaller than the stride would leave pixels that nothing reaches.
+        # A kernel smaller than the stride would leave pixels that no input reaches.
         size = tuple(max(config.kernel, step) for step in stride)
         x = layers.Conv2DTranspose(
             width,
@@ -59,16 +59,16 @@ def build_decoder(config: AaeConfig) -> keras.Model:
 
 
 def build_head(config: AaeConfig, shape: tuple[int, ...], outputs: int, name: str) -> keras.Model:
-    """A classifier on the latent code, or the discriminator, which is built alike (Sec. IV-C).
+    """A classifier of the latent code, or the discriminator, which has the same layers (Sec. IV-C).
 
     Args:
         config: settings.
-        shape: of the latent code.
-        outputs: classes; 1 for the discriminator.
-        name: the task.
+        shape: shape of the latent code.
+        outputs: number of classes; 1 for the discriminator.
+        name: the task, or "discriminator".
 
     Returns:
-        Network to logits (batch, outputs), float32: convolution, pooling, dense, dropout, dense, softmax layer.
+        Latent code to logits, float32, shape (batch, outputs).
     """
     code = layers.Input(shape, name="code")
     normalise = config.head_batch_norm and name != "discriminator"
@@ -83,25 +83,22 @@ def build_head(config: AaeConfig, shape: tuple[int, ...], outputs: int, name: st
 
 
 def build_model(config: AaeConfig, classes: Mapping[str, int]) -> keras.Model:
-    """All networks as one, so that their weights are kept and saved together.
+    """All networks as one model, so that their weights are kept and saved together.
 
     Args:
         config: settings.
         classes: number of classes by task: "emotion" for the primary one, then the secondary ones that are trained.
 
     Returns:
-        Picture to a dictionary: logits by task, and for an autoencoder also "reconstruction", for an adversarial one
-        "realness". The parts are found with `get_layer`: encoder, decoder, discriminator, and the tasks' names.
+        Image to a dictionary: logits by task, with a decoder also "reconstruction", with a discriminator also
+        "realness". `get_layer` finds the parts by name: encoder, decoder, discriminator, and the tasks.
     """
     encoder = build_encoder(config)
-    code = encoder.output
-    outputs = {}
-    picture = layers.Input((config.rows, config.frames, 1), name="picture")
-    z = encoder(picture)
-    for task, count in classes.items():
-        outputs[task] = build_head(config, code.shape[1:], count, task)(z)
+    image = layers.Input((config.rows, config.frames, 1), name="picture")
+    code = encoder(image)
+    outputs = {task: build_head(config, code.shape[1:], count, task)(code) for task, count in classes.items()}
     if config.model != "cnn":
-        outputs["reconstruction"] = build_decoder(config)(z)
+        outputs["reconstruction"] = build_decoder(config)(code)
     if config.model == "aae":
-        outputs["realness"] = build_head(config, code.shape[1:], 1, "discriminator")(z)
-    return keras.Model(picture, outputs, name=f"mtl_aae_{config.model}")
+        outputs["realness"] = build_head(config, code.shape[1:], 1, "discriminator")(code)
+    return keras.Model(image, outputs, name=f"mtl_aae_{config.model}")

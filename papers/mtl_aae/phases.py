@@ -1,11 +1,11 @@
 """A training step in its three phases, and the losses of Eq. 1 to 5 (Sec. III).
 
-1. Reconstruction: encoder and decoder lower alpha times the distance of a picture from its reconstruction.
-2. Regularisation: the discriminator learns to tell latent codes from draws of the prior (Eq. 4); then the encoder
-   learns to pass them off as draws, the discriminator held (first term of Eq. 5).
-3. Classification: classifiers and encoder lower the cross-entropy of the tasks (Eq. 3; Eq. 1 for one task).
+1. Reconstruction: encoder and decoder minimise alpha times the distance between an image and its reconstruction.
+2. Regularisation: the discriminator is trained to distinguish latent codes from draws of the prior (Eq. 4). Then the
+   encoder is trained, with a fixed discriminator, to make its codes look like draws (first term of Eq. 5).
+3. Classification: classifiers and encoder minimise the cross-entropies of the tasks (Eq. 3; Eq. 1 for one task).
 
-The autoencoder has no second phase, the supervised CNN only the third. Written in Keras operations alone.
+The plain autoencoder has no second phase; the supervised CNN has only the third.
 """
 
 from __future__ import annotations
@@ -16,33 +16,31 @@ import keras
 from keras import ops
 
 from common.steps import Steps
+from papers.mtl_aae.batches import UNLABELLED
 from papers.mtl_aae.config import AaeConfig
 
-UNLABELLED = -1
-"""Class number of an utterance without a label for a task: its loss is masked."""
 
-
-def reconstruction_loss(picture, reconstruction, distance: str):
-    """Distance d of Eq. 5, the L_AE of Eq. 2: mean over the pictures of what `AaeConfig.distance` says."""
-    difference = ops.cast(reconstruction, "float32") - ops.cast(picture, "float32")
+def reconstruction_loss(image, reconstruction, distance: str):
+    """The distance d of Eq. 5 (L_AE of Eq. 2), averaged over the images; `AaeConfig.distance` names the kinds."""
+    difference = ops.cast(reconstruction, "float32") - ops.cast(image, "float32")
     if distance == "summed":
         return ops.mean(ops.sum(ops.square(difference), axis=(1, 2, 3)))
     return ops.mean(ops.square(difference) if distance == "squared" else ops.abs(difference))
 
 
 def discriminator_loss(real, fake):
-    """Minus the objective of Eq. 4, from logits of draws of the prior (real) and of latent codes (fake)."""
-    # log D = -softplus(-logit) and log(1 - D) = -softplus(logit) stay finite where D rounds to 0 or 1.
+    """The negative of Eq. 4, from the logits of draws of the prior (real) and of latent codes (fake)."""
+    # log D = -softplus(-logit) and log(1 - D) = -softplus(logit) stay finite if D rounds to 0 or 1.
     return ops.mean(ops.softplus(-real)) + ops.mean(ops.softplus(fake))
 
 
 def generator_loss(fake, kind: str):
-    """First term of Eq. 5, log(1 - D); or -log D ("non-saturating")."""
+    """The first term of Eq. 5, log(1 - D), or -log D if `kind` is "non-saturating"."""
     return -ops.mean(ops.softplus(fake)) if kind == "saturating" else ops.mean(ops.softplus(-fake))
 
 
 def cross_entropy(labels, logits):
-    """Mean cross-entropy of the utterances that have a label; 0 if none has.
+    """Mean cross-entropy over the utterances that have a label; 0 if none has.
 
     Args:
         labels: class numbers, shape (batch,), `UNLABELLED` where there is none.
@@ -54,9 +52,9 @@ def cross_entropy(labels, logits):
 
 
 def classification_loss(losses: Mapping, config: AaeConfig):
-    """Eq. 3 from the tasks' cross-entropies; the supervised term of Eq. 1 for the primary task alone.
+    """Eq. 3 from the cross-entropies of the tasks; for a single task, the supervised term of Eq. 1.
 
-    A network without a decoder has no trade-off, so that alpha does not weigh its single task.
+    The CNN has no reconstruction loss to trade off, so alpha does not weigh its single task.
     """
     if config.secondary:
         others = sum((loss for task, loss in losses.items() if task != "emotion"), start=0.0)
@@ -65,14 +63,14 @@ def classification_loss(losses: Mapping, config: AaeConfig):
 
 
 class Phases:
-    """A model in training: optimisers by part, and the step.
+    """The training step of a model, with one optimiser for each of its parts.
 
-    The encoder has one optimiser for all three phases, so that its moments weigh the losses against each other as their
-    sum would; one a phase would make Adam blind to alpha.
+    The encoder has one optimiser for all three phases, so that Adam scales their gradients together. With one per
+    phase, Adam would divide by the scale of each loss, and alpha would have no effect.
 
     Args:
         config: settings; `alpha` is a number.
-        model: see `build_model`.
+        model: from `build_model`.
         tasks: the tasks that are trained, "emotion" first.
     """
 
@@ -85,12 +83,9 @@ class Phases:
         self.decoder = model.get_layer("decoder") if config.model != "cnn" else None
         self.discriminator = model.get_layer("discriminator") if config.model == "aae" else None
         self.random = keras.random.SeedGenerator()
-        self.weights = {"encoder": self.encoder.trainable_variables}
+        parts = {"encoder": self.encoder, "decoder": self.decoder, "discriminator": self.discriminator}
+        self.weights = {name: part.trainable_variables for name, part in parts.items() if part is not None}
         self.weights["classifiers"] = [v for head in self.heads.values() for v in head.trainable_variables]
-        if self.decoder is not None:
-            self.weights["decoder"] = self.decoder.trainable_variables
-        if self.discriminator is not None:
-            self.weights["discriminator"] = self.discriminator.trainable_variables
         self.optimisers = {part: _optimiser(config) for part in self.weights}
         for part, optimiser in self.optimisers.items():
             optimiser.build(self.weights[part])
@@ -99,7 +94,7 @@ class Phases:
         self.step = self.steps.compile(self.all_phases)
 
     def all_phases(self, batch: Mapping) -> dict:
-        """One step; `batch` has "picture" and class numbers by task. Returns losses by name."""
+        """One training step on a batch (see `papers.mtl_aae.data.batches`). Returns losses by name."""
         logs = {}
         if self.decoder is not None:
             logs |= self.reconstruct(batch)
@@ -108,46 +103,48 @@ class Phases:
         return logs | self.classify(batch)
 
     def reconstruct(self, batch: Mapping) -> dict:
-        """Phase 1: moves encoder and decoder."""
+        """Phase 1: updates encoder and decoder. Returns the reconstruction loss."""
 
         def loss():
             output = self.decoder(self.encoder(batch["picture"], training=True), training=True)
-            plain = reconstruction_loss(batch["picture"], output, self.config.distance)
-            return self.config.alpha * plain, plain
+            distance = reconstruction_loss(batch["picture"], output, self.config.distance)
+            return self.config.alpha * distance, distance
 
-        _, plain, gradients = self.steps.gradients(loss, self.weights["encoder"] + self.weights["decoder"])
+        _, distance, gradients = self.steps.gradients(loss, self.weights["encoder"] + self.weights["decoder"])
         self._apply(gradients, "encoder", "decoder")
-        return {"reconstruction": plain}
+        return {"reconstruction": distance}
 
     def regularise(self, batch: Mapping) -> dict:
-        """Phase 2: moves the discriminator, then the encoder; one pass of the encoder serves both."""
+        """Phase 2: updates the discriminator, then the encoder. Returns both losses.
+
+        The encoder computes the latent codes once, for both updates.
+        """
         code, _, pull = self.steps.pullback(
             lambda: (self.encoder(batch["picture"], training=True), ()), self.weights["encoder"]
         )
-        fixed = ops.stop_gradient(code)
-        drawn = self.draw_prior(ops.shape(fixed), fixed.dtype)
+        code = ops.stop_gradient(code)
+        drawn = self.draw_prior(ops.shape(code), code.dtype)
 
-        def tell_apart():
-            real, fake = self.discriminator(drawn, training=True), self.discriminator(fixed, training=True)
+        def discriminate():
+            real, fake = self.discriminator(drawn, training=True), self.discriminator(code, training=True)
             return discriminator_loss(real, fake), ()
 
-        found, _, gradients = self.steps.gradients(tell_apart, self.weights["discriminator"])
+        discriminator, _, gradients = self.steps.gradients(discriminate, self.weights["discriminator"])
         self._apply(gradients, "discriminator")
 
-        def fool(z):
-            return generator_loss(self.discriminator(z, training=True), self.config.generator_loss), ()
+        def generate(code):
+            return generator_loss(self.discriminator(code, training=True), self.config.generator_loss), ()
 
-        fooled, _, pull_code = self.steps.pullback(fool, (), (fixed,))
-        gradients = pull(pull_code()[1][0])[0]
-        self._apply(gradients, "encoder")
-        return {"discriminator": found, "generator": fooled}
+        generator, _, pull_code = self.steps.pullback(generate, (), (code,))
+        self._apply(pull(pull_code()[1][0])[0], "encoder")
+        return {"discriminator": discriminator, "generator": generator}
 
     def classify(self, batch: Mapping) -> dict:
-        """Phase 3: moves classifiers and encoder."""
+        """Phase 3: updates classifiers and encoder. Returns the losses by task."""
 
         def loss():
-            z = self.encoder(batch["picture"], training=True)
-            losses = {t: cross_entropy(batch[t], head(z, training=True)) for t, head in self.heads.items()}
+            code = self.encoder(batch["picture"], training=True)
+            losses = {t: cross_entropy(batch[t], head(code, training=True)) for t, head in self.heads.items()}
             return classification_loss(losses, self.config), losses
 
         _, losses, gradients = self.steps.gradients(loss, self.weights["encoder"] + self.weights["classifiers"])
@@ -169,6 +166,4 @@ class Phases:
 
 
 def _optimiser(config: AaeConfig) -> keras.optimizers.Optimizer:
-    if config.optimiser == "sgd":
-        return keras.optimizers.SGD(config.learning_rate)
-    return keras.optimizers.Adam(config.learning_rate)
+    return {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[config.optimiser](config.learning_rate)

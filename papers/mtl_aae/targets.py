@@ -1,4 +1,4 @@
-"""What Table IV predicts: activation or valence in three levels, and clusters of the valence-activation plane."""
+"""The targets of Table IV: activation or valence in three levels, and clusters of the valence-activation plane."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMN = {"activation": "arousal", "valence": "valence"}
-"""Column of the utterance table by the paper's name for it."""
+"""Column of the utterance table by the paper's name for the dimension."""
 
 EDGES = {"iemocap": (2.0, 3.5), "msp_improv": (2.5, 3.5)}
-"""Table I: where the lowest and the middle level end, by corpus."""
+"""Upper ends of the lowest and of the middle level, by corpus (Table I)."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class ThreeLevels:
 
     Attributes:
         dimension: "activation" (the column arousal) or "valence".
-        low: the lowest level's end, which belongs to it.
-        high: the middle level's end, which belongs to it.
+        low: the highest rating of the lowest level.
+        high: the highest rating of the middle level.
     """
 
     dimensions: ClassVar[tuple[str, ...]] = ()
@@ -37,12 +37,12 @@ class ThreeLevels:
 
     @property
     def name(self) -> str:
-        """In lists."""
+        """Name in lists of experiments."""
         return f"{self.dimension} in three levels"
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The rating's column."""
+        """The column of the rating."""
         return (COLUMN[self.dimension],)
 
     @property
@@ -51,7 +51,7 @@ class ThreeLevels:
         return ("low", "medium", "high") if self.dimension == "activation" else ("negative", "neutral", "positive")
 
     def labeller(self, train: pd.DataFrame, classes: Sequence[str]) -> Callable[[pd.DataFrame], np.ndarray]:
-        """Numbers by Table I; nothing is learnt."""
+        """Returns a function from a table to class numbers, by Table I; the training part is not used."""
         import numpy as np
 
         def label(table: pd.DataFrame) -> np.ndarray:
@@ -63,13 +63,13 @@ class ThreeLevels:
 
 @dataclass(frozen=True)
 class Clusters:
-    """Clusters of the valence-activation plane by k-means, each utterance in that of the nearest midpoint (Sec. V).
+    """Clusters of the valence-activation plane; an utterance belongs to the cluster with the nearest midpoint (Sec. V).
 
-    The midpoints are those of the training part; the paper does not say of what.
+    k-means is fitted on the training part. The paper does not say which utterances it was fitted on.
 
     Attributes:
-        count: 3 or 5 in Table IV.
-        seed: of the first midpoints.
+        count: number of clusters, 3 or 5 in Table IV.
+        seed: seed of k-means's initial midpoints.
     """
 
     dimensions: ClassVar[tuple[str, ...]] = ()
@@ -80,19 +80,19 @@ class Clusters:
 
     @property
     def name(self) -> str:
-        """In lists."""
+        """Name in lists of experiments."""
         return f"{self.count} clusters of valence and activation"
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Numbered from the least active midpoint to the most active one, equals by valence."""
+        """Clusters by the activation of their midpoints, the lowest first; equal ones by valence."""
         return tuple(f"cluster-{number}" for number in range(1, self.count + 1))
 
     def labeller(self, train: pd.DataFrame, classes: Sequence[str]) -> Callable[[pd.DataFrame], np.ndarray]:
-        """Numbers by the nearest midpoint of the training part.
+        """Returns a function from a table to class numbers, by the nearest midpoint.
 
         Raises:
-            UserError: the training part has fewer distinct ratings than clusters.
+            UserError: The training part has fewer distinct ratings than clusters.
         """
         midpoints = self.midpoints(train)
 
@@ -103,7 +103,7 @@ class Clusters:
         return label
 
     def midpoints(self, train: pd.DataFrame) -> np.ndarray:
-        """Of the clusters, (valence, arousal) each, in the order of the classes, shape (count, 2)."""
+        """Midpoints (valence, arousal) of the clusters, in the order of the classes, shape (count, 2)."""
         import numpy as np
         from sklearn.cluster import KMeans
 
@@ -119,9 +119,9 @@ def _ratings(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     """Ratings, shape (utterances, columns).
 
     Raises:
-        ValueError: one is missing; a part to be predicted has none at all.
+        ValueError: A rating is missing, as in a part to predict for.
     """
     ratings = table[list(columns)].to_numpy("float64")
     if (ratings != ratings).any():
-        raise ValueError("Some utterances have no rating; a part to be predicted has none at all.")
+        raise ValueError("Some utterances have no rating, or their ratings are hidden.")
     return ratings

@@ -1,4 +1,4 @@
-"""Fitting and predicting; also `python -m papers.mtl_aae.train EXPERIMENT`, which is `ser run`."""
+"""Training and prediction; also `python -m papers.mtl_aae.train EXPERIMENT`, which is `ser run`."""
 
 from __future__ import annotations
 
@@ -17,44 +17,23 @@ from common.metrics import confusion, softmax, ua
 from common.normalisation import Normalisation
 from common.saving import load_fitted, save_fitted
 from common.training import BestEpoch
+from papers.mtl_aae.batches import UNLABELLED, TrainingData, batches, prefetch, prepare_training_data
 from papers.mtl_aae.config import FALLBACK_ALPHA, AaeConfig
-from papers.mtl_aae.data import Pictures, ahead, auxiliary_rows, batches, numbered, some_speakers
+from papers.mtl_aae.data import SpectrogramImages
 from papers.mtl_aae.model import build_model
-from papers.mtl_aae.phases import UNLABELLED, Phases
-
-
-@dataclasses.dataclass(frozen=True)
-class Material:
-    """What one network learns from.
-
-    Attributes:
-        classes: names of the classes by task, the primary one ("emotion") first.
-        labelled: the training part.
-        labels: its class numbers by task.
-        auxiliary: utterances without the primary label; None: none.
-        auxiliary_labels: their class numbers by task.
-        held_out: the development fold's pictures; empty if there is none.
-        held_out_labels: its class numbers by task, -1 for a speaker who was not trained on.
-    """
-
-    classes: dict[str, tuple[str, ...]]
-    labelled: Pictures
-    labels: dict[str, np.ndarray]
-    auxiliary: Pictures | None
-    auxiliary_labels: dict[str, np.ndarray]
-    held_out: np.ndarray
-    held_out_labels: dict[str, np.ndarray]
+from papers.mtl_aae.phases import Phases
 
 
 @dataclasses.dataclass
 class FittedAae:
-    """A trained network with what its input needs.
+    """A trained network with everything that its input needs.
 
     Attributes:
-        config: its settings; `alpha` is the one that was chosen.
-        classes: of the primary task in the order of the outputs.
+        config: its settings; `alpha` is the chosen value.
+        classes: classes of the primary task, in the order of the outputs.
         model: all networks (see `build_model`).
         normalisation: of the spectrograms.
+        context: of the fit; receives the time of predictions.
     """
 
     config: AaeConfig
@@ -63,32 +42,32 @@ class FittedAae:
     normalisation: Normalisation
     context: Context = dataclasses.field(default_factory=Context)
 
-    def pictures(self, part: Part) -> np.ndarray:
-        """What the networks see of a part, shape (utterances, rows, frames, 1)."""
-        return Pictures(part, self.config, self.normalisation).take(range(len(part)))
+    def images(self, part: Part) -> np.ndarray:
+        """The networks' input for a part, shape (utterances, rows, frames, 1)."""
+        return SpectrogramImages(part, self.config, self.normalisation).take(range(len(part)))
 
     def predict(self, part: Part) -> dict[str, np.ndarray]:
         """Class probabilities "p_<class>" of the primary task."""
-        pictures = self.pictures(part)
+        images = self.images(part)
         with self.context.timed("predict"):
-            outputs = classifiers(self.model, ("emotion",)).predict(pictures, self.config.batch_size, verbose=0)
+            outputs = classifiers(self.model, ("emotion",)).predict(images, self.config.batch_size, verbose=0)
         probabilities = softmax(outputs["emotion"])
         return {f"p_{name}": probabilities[:, number] for number, name in enumerate(self.classes)}
 
     def reconstructions(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures of a part and what the decoder makes of them, both as spectrograms (utterances, rows, frames).
+        """The spectrograms of a part and their reconstructions, both of shape (utterances, rows, frames).
 
         Raises:
-            UserError: the network is the supervised one, which has no decoder.
+            UserError: The network is the supervised CNN, which has no decoder.
         """
         if self.config.model == "cnn":
-            raise UserError("The supervised CNN reconstructs nothing; fit with model=ae or model=aae.")
-        pictures = self.pictures(part)
+            raise UserError("The supervised CNN has no decoder; train with model=ae or model=aae.")
+        images = self.images(part)
         encoder, decoder = self.model.get_layer("encoder"), self.model.get_layer("decoder")
-        codes = encoder.predict(pictures, self.config.batch_size, verbose=0)
+        codes = encoder.predict(images, self.config.batch_size, verbose=0)
         rebuilt = decoder.predict(codes, self.config.batch_size, verbose=0)
         mean, deviation = self.normalisation.mean[:, None], self.normalisation.deviation[:, None]
-        return pictures[..., 0] * deviation + mean, rebuilt[..., 0] * deviation + mean
+        return images[..., 0] * deviation + mean, rebuilt[..., 0] * deviation + mean
 
     def save(self, folder: Path) -> None:
         """Writes everything that `load` needs."""
@@ -107,9 +86,9 @@ def load(folder: Path) -> FittedAae:
 
 
 def classifiers(model: keras.Model, tasks: tuple[str, ...]) -> keras.Model:
-    """The networks that answer some tasks: picture to logits by task, sharing the model's weights."""
-    z = model.get_layer("encoder")(model.input)
-    return keras.Model(model.input, {task: model.get_layer(task)(z) for task in tasks})
+    """The part of a model that classifies: image to logits by task, with the same weights."""
+    code = model.get_layer("encoder")(model.input)
+    return keras.Model(model.input, {task: model.get_layer(task)(code) for task in tasks})
 
 
 def fit(config: AaeConfig, train: Part, validation: Part, context: Context) -> FittedAae:
@@ -117,24 +96,24 @@ def fit(config: AaeConfig, train: Part, validation: Part, context: Context) -> F
 
     Args:
         config: settings.
-        train: the labelled utterances; they alone give the normalisation.
+        train: the labelled utterances; the normalisation is fitted on them alone.
         validation: the development fold; may be empty.
         context: seed, progress, timings, and the auxiliary utterances.
     """
     keras.config.set_dtype_policy(config.precision)
-    material = prepared(config, train, validation, context)
-    alphas = grid(config, len(validation) > 0, context)
+    training_data = prepare_training_data(config, train, validation, context)
+    alphas = alphas_to_try(config, len(validation) > 0, context)
     best, scores = None, []
     for number, alpha in enumerate(alphas):
         own = context.for_training(number, len(alphas))
-        keras.utils.set_random_seed(context.seed)  # every alpha starts from the same weights and sees the same batches
+        keras.utils.set_random_seed(context.seed)  # every alpha starts from the same weights, with the same batches
         with context.timed("fit"):
             chosen = dataclasses.replace(config, alpha=alpha)
-            model = train_one(chosen, material, own)
+            model = train_network(chosen, training_data, own)
         scores.append(max(own.history.get("validation", [0.0])))
-        # Of equals the first: the smallest alpha.
+        # Of equal scores, the first is kept, which has the smallest alpha.
         if best is None or scores[-1] > max(scores[:-1]):
-            best = FittedAae(chosen, train.classes, model, material.labelled.normalisation, context), own.history
+            best = FittedAae(chosen, train.classes, model, training_data.labelled.normalisation, context), own.history
     fitted, history = best
     context.history.update(history)
     if config.model != "cnn":
@@ -144,109 +123,60 @@ def fit(config: AaeConfig, train: Part, validation: Part, context: Context) -> F
     return fitted
 
 
-def grid(config: AaeConfig, can_choose: bool, context: Context) -> tuple[float, ...]:
-    """The values of alpha to try; one if there is nothing to choose, or nothing to choose on, which is then said."""
+def alphas_to_try(config: AaeConfig, has_validation: bool, context: Context) -> tuple[float, ...]:
+    """The values of alpha to train with: the grid, or one value if there is no choice or nothing to choose it on."""
     if config.model == "cnn":
         return (0.0,)
     if config.alpha is not None:
         return (config.alpha,)
-    if can_choose:
+    if has_validation:
         return config.alphas
     context.flags.append(f"alpha {FALLBACK_ALPHA}: no development fold to choose it on")
     return (FALLBACK_ALPHA,)
 
 
-def prepared(config: AaeConfig, train: Part, validation: Part, context: Context) -> Material:
-    """Pictures and class numbers of everything that is learnt from, and the flags of what is not as it should be."""
-    auxiliary = context.auxiliary
-    # A single-task CNN has nothing to learn from utterances without the primary label.
-    if (config.model == "cnn" and not config.secondary) or not auxiliary_rows(config):
-        auxiliary = None
-    if auxiliary is not None:
-        table = some_speakers(auxiliary.table, config.auxiliary_speakers)
-        auxiliary = dataclasses.replace(auxiliary, table=table)
-        speakers = table["speaker"].nunique()
-        if speakers < config.auxiliary_speakers:
-            context.flags.append(f"{speakers} of {config.auxiliary_speakers} auxiliary speakers")
-        context.history["auxiliary_speakers"] = [speakers]
-    tables = {"train": train.table, "held out": validation.table}
-    if auxiliary is not None:
-        # Two corpora may name their speakers alike.
-        tables["auxiliary"] = auxiliary.table.assign(speaker="auxiliary " + auxiliary.table["speaker"].astype("str"))
-    classes = {"emotion": train.classes}
-    for task in config.secondary:
-        learnt = [table[task] for name, table in tables.items() if name != "held out"]
-        names = tuple(sorted({value for column in learnt for value in column.dropna()}))
-        if len(names) < 2:
-            context.flags.append(f"without the {task} task: the training data have {len(names) or 'no'} {task}")
-        else:
-            classes[task] = names
-    secondary = [task for task in classes if task != "emotion"]
-    labels = {
-        name: {task: numbered(table[task], classes[task]) for task in secondary} for name, table in tables.items()
-    }
-    labels["train"] = {"emotion": train.labels.astype("int32"), **labels["train"]}
-    held_out, pictures = np.zeros(0), Pictures(train, config, kind=config.normalisation)
-    if len(validation):
-        labels["held out"] = {"emotion": validation.labels.astype("int32"), **labels["held out"]}
-        held_out = Pictures(validation, config, pictures.normalisation).take(range(len(validation)))
-    others = None
-    if auxiliary is not None:
-        labels["auxiliary"] = {"emotion": np.full(len(auxiliary), UNLABELLED, "int32"), **labels["auxiliary"]}
-        shared = pictures.normalisation if config.auxiliary_normalisation == "shared" else None
-        others = Pictures(auxiliary, config, shared, kind=config.normalisation, trim_db=config.trim_db)
-    return Material(
-        classes, pictures, labels["train"], others, labels.get("auxiliary", {}), held_out, labels["held out"]
-    )
-
-
-def train_one(config: AaeConfig, material: Material, context: Context) -> keras.Model:
-    """Trains one network; the epoch is chosen on the development fold's UA, or is the last if there is none.
+def train_network(config: AaeConfig, training_data: TrainingData, context: Context) -> keras.Model:
+    """Trains one network and keeps the epoch with the best UA on the development fold, or the last without one.
 
     Args:
         config: settings; `alpha` is a number.
-        material: what to learn from.
+        training_data: from `prepare_training_data`.
         context: seed; gets history and progress.
     """
-    tasks = tuple(material.classes)
-    model = build_model(config, {task: len(names) for task, names in material.classes.items()})
+    classes = training_data.classes
+    tasks = tuple(classes)
+    model = build_model(config, {task: len(names) for task, names in classes.items()})
     phases = Phases(config, model, tasks)
-    answering = classifiers(model, tasks)
+    classifying = classifiers(model, tasks)
 
-    def uas() -> dict[str, float]:
-        outputs = answering.predict(material.held_out, config.batch_size, verbose=0)
-        found = {}
+    def validation_uas() -> dict[str, float]:
+        outputs = classifying.predict(training_data.validation, config.batch_size, verbose=0)
+        uas = {}
         for task in tasks:
-            truth = material.held_out_labels[task]
+            truth = training_data.validation_labels[task]
             known = truth != UNLABELLED
             if known.any():
-                answers = outputs[task].argmax(axis=1)
-                found[task] = float(ua(confusion(truth[known], answers[known], len(material.classes[task]))))
-        return found
+                predicted = outputs[task].argmax(axis=1)
+                uas[task] = float(ua(confusion(truth[known], predicted[known], len(classes[task]))))
+        return uas
 
-    score = (lambda: uas()["emotion"]) if len(material.held_out) else None
-    chooser = BestEpoch(score, config.patience, context)
-    chooser.set_model(model)
-    chooser.set_params({"epochs": config.epochs})
+    score = (lambda: validation_uas()["emotion"]) if len(training_data.validation) else None
+    best = BestEpoch(score, config.patience, context)
+    best.set_model(model)
+    best.set_params({"epochs": config.epochs})
     model.stop_training = False
-    steps = math.ceil(len(material.labelled) / config.batch_size)
-    feed = batches(
-        material.labelled,
-        material.labels,
-        material.auxiliary,
-        material.auxiliary_labels,
-        np.random.default_rng(context.seed),
-    )
-    with contextlib.closing(ahead(feed)) as feed:
+    steps = math.ceil(len(training_data.labelled) / config.batch_size)
+    prefetched = prefetch(batches(training_data, np.random.default_rng(context.seed)))
+    with contextlib.closing(prefetched):
         for epoch in range(config.epochs):
-            found = [phases.step(next(feed)) for _ in range(steps)]
-            chooser.on_epoch_end(epoch, {name: np.mean([float(logs[name]) for logs in found]) for name in found[0]})
+            losses = [phases.step(next(prefetched)) for _ in range(steps)]
+            best.on_epoch_end(epoch, {name: np.mean([float(step[name]) for step in losses]) for name in losses[0]})
             if model.stop_training:
                 break
-    chooser.on_train_end()
+    best.on_train_end()
     if score is not None:
-        for task, value in uas().items():
-            # The secondary tasks' curves of Fig. 3; a speaker who was not trained on has none.
+        # Fig. 3 shows the secondary tasks; a speaker of no training utterance has no class.
+        for task, value in validation_uas().items():
             context.history[f"{task}_development_ua"] = [value]
     return model
 

@@ -1,4 +1,4 @@
-"""Data and sizes for the adversarial autoencoder's tests."""
+"""Data and small settings for the tests of the adversarial autoencoder."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SMALL = {
 
 
 def small(**changes) -> AaeConfig:
-    """The declared settings at a size that steps in milliseconds; alpha is given unless it is changed."""
+    """The default settings at a size that trains in milliseconds; alpha is fixed unless it is changed."""
     return dataclasses.replace(AaeConfig(), **{**SMALL, "alpha": 0.5, **changes})
 
 
 def part(count=12, seed=0, speakers="ABCD", classes=CLASSES, rows=16):
-    """Utterances whose class is the rows in which their spectrogram is loud, as logarithms, shape (frames, rows)."""
+    """Utterances whose class decides which rows of their spectrogram are loud (logarithms, (frames, rows))."""
     generator = np.random.default_rng(seed)
     table = pd.DataFrame({"utterance": [f"{seed}-{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
     table["emotion"] = [classes[k % len(classes)] for k in range(count)]
@@ -41,12 +41,12 @@ def part(count=12, seed=0, speakers="ABCD", classes=CLASSES, rows=16):
 
 
 def auxiliary(count=10, speakers="AEF"):
-    """Utterances without emotions, of speakers one of whom has the name of another corpus' speaker."""
+    """Utterances without emotions; one of their speakers has the same name as a speaker of `part`."""
     return dataclasses.replace(part(count, seed=9, speakers=speakers), classes=()).without_labels()
 
 
 def batch(config, count=6, seed=0):
-    """A batch for `Phases` whose last third has no emotion."""
+    """A batch for `Phases`; the last third has no emotion."""
     generator = np.random.default_rng(seed)
     labels = {task: generator.integers(0, classes, count).astype("int32") for task, classes in TASKS.items()}
     labels["emotion"][-count // 3 :] = -1

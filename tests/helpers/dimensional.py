@@ -1,4 +1,4 @@
-"""Utterances for the tests of dimensional_mtl: ratings that can be heard and read."""
+"""Utterances for the tests of dimensional_mtl, whose ratings can be predicted from audio and words."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ SMALL = {
     "epochs": 1,
     "words": "we",
 }
-"""Settings that step in a second; networks keep their form."""
+"""Settings with which a step takes less than a second; networks keep their structure."""
 
 
 def reduced(config, **changes):
@@ -30,7 +30,7 @@ def reduced(config, **changes):
 
 
 def part(count=12, seed=0, acoustic="paa"):
-    """Valence is in the words, arousal in the level of the first ten descriptors, dominance in both."""
+    """Utterances: words give valence, the level of the first ten descriptors arousal, and both give dominance."""
     generator = np.random.default_rng(seed)
     table = pd.DataFrame({"utterance": [f"u{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
     mood, energy = generator.integers(-1, 2, count), generator.uniform(-1, 1, count)

@@ -16,7 +16,7 @@ import keras, numpy as np
 from common.training import jit_compile
 from tests.helpers.dimensional import part, reduced
 from papers.dimensional_mtl.batches import Batches
-from papers.dimensional_mtl.data import Preparation, labels
+from papers.dimensional_mtl.data import Preprocessor, labels
 from papers.dimensional_mtl.experiments import PAPER
 from papers.dimensional_mtl.model import build_loss, build_model
 
@@ -25,16 +25,16 @@ for row in ("table3/iemocap/cnn-paa-lld", "table4/iemocap/lstm-we"):
     config = reduced(PAPER.experiment("dimensional_mtl/" + row).config,
                      acoustic_dropout=0.0, text_dropout=0.0, fusion_dropout=0.0)
     learnt = part(8)
-    preparation = Preparation.fitted(config, learnt)
-    shape = preparation.acoustic_shape if config.uses_audio else ()
-    model = build_model(config, shape, len(preparation.vocabulary) if config.uses_words else 0)
+    preprocessor = Preprocessor.fitted(config, learnt)
+    shape = preprocessor.acoustic_shape if config.uses_audio else ()
+    model = build_model(config, shape, len(preprocessor.vocabulary) if config.uses_words else 0)
     generator = np.random.default_rng(0)
     model.set_weights([
         np.abs(generator.normal(1, 0.1, w.shape)) if "normalisation" in v.path else generator.normal(0, 0.3, w.shape)
         for v, w in zip(model.weights, model.get_weights())
     ])
     model.compile(keras.optimizers.SGD(0.05), build_loss(config), jit_compile=jit_compile())
-    history = model.fit(Batches(preparation, learnt, 4, labels(learnt, config)), epochs=2, shuffle=False,
+    history = model.fit(Batches(preprocessor, learnt, 4, labels(learnt, config)), epochs=2, shuffle=False,
                         verbose=0).history["loss"]
     results[row] = history + [float(np.abs(w).sum()) for w in model.get_weights()]
 print(json.dumps({"results": results, "tensorflow imported": "tensorflow" in sys.modules}))

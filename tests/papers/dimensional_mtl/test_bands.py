@@ -1,4 +1,4 @@
-"""Regression bands: scaled runs on the embedded corpus (slow tier), and reported cells on IEMOCAP (corpus tier)."""
+"""CCCs are in the expected range: scaled runs on the embedded corpus (slow), reported cells on IEMOCAP (corpus)."""
 
 import math
 import os
@@ -37,23 +37,23 @@ def test_words_help_valence_and_acoustics_arousal_in_the_demo_corpus(tmp_path):
         for one in columns.values():
             assert one.verdict == "scaled run" and math.isnan(one.difference)
             assert "synthetic corpus: embedded demo corpus (synthetic, espeak-ng)" in one.flags
-    heard = [whole[name] for name in whole if "paa" in name or "gemaps" in name]
-    read = [whole[name] for name in whole if "glove" in name or "-we" in name]
+    acoustic = [whole[name] for name in whole if "paa" in name or "gemaps" in name]
+    text = [whole[name] for name in whole if "glove" in name or "-we" in name]
     both = [whole[name] for name in ("none", "two", "three")]
 
     def mean(values, name):
         return sum(one[name] for one in values) / len(values)
 
-    # Seen: valence .30 heard, .61 read, .62 both; arousal .70 heard, .56 read, .61 both. Above .95 something leaks.
-    assert mean(read, "V") > mean(heard, "V") + 0.15 and mean(both, "V") > mean(heard, "V") + 0.15
-    assert mean(heard, "A") > mean(read, "A") + 0.05
-    assert 0.4 < mean(both, "V") < 0.95 and 0.4 < mean(both, "A") < 0.95 and 0.45 < mean(heard, "A") < 0.95
+    # Measured: valence .30 from audio, .61 from text, .62 from both; arousal .70, .56, .61. Above .95 something leaks.
+    assert mean(text, "V") > mean(acoustic, "V") + 0.15 and mean(both, "V") > mean(acoustic, "V") + 0.15
+    assert mean(acoustic, "A") > mean(text, "A") + 0.05
+    assert 0.4 < mean(both, "V") < 0.95 and 0.4 < mean(both, "A") < 0.95 and 0.45 < mean(acoustic, "A") < 0.95
 
 
 @pytest.mark.corpus
 @pytest.mark.parametrize("row", ["table3/iemocap/lstm-paa-hsf", "table5/iemocap/lstm-lstm"])
 def test_reported_cells_on_iemocap(row, tmp_path):
-    """One run of the paper's own experiment: its batch averages lie near the printed ones."""
+    """One run of the paper's experiment: the averages over batches are near the reported ones."""
     try:
         data_prep.find_root("iemocap")
     except CorpusAbsent:
@@ -64,5 +64,5 @@ def test_reported_cells_on_iemocap(row, tmp_path):
     (shown,) = build.from_results([PAPER], tmp_path / "results").sections
     for one in shown.comparisons:
         if one.measured is not None and not math.isnan(one.cell.value):
-            # Several printed deviations (.02), and what random word vectors cost where GloVe is not here.
+            # Several of the reported deviations (.02), and the loss by random word vectors if GloVe is not here.
             assert abs(one.measured.value - one.cell.value) < 0.1, one.cell.cell

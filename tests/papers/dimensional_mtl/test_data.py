@@ -1,4 +1,4 @@
-"""The input of dimensional_mtl: padding, statistics, words, streaming, and input that is not as it should be."""
+"""The input of dimensional_mtl: padding, statistics, words, batches, and incomplete data."""
 
 import dataclasses
 import gzip
@@ -11,92 +11,92 @@ from common.contract import Context
 from common.errors import UserError
 from papers.dimensional_mtl.batches import Batches
 from papers.dimensional_mtl.config import DimensionalConfig
-from papers.dimensional_mtl.data import Preparation, labels
+from papers.dimensional_mtl.data import Preprocessor, labels
 from papers.dimensional_mtl.experiments import resolve
 from papers.dimensional_mtl.train import fit
-from papers.dimensional_mtl.vectors import start_vectors
+from papers.dimensional_mtl.vectors import pretrained_vectors
 from tests.helpers.dimensional import part, reduced
 
-HEARD = {"modality": "acoustic", "acoustic": "gemaps", "acoustic_network": "dense"}
-FRAMES = reduced(DimensionalConfig(level="lld", **HEARD))
-FUNCTIONALS = reduced(DimensionalConfig(**HEARD))
+ACOUSTIC = {"modality": "acoustic", "acoustic": "gemaps", "acoustic_network": "dense"}
+FRAMES = reduced(DimensionalConfig(level="lld", **ACOUSTIC))
+FUNCTIONALS = reduced(DimensionalConfig(**ACOUSTIC))
 TEXT = reduced(DimensionalConfig(modality="text", text_network="dense"))
 BOTH = reduced(DimensionalConfig(acoustic_network="dense", text_network="dense"))
 
 
 def test_frames_are_padded_in_front_cut_in_front_and_standardised_by_the_training_part():
-    learnt = part(6, acoustic="gemaps")
-    descriptors = learnt.features["acoustic"]
-    stacked = np.concatenate([descriptors[u] for u in learnt.table["utterance"]]).astype(np.float64)
-    preparation = Preparation.fitted(FRAMES, learnt)
-    np.testing.assert_allclose(preparation.normalisation.mean, stacked.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(preparation.normalisation.deviation, stacked.std(0), rtol=1e-5)
-    batches = Batches(preparation, learnt, 4)
+    train = part(6, acoustic="gemaps")
+    descriptors = train.features["acoustic"]
+    stacked = np.concatenate([descriptors[u] for u in train.table["utterance"]]).astype(np.float64)
+    preprocessor = Preprocessor.fitted(FRAMES, train)
+    np.testing.assert_allclose(preprocessor.normalisation.mean, stacked.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(preprocessor.normalisation.deviation, stacked.std(0), rtol=1e-5)
+    batches = Batches(preprocessor, train, 4)
     assert [batch[0]["acoustic"].shape for batch in batches] == [(4, 24, 23), (2, 24, 23)]
     found = np.concatenate([batch[0]["acoustic"] for batch in batches])
-    lengths = [len(descriptors[u]) for u in learnt.table["utterance"]]
+    lengths = [len(descriptors[u]) for u in train.table["utterance"]]
     assert min(lengths) < 24 < max(lengths)
-    for padded, utterance, length in zip(found, learnt.table["utterance"], lengths, strict=True):
+    for padded, utterance, length in zip(found, train.table["utterance"], lengths, strict=True):
         kept = min(length, 24)
         expected = (descriptors[utterance][-kept:] - stacked.mean(0)) / stacked.std(0)
         np.testing.assert_allclose(padded[24 - kept :], expected, atol=1e-4)
         assert not padded[: 24 - kept].any()
 
 
-def test_functionals_are_standardised_over_utterances_and_raw_if_wanted():
-    learnt = part(6, acoustic="gemaps")
-    descriptors = [learnt.features["acoustic"][u].astype(np.float64) for u in learnt.table["utterance"]]
+def test_functionals_are_standardised_over_utterances_unless_switched_off():
+    train = part(6, acoustic="gemaps")
+    descriptors = [train.features["acoustic"][u].astype(np.float64) for u in train.table["utterance"]]
     expected = np.stack([np.concatenate([frames.mean(0), frames.std(0)]) for frames in descriptors])
-    raw = Preparation.fitted(dataclasses.replace(FUNCTIONALS, standardisation="none"), learnt)
-    np.testing.assert_allclose(raw.functionals(learnt)[:, 0], expected, atol=1e-5)
-    scaled = Preparation.fitted(FUNCTIONALS, learnt).functionals(learnt)
+    raw = Preprocessor.fitted(dataclasses.replace(FUNCTIONALS, standardisation="none"), train)
+    np.testing.assert_allclose(raw.functionals(train)[:, 0], expected, atol=1e-5)
+    scaled = Preprocessor.fitted(FUNCTIONALS, train).functionals(train)
     assert scaled.shape == (6, 1, 46)
     np.testing.assert_allclose(scaled[:, 0], (expected - expected.mean(0)) / expected.std(0), atol=1e-3)
-    # The CNN reads the same numbers as a sequence.
-    sequence = Preparation.fitted(dataclasses.replace(FUNCTIONALS, acoustic_network="cnn"), learnt)
-    np.testing.assert_allclose(sequence.functionals(learnt)[..., 0], scaled[:, 0])
+    # For the CNN, the same numbers are a sequence.
+    sequence = Preprocessor.fitted(dataclasses.replace(FUNCTIONALS, acoustic_network="cnn"), train)
+    np.testing.assert_allclose(sequence.functionals(train)[..., 0], scaled[:, 0])
 
 
-def test_the_authors_functionals_leave_zeros_out():
-    learnt = part(3, acoustic="gemaps")
-    for frames in learnt.features["acoustic"].values():
+def test_nonzero_functionals_ignore_zeros():
+    train = part(3, acoustic="gemaps")
+    for frames in train.features["acoustic"].values():
         frames[::2, 10] = 0  # unvoiced
     config = dataclasses.replace(FUNCTIONALS, standardisation="none", functionals="nonzero")
-    found = Preparation.fitted(config, learnt).functionals(learnt)[:, 0]
-    for row, frames in zip(found, learnt.features["acoustic"].values(), strict=True):
+    found = Preprocessor.fitted(config, train).functionals(train)[:, 0]
+    for row, frames in zip(found, train.features["acoustic"].values(), strict=True):
         np.testing.assert_allclose(row[10], frames[1::2, 10].mean(), rtol=1e-4)
         np.testing.assert_allclose(row[23 + 10], frames[1::2, 10].std(), rtol=1e-4)
         np.testing.assert_allclose(row[0], frames[:, 0].mean(), rtol=1e-4)
 
 
-def test_statistics_and_vocabulary_are_the_training_parts_alone():
-    learnt, other = part(6, acoustic="gemaps"), part(6, 1, "gemaps")
-    other.table["text"] = "unheard words"
+def test_statistics_and_vocabulary_come_from_the_training_part_alone():
+    train, other = part(6, acoustic="gemaps"), part(6, 1, "gemaps")
+    other.table["text"] = "unseen words"
     for frames in other.features["acoustic"].values():
         frames += 100
     config = dataclasses.replace(FRAMES, modality="both")
-    preparation = Preparation.fitted(config, learnt)
-    assert "unheard" not in preparation.vocabulary.words
-    assert abs(preparation.normalisation.mean).max() < 5
+    preprocessor = Preprocessor.fitted(config, train)
+    assert "unseen" not in preprocessor.vocabulary.words
+    assert abs(preprocessor.normalisation.mean).max() < 5
     keras.utils.set_random_seed(0)
-    alone = fit(dataclasses.replace(config, text_network="dense"), learnt, other, Context(seed=1))
-    np.testing.assert_array_equal(alone.preparation.normalisation.mean, preparation.normalisation.mean)
+    alone = fit(dataclasses.replace(config, text_network="dense"), train, other, Context(seed=1))
+    np.testing.assert_array_equal(alone.preprocessor.normalisation.mean, preprocessor.normalisation.mean)
 
 
-def test_a_feature_that_never_changes_is_left_at_zero():
-    learnt = part(6, acoustic="gemaps")
-    for frames in learnt.features["acoustic"].values():
+def test_a_constant_feature_becomes_zero():
+    train = part(6, acoustic="gemaps")
+    for frames in train.features["acoustic"].values():
         frames[:, 3] = 0.1
     for config in (FRAMES, FUNCTIONALS):
-        batch = Batches(Preparation.fitted(config, learnt), learnt, 6)[0][0]["acoustic"]
+        batch = Batches(Preprocessor.fitted(config, train), train, 6)[0][0]["acoustic"]
         np.testing.assert_allclose(batch[..., 3], 0, atol=1e-5)
         assert np.isfinite(batch).all() and np.abs(batch).max() < 20
 
 
-def test_words_are_numbers_with_zeros_in_front():
-    learnt = part(4)
-    learnt.table["text"] = ["Yes!", "yes no", "", "a b c d e f g h yes"]
-    numbers = Preparation.fitted(TEXT, learnt).words(learnt)
+def test_words_are_numbers_padded_with_zeros_in_front():
+    train = part(4)
+    train.table["text"] = ["Yes!", "yes no", "", "a b c d e f g h yes"]
+    numbers = Preprocessor.fitted(TEXT, train).words(train)
     assert numbers.shape == (4, 6) and numbers.dtype == np.int32
     yes = numbers[0, -1]
     assert numbers[0].tolist() == [0, 0, 0, 0, 0, yes] and numbers[1, -2] == yes
@@ -104,19 +104,19 @@ def test_words_are_numbers_with_zeros_in_front():
 
 
 def test_epochs_are_shuffled_by_the_seed_and_predictions_are_in_file_order():
-    learnt = part(9)
-    preparation = Preparation.fitted(BOTH, learnt)
-    targets = labels(learnt, BOTH)
+    train = part(9)
+    preprocessor = Preprocessor.fitted(BOTH, train)
+    targets = labels(train, BOTH)
 
     def epochs(seed):
-        batches = Batches(preparation, learnt, 4, targets, seed=seed)
+        batches = Batches(preprocessor, train, 4, targets, seed=seed)
         orders = []
         for _ in range(2):
             batches.on_epoch_begin()
             drawn = [batches[number] for number in range(len(batches))]
             for inputs, truth in drawn:  # inputs and labels stay together
                 rows = [int(np.flatnonzero((targets == row).all(axis=1))[0]) for row in truth]
-                np.testing.assert_array_equal(inputs["text"], preparation.words(learnt)[rows])
+                np.testing.assert_array_equal(inputs["text"], preprocessor.words(train)[rows])
             orders.append(np.concatenate([truth for _, truth in drawn]))
         return orders
 
@@ -126,13 +126,13 @@ def test_epochs_are_shuffled_by_the_seed_and_predictions_are_in_file_order():
         np.testing.assert_array_equal(np.sort(order[:, 1]), np.sort(targets[:, 1]))
     np.testing.assert_array_equal(epochs(1)[0], first)
     assert not np.array_equal(epochs(2)[0], first)
-    plain = Batches(preparation, learnt, 4, targets)
+    plain = Batches(preprocessor, train, 4, targets)
     plain.on_epoch_begin()
     np.testing.assert_array_equal(np.concatenate([plain[number][1] for number in range(3)]), targets)
 
 
 class Counted(dict):
-    """Features that tell how often each was read."""
+    """Features that record which utterances were read."""
 
     def __init__(self, entries):
         super().__init__(entries)
@@ -143,58 +143,58 @@ class Counted(dict):
         return super().__getitem__(utterance)
 
 
-def test_frames_are_read_when_their_batch_comes():
-    learnt = part(9, acoustic="gemaps")
-    source = Counted(learnt.features["acoustic"])
-    learnt = dataclasses.replace(learnt, features={"acoustic": source})
-    preparation = Preparation.fitted(FRAMES, learnt)
+def test_frames_are_read_when_their_batch_is_needed():
+    train = part(9, acoustic="gemaps")
+    source = Counted(train.features["acoustic"])
+    train = dataclasses.replace(train, features={"acoustic": source})
+    preprocessor = Preprocessor.fitted(FRAMES, train)
     source.reads.clear()
-    batches = Batches(preparation, learnt, 4)
+    batches = Batches(preprocessor, train, 4)
     assert source.reads == []
     batches[1]
     assert source.reads == ["u4", "u5", "u6", "u7"]
 
 
 @pytest.mark.parametrize("config", [FRAMES, FUNCTIONALS, dataclasses.replace(FUNCTIONALS, acoustic_network="cnn")])
-def test_audio_without_a_whole_frame_is_all_padding_or_the_mean(config):
-    learnt, short = part(6, acoustic="gemaps"), part(2, 1, "gemaps")
+def test_audio_without_a_whole_frame_is_accepted(config):
+    train, short = part(6, acoustic="gemaps"), part(2, 1, "gemaps")
     short.features["acoustic"]["u0"] = np.zeros((0, 23), np.float32)
-    learnt.features["acoustic"]["u1"] = np.zeros((0, 23), np.float32)
-    fitted = fit(config, learnt, short, Context())
+    train.features["acoustic"]["u1"] = np.zeros((0, 23), np.float32)
+    fitted = fit(config, train, short, Context())
     values = np.stack(list(fitted.predict(short.without_labels()).values()))
     assert np.isfinite(values).all()
-    for utterance in learnt.features["acoustic"]:
-        learnt.features["acoustic"][utterance] = np.zeros((0, 23), np.float32)
+    for utterance in train.features["acoustic"]:
+        train.features["acoustic"][utterance] = np.zeros((0, 23), np.float32)
     if config.level == "lld":
         with pytest.raises(UserError, match="No training utterance is as long as one frame"):
-            fit(config, learnt, short, Context())
+            fit(config, train, short, Context())
 
 
 def test_an_utterance_without_words_is_predicted_and_counted():
-    learnt, test = part(8), part(3, 1)
-    learnt.table.loc[[0, 3], "text"] = ["...", None]
+    train, test = part(8), part(3, 1)
+    train.table.loc[[0, 3], "text"] = ["...", None]
     test.table.loc[1, "text"] = ""
     test.table.loc[2, "text"] = "nothing known here"
     context = Context()
-    fitted = fit(BOTH, learnt, test, context)
+    fitted = fit(BOTH, train, test, context)
     assert "without words: 2 of 8 training utterances" in context.flags
     assert all(np.isfinite(values).all() for values in fitted.predict(test.without_labels()).values())
 
 
-def test_a_corpus_without_transcripts_is_named_and_an_acoustic_row_needs_none():
-    learnt = part(6)
-    learnt.table["text"] = None
+def test_only_networks_with_words_need_transcripts():
+    train = part(6)
+    train.table["text"] = None
     with pytest.raises(UserError, match="no utterance has a transcript"):
-        fit(TEXT, learnt, learnt, Context())
+        fit(TEXT, train, train, Context())
     acoustic = dataclasses.replace(BOTH, modality="acoustic")
-    assert np.isfinite(fit(acoustic, learnt, learnt, Context()).outputs(learnt)).all()
+    assert np.isfinite(fit(acoustic, train, train, Context()).outputs(train)).all()
 
 
 def test_constant_labels_and_a_batch_of_one_leave_training_finite():
-    learnt = part(9)  # batches of 4, 4 and 1
-    learnt.table["dominance"] = 2.5
+    train = part(9)  # batches of 4, 4 and 1
+    train.table["dominance"] = 2.5
     context = Context()
-    fitted = fit(dataclasses.replace(BOTH, epochs=3, weighting="none"), learnt, learnt.take(("u0",)), context)
+    fitted = fit(dataclasses.replace(BOTH, epochs=3, weighting="none"), train, train.take(("u0",)), context)
     assert np.isfinite(context.history["loss"]).all() and np.isfinite(context.history["validation"]).all()
     assert all(np.isfinite(weight).all() for weight in fitted.model.get_weights())
 
@@ -207,23 +207,23 @@ def vectors_file(folder, dimension=7):
     return path
 
 
-def test_pretrained_vectors_start_the_embedding_and_are_trained_on(tmp_path):
+def test_pretrained_vectors_initialise_the_embedding_and_are_trained(tmp_path):
     config = dataclasses.replace(TEXT, words="glove", vectors=str(vectors_file(tmp_path)))
     assert resolve(config) == (config, [])
-    learnt = part(8)
-    vocabulary = Preparation.fitted(config, learnt).vocabulary
-    start = start_vectors(config, vocabulary)
+    train = part(8)
+    vocabulary = Preprocessor.fitted(config, train).vocabulary
+    start = pretrained_vectors(config, vocabulary)
     row = vocabulary.ids("lovely")[0]
     np.testing.assert_allclose(start.matrix[row], 2 + np.arange(7) / 10, atol=1e-6)
     assert not start.matrix[vocabulary.ids("number")[0]].any()
     context = Context()
-    fitted = fit(config, learnt, learnt.take(()), context)
+    fitted = fit(config, train, train.take(()), context)
     assert [flag for flag in context.flags if flag.startswith("words without a pretrained vector")]
     trained = fitted.model.get_layer("embedding").get_weights()[0]
     assert not np.array_equal(trained[row], start.matrix[row]) and np.abs(trained[row] - start.matrix[row]).max() < 0.5
 
 
-def test_vectors_that_cannot_be_used_are_named(tmp_path):
+def test_unusable_word_vectors_are_errors(tmp_path):
     gone = dataclasses.replace(TEXT, words="glove", vectors=str(tmp_path / "none.txt"))
     with pytest.raises(UserError, match=r"no word-vector file or folder .*none\.txt"):
         resolve(gone)

@@ -1,4 +1,4 @@
-"""Atmaja and Akagi 2020: every config resolves, every network is built and stepped, and what is fitted holds."""
+"""Atmaja and Akagi 2020: settings, networks, training, and choices on the validation part."""
 
 import dataclasses
 import importlib
@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import pytest
 
-import data_prep
 from common.contract import Context, override
 from common.errors import UserError
 from common.features.gemaps import LLD_COLUMNS, GemapsLLD
@@ -18,7 +17,7 @@ from common.metrics import ccc
 from papers.dimensional_mtl import data, train
 from papers.dimensional_mtl.batches import Batches
 from papers.dimensional_mtl.config import DimensionalConfig
-from papers.dimensional_mtl.data import Preparation, labels, to_label_scale
+from papers.dimensional_mtl.data import Preprocessor, labels, to_label_scale
 from papers.dimensional_mtl.experiments import PAPER, resolve
 from papers.dimensional_mtl.model import build_loss, build_model
 from papers.dimensional_mtl.train import fit, load
@@ -28,35 +27,34 @@ from tests.helpers.dimensional import DIMENSIONS, part, reduced
 BY_ID = {experiment.id.removeprefix("dimensional_mtl/"): experiment for experiment in PAPER.experiments}
 
 
-@pytest.mark.parametrize("experiment", [e for e in PAPER.experiments if e.table in "3456"], ids=lambda e: e.id)
-def test_every_row_of_a_table_resolves_as_declared_and_scaled(experiment):
-    corpus = data_prep.corpus(experiment.corpus)
-    assert experiment.subset in [subset.name for subset in corpus.subsets]
-    assert experiment.target.dimensions == DIMENSIONS
-    for config in (experiment.config, override(experiment.config, PAPER.scaled)):
-        resolved, flags = resolve(config)
-        pretrained = config.uses_words and config.words != "we"
-        assert [flag.split(":")[0] for flag in flags] == ["random word vectors"] * pretrained
-        assert resolved == dataclasses.replace(config, words="we" if pretrained else config.words)
+def test_the_rows_of_tables_resolve_as_declared_and_scaled():
+    for experiment in PAPER.experiments:
+        if not experiment.table.startswith("fig"):
+            assert experiment.target.dimensions == DIMENSIONS, experiment.id
+            for config in (experiment.config, override(experiment.config, PAPER.scaled)):
+                resolved, flags = resolve(config)
+                pretrained = config.uses_words and config.words != "we"
+                assert [flag.split(":")[0] for flag in flags] == ["random word vectors"] * pretrained, experiment.id
+                expected = dataclasses.replace(config, words="we" if pretrained else config.words)
+                assert resolved == expected, experiment.id
 
 
-def test_the_sweeps_of_the_figures_resolve():
+def test_the_points_of_the_figures_have_the_papers_weights():
     figures = [experiment for experiment in PAPER.experiments if experiment.table.startswith("fig")]
     assert len(figures) == 121 + 33 + 92
     weights = {}
     for experiment in figures:
         assert resolve(experiment.config)[0].words == "we" and experiment.repeats == 1
         weights[experiment.id.removeprefix("dimensional_mtl/")] = experiment.config.weights
-    # Eq. 5: what is left of 1 is dominance's, below 0 where alpha + beta > 1. Eq. 6: the other two stay at 1.
+    # Eq. 5: the weight of dominance is 1 - alpha - beta, which may be negative. Eq. 6: the other two stay at 1.
     assert weights["fig4/iemocap/alpha-0.7-beta-0.2"] == (0.7, 0.2, 0.1)
     assert weights["fig4/iemocap/alpha-1.0-beta-1.0"] == (1.0, 1.0, -1.0)
     assert weights["fig5/iemocap/gamma-0.2"] == (1.0, 1.0, 0.2)
     assert weights["fig6/iemocap/acoustic-0.1-text-0.4"] == (1.0, 1.0, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("row", "repeats", "settings"),
-    [
+def test_rows_have_the_papers_settings():
+    for row, repeats, settings in (
         ("table3/iemocap/lstm-paa-lld", 1, {"frames": 3411, "weights": (0.1, 0.5, 0.4), "acoustic_dropout": 0.3}),
         ("table3/iemocap/cnn-gemaps-lld", 1, {"frames": 3409, "acoustic_network": "cnn", "batch_size": 8}),
         ("table4/iemocap/cnn-fasttext", 1, {"weights": (0.7, 0.2, 0.1), "text_dropout": 0.3, "words": "fasttext"}),
@@ -66,46 +64,47 @@ def test_the_sweeps_of_the_figures_resolve():
         ("table6/iemocap/two", 20, {"weights": (0.7, 0.2, 0.1), "batch_size": 256, "activation": "linear"}),
         ("table6/iemocap/three", 20, {"weights": (0.9, 0.9, 0.2), "batch_size": 256, "level": "hsf"}),
         ("table6/iemocap/two-chosen-weights", 20, {"choose": "weights", "batch_size": 256}),
-    ],
-)
-def test_rows_have_the_papers_settings(row, repeats, settings):
-    experiment = BY_ID[row]
-    assert experiment.repeats == repeats
-    assert {name: getattr(experiment.config, name) for name in settings} == settings
-    assert (experiment.config.patience, experiment.config.width, experiment.config.text_length) == (10, 256, 100)
-    assert experiment.protocol.session == "5"
-    assert experiment.protocol.validation == ("session" if "chosen" in row else "tail")
+    ):
+        experiment = BY_ID[row]
+        assert experiment.repeats == repeats, row
+        assert {name: getattr(experiment.config, name) for name in settings} == settings, row
+        config = experiment.config
+        assert (config.patience, config.width, config.text_length) == (10, 256, 100), row
+        assert experiment.protocol.session == "5", row
+        assert experiment.protocol.validation == ("session" if "chosen" in row else "tail"), row
 
 
 def kind(config):
-    """What tells networks apart."""
-    heard = (config.acoustic, config.level, config.acoustic_network, config.small_acoustic) if config.uses_audio else ()
-    return (config.modality, *heard, *((config.text_network,) if config.uses_words else ()), config.activation)
+    """The settings that make a network different from others."""
+    audio = (config.acoustic, config.level, config.acoustic_network, config.small_acoustic) if config.uses_audio else ()
+    return (config.modality, *audio, *((config.text_network,) if config.uses_words else ()), config.activation)
 
 
 DISTINCT = {kind(experiment.config): experiment.config for experiment in PAPER.experiments}
 
 
 @pytest.mark.parametrize("config", DISTINCT.values(), ids=lambda c: "-".join(str(word) for word in kind(c)))
-def test_a_step_moves_every_weight_of_every_distinct_network(config):
+def test_a_step_changes_every_weight_of_every_distinct_network(config):
     config = reduced(config, acoustic_dropout=0.0, text_dropout=0.0, fusion_dropout=0.0)
-    learnt = part(6, acoustic=config.acoustic)
-    preparation = Preparation.fitted(config, learnt)
-    words = len(preparation.vocabulary) if config.uses_words else 0
-    model = build_model(config, preparation.acoustic_shape if config.uses_audio else (), words)
+    train_part = part(6, acoustic=config.acoustic)
+    preprocessor = Preprocessor.fitted(config, train_part)
+    words = len(preprocessor.vocabulary) if config.uses_words else 0
+    model = build_model(config, preprocessor.acoustic_shape if config.uses_audio else (), words)
     before = [weight.numpy().copy() for weight in model.trainable_weights]
     model.compile(keras.optimizers.SGD(0.5), build_loss(config), jit_compile=False, run_eagerly=True)
-    ((inputs, targets),) = Batches(preparation, learnt, 6, labels(learnt, config))
+    ((inputs, targets),) = Batches(preprocessor, train_part, 6, labels(train_part, config))
     loss = float(model.train_on_batch(inputs, targets))
-    still = [w.path for w, old in zip(model.trainable_weights, before, strict=True) if np.array_equal(w.numpy(), old)]
-    # Functionals are one step, so an LSTM on them has nothing to recur to: its recurrent weights never move.
+    unchanged = [
+        w.path for w, old in zip(model.trainable_weights, before, strict=True) if np.array_equal(w.numpy(), old)
+    ]
+    # Functionals are a sequence of one step, for which recurrent weights have no gradient.
     one_step = config.uses_audio and config.level == "hsf" and config.acoustic_network == "lstm"
-    assert still == [f"acoustic_lstm_{n}/lstm_cell/recurrent_kernel" for n in (1, 2, 3)] * one_step
+    assert unchanged == [f"acoustic_lstm_{n}/lstm_cell/recurrent_kernel" for n in (1, 2, 3)] * one_step
     assert math.isfinite(loss)
     assert model.predict_on_batch(inputs).shape == (6, 3)
 
 
-def test_there_are_as_many_networks_as_the_tables_have_rows():
+def test_the_experiments_have_19_distinct_networks():
     # 8 acoustic, 2 text (three embeddings each), 8 pairs, the small one.
     assert len(DISTINCT) == 8 + 2 + 8 + 1
 
@@ -154,13 +153,13 @@ def test_parameter_counts(row, shape, expected):
     assert model.count_params() == expected
 
 
-def test_every_lstm_takes_the_cudnn_path_and_nothing_else_does(monkeypatch):
-    """With a GPU pretended, each LSTM of each network must reach Keras' cuDNN call, without a mask."""
+def test_every_lstm_uses_the_cudnn_kernel(monkeypatch):
+    """With a pretended GPU, each LSTM of each network must reach Keras' cuDNN call, without a mask."""
     if keras.backend.backend() != "tensorflow":
         pytest.skip("Keras chooses cuDNN kernels by these conditions under TensorFlow")
     import tensorflow as tf
 
-    rnn = importlib.import_module("keras.src.backend.tensorflow.rnn")  # the package hides it behind a function
+    rnn = importlib.import_module("keras.src.backend.tensorflow.rnn")  # the package has a function of that name
     reached = []
 
     def pretended(inputs, *rest):
@@ -190,7 +189,7 @@ def test_every_lstm_takes_the_cudnn_path_and_nothing_else_does(monkeypatch):
     reached.clear()
     for changed in ({"recurrent_dropout": 0.1}, {"activation": "relu"}, {"unroll": True}, {"use_bias": False}):
         keras.layers.LSTM(3, **changed)(np.zeros((2, 4, 3), "float32"), training=True)
-    assert reached == []  # what would rule it out, and is used nowhere
+    assert reached == []  # options that rule out cuDNN, and are not used by the networks
 
 
 SOME = {
@@ -202,7 +201,7 @@ SOME = {
 
 
 @pytest.mark.parametrize("row", SOME.values(), ids=SOME)
-def test_it_is_fitted_and_predicts_ratings_and_is_kept(row, tmp_path):
+def test_a_trained_model_predicts_ratings_and_is_the_same_after_loading(row, tmp_path):
     config = reduced(BY_ID[row].config)
     context = Context(seed=1)
     fitted = fit(config, part(8, acoustic=config.acoustic), part(3, 1, config.acoustic), context)
@@ -222,17 +221,17 @@ def test_it_is_fitted_and_predicts_ratings_and_is_kept(row, tmp_path):
         load(tmp_path)
 
 
-def test_it_hears_arousal_reads_valence_and_needs_both_for_both():
+def test_arousal_is_predicted_from_audio_and_valence_from_words():
     config = dataclasses.replace(
         reduced(DimensionalConfig()), acoustic_network="dense", text_network="dense", width=16, batch_size=20,
         epochs=14, patience=14, learning_rate=1e-2, acoustic_dropout=0.0, text_dropout=0.0, fusion_dropout=0.1,
         weighting="none",
     )  # fmt: skip
-    learnt, validation, test = part(80), part(20, 1), part(60, 2)
+    train_part, validation, test = part(80), part(20, 1), part(60, 2)
     found = {}
     for modality in ("acoustic", "text", "both"):
         keras.utils.set_random_seed(2)
-        fitted = fit(dataclasses.replace(config, modality=modality), learnt, validation, Context())
+        fitted = fit(dataclasses.replace(config, modality=modality), train_part, validation, Context())
         columns = fitted.predict(test.without_labels())
         found[modality] = {name: ccc(test.table[name], columns[f"predicted_{name}"]) for name in DIMENSIONS}
     assert found["acoustic"]["arousal"] > 0.7 > 0.4 > found["acoustic"]["valence"]
@@ -240,14 +239,14 @@ def test_it_hears_arousal_reads_valence_and_needs_both_for_both():
     assert min(found["both"].values()) > 0.7
 
 
-def test_the_epoch_with_the_lowest_whole_validation_loss_is_kept_or_the_highest():
-    learnt, validation = part(12), part(7, 1)  # 7: no multiple of a batch
+def test_the_epoch_with_the_lowest_or_highest_validation_loss_is_kept():
+    train_part, validation = part(12), part(7, 1)  # 7 is not a multiple of the batch size
     truth = labels(validation, DimensionalConfig())
     for keep, best in (("lowest", min), ("highest", max)):
         config = reduced(BY_ID["table5/iemocap/dense-cnn"].config, epochs=6, keep=keep, learning_rate=0.01)
         keras.utils.set_random_seed(3)
         context = Context(seed=3)
-        fitted = fit(config, learnt, validation, context)
+        fitted = fit(config, train_part, validation, context)
         losses = [abs(value) for value in context.history["validation"]]
         assert len(set(losses)) > 1
         kept = sum(1 - ccc(truth[:, k], fitted.outputs(validation)[:, k]) for k in range(3))
@@ -260,29 +259,28 @@ def test_weights_or_dropout_are_chosen_on_validation():
     assert config.choices() == [{"alpha": 0.2, "beta": 0.2}, {"alpha": 0.2, "beta": 0.7}, {"alpha": 0.7, "beta": 0.2}]
     seen = []
     context = Context(seed=4, on_epoch=lambda epoch, epochs, logs: seen.append((epoch, epochs)))
-    learnt, validation = part(12), part(6, 1)
-    fitted = fit(config, learnt, validation, context)
+    train_part, validation = part(12), part(6, 1)
+    fitted = fit(config, train_part, validation, context)
     scores = context.history["choice_validation_ccc"]
     best = int(np.argmax(scores))
     assert {"alpha": fitted.config.alpha, "beta": fitted.config.beta} == config.choices()[best]
     truth, outputs = labels(validation, config), fitted.outputs(validation)
     assert np.mean([ccc(truth[:, k], outputs[:, k]) for k in range(3)]) == pytest.approx(scores[best], abs=1e-4)
     assert seen == [(number, 6) for number in range(1, 7)]
-    # Chosen and trained directly, the same network comes out.
+    # Training directly with the chosen settings gives the same network.
     keras.utils.set_random_seed(4)
-    alone = fit(dataclasses.replace(fitted.config, choose="none"), learnt, validation, Context(seed=4))
-    np.testing.assert_allclose(alone.outputs(validation), outputs, atol=1e-5)
+    direct = fit(dataclasses.replace(fitted.config, choose="none"), train_part, validation, Context(seed=4))
+    np.testing.assert_allclose(direct.outputs(validation), outputs, atol=1e-5)
 
     rates = dataclasses.replace(config, choose="dropout", epochs=1)
     assert len(rates.choices()) == 4 and set(rates.choices()[0]) == {"acoustic_dropout", "text_dropout"}
     assert len(dataclasses.replace(rates, modality="text").choices()) == 2
     with pytest.raises(UserError, match="needs a validation part"):
-        fit(rates, learnt, validation.take(()), Context())
+        fit(rates, train_part, validation.take(()), Context())
 
 
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
+def test_impossible_settings_are_rejected_by_name():
+    for changes, named in (
         ({"epochs": 0}, "epochs"),
         ({"text_dropout": 1.5}, "text_dropout"),
         ({"alpha": float("nan")}, "alpha"),
@@ -291,11 +289,10 @@ def test_weights_or_dropout_are_chosen_on_validation():
         ({"level": "lld", "acoustic_network": "cnn", "frames": 21}, "22 frames"),
         ({"choose": "weights", "weighting": "none"}, "nothing to choose"),
         ({"choose": "dropout", "grid": "a b"}, "grid"),
-    ],
-)
-def test_impossible_settings_are_named(changes, named):
-    with pytest.raises(UserError, match=named):
-        DimensionalConfig(**changes)
+    ):
+        with pytest.raises(UserError, match=named):
+            DimensionalConfig(**changes)
+            pytest.fail(f"{changes} was accepted")
 
 
 def test_every_field_names_its_source():
@@ -304,23 +301,27 @@ def test_every_field_names_its_source():
 
 
 def test_labels_are_clipped_and_scaled_by_their_range():
-    learnt = part(4)
-    learnt.table["valence"], learnt.table["arousal"], learnt.table["dominance"] = [1, 3, 5, 4], [0.5, 5.5, 2, 3], 3
-    scaled = labels(learnt, DimensionalConfig())  # Eq. 7 and 8 with 1 and 5
+    train_part = part(4)
+    train_part.table["valence"], train_part.table["arousal"], train_part.table["dominance"] = (
+        [1, 3, 5, 4],
+        [0.5, 5.5, 2, 3],
+        3,
+    )
+    scaled = labels(train_part, DimensionalConfig())  # Eq. 7 and 8 with 1 and 5
     np.testing.assert_allclose(scaled, [[-1, -1, 0], [0, 1, 0], [1, -0.5, 0], [0.5, 0, 0]])
     np.testing.assert_allclose(to_label_scale(scaled, DimensionalConfig())[:, 0], [1, 3, 5, 4])
-    learnt.table.loc[1, "dominance"] = float("nan")
+    train_part.table.loc[1, "dominance"] = float("nan")
     with pytest.raises(UserError, match="1 of 4 utterances lack valence, arousal or dominance"):
-        labels(learnt, DimensionalConfig())
+        labels(train_part, DimensionalConfig())
 
 
-def test_a_dropout_of_one_drops_nothing_as_where_figure_6_was_drawn():
+def test_a_dropout_rate_of_one_drops_nothing():
     config = reduced(BY_ID["fig6/iemocap/acoustic-1.0"].config)
     model = build_model(config, (1, 68), 9)
     assert model.get_layer("acoustic_dropout").rate == 0 and model.get_layer("text_dropout").rate == 0.3
 
 
-def test_extractors_are_the_papers():
+def test_extractors_have_the_papers_descriptors():
     paa, gemaps = (
         data.features(DimensionalConfig(modality="acoustic", acoustic=name))["acoustic"] for name in ("paa", "gemaps")
     )
@@ -330,8 +331,8 @@ def test_extractors_are_the_papers():
     assert data.features(DimensionalConfig(modality="text")) == {}
 
 
-def test_features_are_asked_for_without_starting_a_backend():
-    """Extraction comes first, and openSMILE must be loaded before TensorFlow is."""
+def test_the_features_function_does_not_start_a_backend():
+    """Features are extracted first, and openSMILE must be loaded before TensorFlow."""
     program = (
         "import sys; from papers.dimensional_mtl.experiments import PAPER, resolve\n"
         "config, _ = resolve(PAPER.experiments[0].config); PAPER.function(PAPER.features)(config)\n"

@@ -1,4 +1,4 @@
-"""On a GPU: the paper's largest input, streamed through the cuDNN LSTM."""
+"""On a GPU: the paper's largest input through the cuDNN LSTM."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 pytestmark = pytest.mark.gpu
 
 
-def test_low_level_descriptors_of_full_length_step_through_cudnn(monkeypatch):
+def test_low_level_descriptors_of_full_length_use_cudnn(monkeypatch):
     import importlib
 
     import keras

@@ -1,5 +1,6 @@
-"""What the adversarial autoencoder sees: pictures, normalisation, silence, and a step's mixture of utterances."""
+"""The input of the adversarial autoencoder: images, normalisation, silence, and batches with auxiliary utterances."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -8,22 +9,22 @@ import pytest
 
 from common.errors import UserError
 from common.normalisation import Normalisation
-from papers.mtl_aae import data
+from papers.mtl_aae import batches, data
 from papers.mtl_aae.config import AaeConfig
 from tests.helpers import aae
 
 
-def test_the_picture_is_the_papers_size():
+def test_an_image_has_the_size_of_the_paper():
     (extractor,) = data.features(AaeConfig()).values()
     # Sec. IV-B: 25 ms every 10 ms, 128 rows; 256 frames last 2.575 s.
     assert extractor(np.zeros(round(2.575 * 16000), np.float32)).shape == (256, 128)
     (wide,) = data.features(AaeConfig(sample_rate=22050, top_hz=11000.0)).values()
     assert wide.sample_rate == 22050 and wide.edges()[-2] == pytest.approx(11000 * 128 / 129)
     with pytest.raises(UserError, match="top_hz"):
-        data.features(AaeConfig(top_hz=11000.0))  # the paper's range, which 16 kHz do not have
+        data.features(AaeConfig(top_hz=11000.0))  # the paper's range, which does not exist at 16 kHz
 
 
-def test_silence_at_both_ends_goes_and_pauses_stay():
+def test_silence_is_removed_at_both_ends_but_not_in_pauses():
     magnitudes = np.zeros((7, 2), np.float32) + 1e-4
     magnitudes[2], magnitudes[3], magnitudes[5] = 1.0, 1e-4, [0.02, 0.0]
     # 0.02 in one of two rows is 10 log10(2 / 4e-4) = 37 dB below the loudest frame.
@@ -32,50 +33,54 @@ def test_silence_at_both_ends_goes_and_pauses_stay():
     trimmed = data.without_silence(np.log(magnitudes + 1e-9), 40.0, log=True)
     np.testing.assert_allclose(np.exp(trimmed), magnitudes[2:6], rtol=1e-3, atol=1e-6)
     flat = np.full((5, 2), -11.5, np.float32)
-    assert data.without_silence(flat, 40.0, log=True).shape == (5, 2)  # all is equally silent: nothing to trim
+    assert data.without_silence(flat, 40.0, log=True).shape == (5, 2)  # all frames are equally silent
 
 
-@pytest.mark.parametrize(("kind", "mean"), [("row", [2, 7]), ("corpus", [4.5, 4.5]), ("none", [0, 0])])
-def test_the_setting_says_what_a_mean_is_of(kind, mean):
-    spectrograms = [np.tile([1.0, 7.0], (4, 1)), np.tile([4.0, 7.0], (2, 1))]
-    np.testing.assert_allclose(data.fitted_normalisation(iter(spectrograms), kind, 2).mean, mean)
+def test_normalisation_is_fitted_per_row_or_per_corpus():
+    part = aae.part(2)
+    first, second = part.table["utterance"]
+    part.features["spectrogram"][first] = np.tile(np.repeat([1.0, 7.0], 8), (4, 1))
+    part.features["spectrogram"][second] = np.tile(np.repeat([4.0, 7.0], 8), (2, 1))
+    for kind, mean in {"row": [2, 7], "corpus": [4.5, 4.5], "none": [0, 0]}.items():
+        images = data.SpectrogramImages(part, aae.small(normalisation=kind))
+        np.testing.assert_allclose(images.normalisation.mean, np.repeat(mean, 8), err_msg=kind)
 
 
 def counting(lengths, config):
-    """Pictures of spectrograms that hold the number of the frame."""
+    """Images of spectrograms in which every value is the number of its frame."""
     part = aae.part(len(lengths), rows=config.rows)
     for utterance, length in zip(part.table["utterance"], lengths, strict=True):
         part.features["spectrogram"][utterance] = np.tile(np.arange(length, dtype=np.float32)[:, None], config.rows)
     plain = Normalisation.identity(config.rows)
-    return data.Pictures(part, config, plain)
+    return data.SpectrogramImages(part, config, plain)
 
 
 def test_long_utterances_are_cut_and_short_ones_padded():
     config = aae.small(frames=32)
-    pictures = counting([52, 20], config)
-    found = pictures.take([0, 1])
+    images = counting([52, 20], config)
+    found = images.take([0, 1])
     assert found.shape == (2, 16, 32, 1) and found.dtype == np.float32
     np.testing.assert_array_equal(found[0, 5, :, 0], np.arange(10, 42))  # the centre of 52 frames
     np.testing.assert_array_equal(found[1, 5, :, 0], [*range(20), *[0] * 12])
     generator = np.random.default_rng(0)
-    firsts = {int(pictures.take([0], generator)[0, 0, 0, 0]) for _ in range(200)}
-    assert firsts == set(range(21))  # every place at which 32 of 52 frames begin
+    firsts = {int(images.take([0], generator)[0, 0, 0, 0]) for _ in range(200)}
+    assert firsts == set(range(21))  # every possible start of 32 of 52 frames
     assert counting([52], aae.small(crop="start")).take([0], generator)[0, 0, 0, 0] == 0
     assert counting([52], aae.small(crop="centre")).take([0], generator)[0, 0, 0, 0] == 10
 
 
-def test_what_does_not_fit_into_memory_is_read_anew(monkeypatch):
+def test_spectrograms_that_do_not_fit_into_memory_are_read_again(monkeypatch):
     config = aae.small()
     expected = counting([40, 40, 20], config).take([0, 1, 2])
-    monkeypatch.setattr(data, "HELD_BYTES", 40 * 16 * 4)
-    pictures = counting([40, 40, 20], config)
+    monkeypatch.setattr(data, "MEMORY_BYTES", 40 * 16 * 4)
+    images = counting([40, 40, 20], config)
     for _ in range(2):
-        np.testing.assert_array_equal(pictures.take([0, 1, 2]), expected)
-    assert len(pictures._held) == 1
+        np.testing.assert_array_equal(images.take([0, 1, 2]), expected)
+    assert len(images._in_memory) == 1
 
 
-def test_every_utterance_comes_once_before_any_comes_again():
-    draws = list(itertools.islice(data.stream(5, 3, np.random.default_rng(0)), 10))
+def test_every_index_comes_once_before_any_comes_again():
+    draws = list(itertools.islice(batches.shuffled_indices(5, 3, np.random.default_rng(0)), 10))
     together = np.concatenate(draws)
     assert all(len(draw) == 3 for draw in draws)
     for start in range(0, 30, 5):
@@ -84,36 +89,38 @@ def test_every_utterance_comes_once_before_any_comes_again():
 
 def test_half_of_a_batch_is_auxiliary_and_has_no_emotion():
     config = aae.small(batch_size=4)
-    own, other = data.Pictures(aae.part(8), config), data.Pictures(aae.auxiliary(6), config)
+    own, other = data.SpectrogramImages(aae.part(8), config), data.SpectrogramImages(aae.auxiliary(6), config)
     labels = {"emotion": np.arange(8, dtype="int32"), "gender": np.zeros(8, "int32")}
     others = {"emotion": np.full(6, -1, "int32"), "gender": np.ones(6, "int32")}
-    batch = next(data.batches(own, labels, other, others, np.random.default_rng(0)))
+    training_data = batches.TrainingData({}, own, labels, other, others, np.zeros(0), {})
+    batch = next(batches.batches(training_data, np.random.default_rng(0)))
     assert batch["picture"].shape == (8, 16, 32, 1)
     assert (batch["emotion"][:4] >= 0).all() and (batch["emotion"][4:] == -1).all()
     assert batch["gender"].tolist() == [0] * 4 + [1] * 4
-    alone = next(data.batches(own, labels, None, {}, np.random.default_rng(0)))
+    without = dataclasses.replace(training_data, auxiliary=None, auxiliary_labels={})
+    alone = next(batches.batches(without, np.random.default_rng(0)))
     assert alone["picture"].shape == (4, 16, 32, 1)
-    # The picture belongs to its label: utterance k is loud in the five rows of class k % 3.
-    for picture, number in zip(alone["picture"], alone["emotion"], strict=True):
-        loudest = picture[:15, :20, 0].mean(axis=1).reshape(3, 5).mean(axis=1) * own.normalisation.deviation[:15:5]
+    # Images and labels stay together: utterance k is loud in the five rows of class k % 3.
+    for image, number in zip(alone["picture"], alone["emotion"], strict=True):
+        loudest = image[:15, :20, 0].mean(axis=1).reshape(3, 5).mean(axis=1) * own.normalisation.deviation[:15:5]
         assert loudest.argmax() == number % 3
 
 
-@pytest.mark.parametrize(("share", "rows"), [(0.5, 32), (0.25, 11), (0.0, 0), (0.75, 96)])
-def test_auxiliary_share(share, rows):
-    assert data.auxiliary_rows(AaeConfig(auxiliary_share=share)) == rows  # beside 32 labelled ones
+def test_a_batch_has_the_wanted_share_of_auxiliary_utterances():
+    for share, expected in {0.5: 32, 0.25: 11, 0.0: 0, 0.75: 96}.items():  # in addition to 32 labelled ones
+        assert batches.auxiliary_batch_size(AaeConfig(auxiliary_share=share)) == expected, share
 
 
-def test_auxiliary_speakers_are_men_and_women_in_turn():
+def test_auxiliary_speakers_are_women_and_men_in_turn():
     table = pd.DataFrame(
         {"speaker": list("abcdefgh"), "gender": ["female"] * 5 + ["male"] * 3, "utterance": list("12345678")}
     )
-    assert data.some_speakers(table, 4)["speaker"].tolist() == ["a", "b", "f", "g"]
-    assert data.some_speakers(table, 5)["speaker"].tolist() == ["a", "b", "c", "f", "g"]
-    assert len(data.some_speakers(table, 0)) == len(data.some_speakers(table, 100)) == 8
+    assert batches.select_speakers(table, 4)["speaker"].tolist() == ["a", "b", "f", "g"]
+    assert batches.select_speakers(table, 5)["speaker"].tolist() == ["a", "b", "c", "f", "g"]
+    assert len(batches.select_speakers(table, 0)) == len(batches.select_speakers(table, 100)) == 8
     unknown = table.assign(gender=None)
-    assert data.some_speakers(unknown, 3)["speaker"].tolist() == ["a", "b", "c"]
+    assert batches.select_speakers(unknown, 3)["speaker"].tolist() == ["a", "b", "c"]
 
 
-def test_unknown_names_have_no_number():
-    assert data.numbered(pd.Series(["b", "a", None, "z"]), ("a", "b")).tolist() == [1, 0, -1, -1]
+def test_unknown_names_have_no_class_number():
+    assert batches.class_numbers(pd.Series(["b", "a", None, "z"]), ("a", "b")).tolist() == [1, 0, -1, -1]

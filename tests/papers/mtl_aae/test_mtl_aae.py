@@ -1,4 +1,4 @@
-"""The adversarial autoencoder's networks, losses and phases against the paper's words and hand calculations."""
+"""Networks, losses and phases of the adversarial autoencoder, compared with the paper and with hand calculations."""
 
 import math
 
@@ -17,11 +17,10 @@ from tests.helpers.eagerly import eagerly
 
 COUNTS = {"emotion": 4, "gender": 2, "speaker": 510}
 
-
 eager = pytest.fixture(eagerly)
 
 
-def in_training(config, tasks=("emotion", "gender", "speaker")):
+def model_and_training(config, tasks=("emotion", "gender", "speaker")):
     keras.utils.set_random_seed(0)
     model = build_model(config, {task: aae.TASKS[task] for task in tasks})
     return model, Phases(config, model, tasks)
@@ -29,7 +28,7 @@ def in_training(config, tasks=("emotion", "gender", "speaker")):
 
 def test_shapes_and_parameters_of_the_papers_size():
     model = build_model(AaeConfig(), COUNTS)
-    # Sec. IV-B and IV-C: pictures of 128 x 256, a latent code of 16 x 16 x 32.
+    # Sec. IV-B and IV-C: images of 128 x 256, a latent code of 16 x 16 x 32.
     assert model.get_layer("encoder").input.shape == (None, 128, 256, 1)
     assert model.get_layer("encoder").output.shape == (None, 16, 16, 32)
     assert model.get_layer("decoder").output.shape == (None, 128, 256, 1)
@@ -44,14 +43,10 @@ def test_shapes_and_parameters_of_the_papers_size():
         assert model.get_layer(name).count_params() == body + 129 * outputs
 
 
-def test_the_supervised_baseline_shares_two_layers_and_has_no_decoder():
+def test_the_supervised_baseline_has_two_shared_layers_and_no_decoder():
     model = build_model(AaeConfig(model="cnn"), COUNTS)
-    assert [
-        layer.name for layer in model.get_layer("encoder").layers if "conv" in layer.name and "_" not in layer.name
-    ] == [
-        "conv1",
-        "conv2",
-    ]
+    names = [layer.name for layer in model.get_layer("encoder").layers]
+    assert [name for name in names if "conv" in name and "_" not in name] == ["conv1", "conv2"]
     assert set(model.output) == set(COUNTS)
     assert model.get_layer("encoder").output.shape == (None, 32, 32, 32)
 
@@ -62,19 +57,19 @@ def test_the_autoencoder_is_the_adversarial_one_without_its_discriminator():
     assert whole.count_params() - plain.count_params() == whole.get_layer("discriminator").count_params()
 
 
-def test_a_latent_code_is_never_negative_and_the_prior_can_be_reached():
+def test_the_latent_code_has_the_range_of_the_prior():
     config = aae.small()
-    _, trained = in_training(config)
-    picture = aae.batch(config)["picture"]
-    assert np.asarray(trained.encoder(picture, training=True)).min() >= 0
-    drawn = np.asarray(trained.draw_prior((2000, 4), "float32"))
+    _, training = model_and_training(config)
+    image = aae.batch(config)["picture"]
+    assert np.asarray(training.encoder(image, training=True)).min() >= 0
+    drawn = np.asarray(training.draw_prior((2000, 4), "float32"))
     assert drawn.min() >= 0
     assert drawn.mean() == pytest.approx(math.sqrt(2 / math.pi), abs=0.03)  # of |N(0, 1)|
-    _, other = in_training(aae.small(prior="normal", latent_relu=False))
-    assert np.asarray(other.encoder(picture, training=True)).min() < 0
+    _, other = model_and_training(aae.small(prior="normal", latent_relu=False))
+    assert np.asarray(other.encoder(image, training=True)).min() < 0
     drawn = np.asarray(other.draw_prior((2000, 4), "float32"))
     assert (drawn.mean(), drawn.std()) == pytest.approx((0, 1), abs=0.05)
-    _, other = in_training(aae.small(prior="uniform"))
+    _, other = model_and_training(aae.small(prior="uniform"))
     drawn = np.asarray(other.draw_prior((2000, 4), "float32"))
     assert drawn.min() >= 0 and drawn.max() <= 1 and drawn.mean() == pytest.approx(0.5, abs=0.02)
     assert not np.array_equal(drawn, np.asarray(other.draw_prior((2000, 4), "float32")))
@@ -83,27 +78,27 @@ def test_a_latent_code_is_never_negative_and_the_prior_can_be_reached():
 # ------------------------------------------------------------------------------------------------ Eq. 1 to 5
 
 
-def test_equations_4_and_5_written_out():
+def test_adversarial_losses_equal_equations_4_and_5():
     real, fake = np.array([0.3, -1.2, 2.0], "float32"), np.array([-0.4, 1.5, 0.1], "float32")
     d_real, d_fake = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-fake))
     eq4 = np.log(d_real).mean() + np.log(1 - d_fake).mean()
     assert float(phases.discriminator_loss(real, fake)) == pytest.approx(-eq4, rel=1e-5)
     assert float(phases.generator_loss(fake, "saturating")) == pytest.approx(np.log(1 - d_fake).mean(), rel=1e-5)
     assert float(phases.generator_loss(fake, "non-saturating")) == pytest.approx(-np.log(d_fake).mean(), rel=1e-5)
-    # Where D rounds to 0 or 1 the losses stay finite.
+    # The losses stay finite if D rounds to 0 or 1.
     far = np.array([200.0, -200.0], "float32")
     assert float(phases.discriminator_loss(far, far)) == pytest.approx(200.0)
 
 
-def test_reconstruction_loss_by_hand():
-    picture, rebuilt = np.zeros((1, 2, 2, 1), "float32"), np.array([1.0, -1, 2, 0], "float32").reshape(1, 2, 2, 1)
-    assert float(phases.reconstruction_loss(picture, rebuilt, "squared")) == pytest.approx(6 / 4)
-    assert float(phases.reconstruction_loss(picture, rebuilt, "absolute")) == pytest.approx(4 / 4)
-    two = np.concatenate([rebuilt, picture]), np.concatenate([picture, picture])
+def test_reconstruction_loss_equals_the_hand_calculation():
+    image, rebuilt = np.zeros((1, 2, 2, 1), "float32"), np.array([1.0, -1, 2, 0], "float32").reshape(1, 2, 2, 1)
+    assert float(phases.reconstruction_loss(image, rebuilt, "squared")) == pytest.approx(6 / 4)
+    assert float(phases.reconstruction_loss(image, rebuilt, "absolute")) == pytest.approx(4 / 4)
+    two = np.concatenate([rebuilt, image]), np.concatenate([image, image])
     assert float(phases.reconstruction_loss(*two, "summed")) == pytest.approx((6 + 0) / 2)
 
 
-def test_auxiliary_utterances_do_not_enter_the_emotion_loss():
+def test_utterances_without_a_label_do_not_enter_the_loss():
     logits = np.array([[math.log(2), 0], [0, 0], [5, -5], [-5, 5]], "float32")
     # p = 2/3 and 1/2 for the labelled ones; the other two have no label.
     expected = (math.log(3 / 2) + math.log(2)) / 2
@@ -113,7 +108,7 @@ def test_auxiliary_utterances_do_not_enter_the_emotion_loss():
     assert float(phases.cross_entropy(np.full(4, -1, "int32"), logits)) == 0.0
 
 
-def test_equation_3_and_the_supervised_part_of_equation_1():
+def test_classification_loss_equals_equation_3_and_equation_1():
     losses = {"emotion": 1.0, "gender": 2.0, "speaker": 4.0}
     config = aae.small(beta=0.7)
     assert phases.classification_loss(losses, config) == pytest.approx(0.7 * 1 + 0.3 * (2 + 4))
@@ -132,7 +127,7 @@ def parts(model):
     return {name: [v.numpy().copy() for v in model.get_layer(name).trainable_variables] for name in names}
 
 
-def moved(before, after):
+def changed(before, after):
     return {
         name for name in before if any(not np.array_equal(a, b) for a, b in zip(before[name], after[name], strict=True))
     }
@@ -146,17 +141,17 @@ def moved(before, after):
         ("classify", {"encoder", "emotion", "gender", "speaker"}),
     ],
 )
-def test_a_phase_moves_exactly_its_parts(phase, expected, eager):
+def test_a_phase_updates_exactly_its_parts(phase, expected, eager):
     config = aae.small()
-    model, trained = in_training(config)
+    model, training = model_and_training(config)
     before = parts(model)
-    getattr(trained, phase)(aae.batch(config))
+    getattr(training, phase)(aae.batch(config))
     after = parts(model)
-    assert moved(before, after) == expected
+    assert changed(before, after) == expected
     for name in expected:
-        # All of a part moves, not only its last layer; a ReLU that is off may leave a single array.
-        still = [i for i, (a, b) in enumerate(zip(before[name], after[name], strict=True)) if np.array_equal(a, b)]
-        assert len(still) <= 1, (name, still)
+        # All layers of a part change; a ReLU that is off may leave a single array unchanged.
+        same = [i for i, (a, b) in enumerate(zip(before[name], after[name], strict=True)) if np.array_equal(a, b)]
+        assert len(same) <= 1, (name, same)
 
 
 @pytest.mark.parametrize(
@@ -167,40 +162,40 @@ def test_a_phase_moves_exactly_its_parts(phase, expected, eager):
         ("cnn", [("encoder", "classifiers")]),
     ],
 )
-def test_a_step_goes_through_its_phases_in_order(model, expected, eager, monkeypatch):
+def test_a_step_performs_its_phases_in_order(model, expected, eager, monkeypatch):
     config = aae.small(model=model)
-    _, trained = in_training(config)
+    _, training = model_and_training(config)
     updated = []
     apply = Phases._apply
     monkeypatch.setattr(
         Phases, "_apply", lambda self, gradients, *names: updated.append(names) or apply(self, gradients, *names)
     )
-    logs = trained.step(aae.batch(config))
+    logs = training.step(aae.batch(config))
     assert updated == expected
     assert all(math.isfinite(float(value)) for value in logs.values())
 
 
-def test_the_encoder_is_led_by_the_discriminator_that_has_just_learnt(eager):
-    """The second phase against TensorFlow's own tape and the literal equations, plain gradient descent."""
+def test_the_encoder_is_trained_with_the_discriminator_that_was_just_updated(eager):
+    """The second phase, compared with the literal equations under TensorFlow's tape and plain gradient descent."""
     tf = pytest.importorskip("tensorflow")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the oracle is TensorFlow's tape")
     config = aae.small(dropout=0.0, optimiser="sgd", learning_rate=0.1)
-    model, trained = in_training(config)
+    model, training = model_and_training(config)
     encoder, discriminator = model.get_layer("encoder"), model.get_layer("discriminator")
-    picture = aae.batch(config)["picture"]
+    image = aae.batch(config)["picture"]
     drawn = np.abs(np.random.default_rng(3).normal(size=(6, *config.latent_shape))).astype("float32")
-    trained.draw_prior = lambda shape, dtype: keras.ops.convert_to_tensor(drawn)
+    training.draw_prior = lambda shape, dtype: keras.ops.convert_to_tensor(drawn)
     start = [v.numpy().copy() for v in encoder.trainable_variables]
 
     with tf.GradientTape() as tape:
-        real, fake = discriminator(drawn, training=True), discriminator(encoder(picture, training=True), training=True)
+        real, fake = discriminator(drawn, training=True), discriminator(encoder(image, training=True), training=True)
         eq4 = tf.reduce_mean(tf.math.log(tf.sigmoid(real))) + tf.reduce_mean(tf.math.log(1 - tf.sigmoid(fake)))
     gradients = tape.gradient(eq4, [v.value for v in discriminator.trainable_variables])
     expected_discriminator = [
         v.numpy() + 0.1 * g.numpy() for v, g in zip(discriminator.trainable_variables, gradients, strict=True)
     ]
-    logs = trained.regularise({"picture": picture})
+    logs = training.regularise({"picture": image})
     assert float(logs["discriminator"]) == pytest.approx(-float(eq4), rel=1e-4)
     for variable, expected in zip(discriminator.trainable_variables, expected_discriminator, strict=True):
         np.testing.assert_allclose(variable.numpy(), expected, atol=1e-5)
@@ -209,7 +204,7 @@ def test_the_encoder_is_led_by_the_discriminator_that_has_just_learnt(eager):
     for variable, value in zip(encoder.trainable_variables, start, strict=True):
         variable.assign(value)
     with tf.GradientTape() as tape:
-        eq5 = tf.reduce_mean(tf.math.log(1 - tf.sigmoid(discriminator(encoder(picture, training=True), training=True))))
+        eq5 = tf.reduce_mean(tf.math.log(1 - tf.sigmoid(discriminator(encoder(image, training=True), training=True))))
     assert float(logs["generator"]) == pytest.approx(float(eq5), rel=1e-4)
     for variable, value, end, gradient in zip(
         encoder.trainable_variables,
@@ -221,15 +216,15 @@ def test_the_encoder_is_led_by_the_discriminator_that_has_just_learnt(eager):
         np.testing.assert_allclose(end, value - 0.1 * gradient.numpy(), atol=1e-5, err_msg=variable.path)
 
 
-def test_alpha_weighs_the_reconstruction_also_under_adam(eager):
-    """With an optimiser for each phase Adam would divide alpha out again."""
+def test_alpha_weighs_the_reconstruction_also_with_adam(eager):
+    """With one optimiser per phase, Adam would cancel alpha."""
     ends = {}
     for alpha in (0.1, 1.0):
         config = aae.small(model="ae", alpha=alpha, dropout=0.0)
-        model, trained = in_training(config)
+        model, training = model_and_training(config)
         first = parts(model)["encoder"][0]
         for _ in range(3):
-            trained.step(aae.batch(config))
+            training.step(aae.batch(config))
         ends[alpha] = parts(model)["encoder"][0] - first
     assert np.abs(ends[0.1] - ends[1.0]).max() > 0.1 * np.abs(ends[1.0]).max()
 
@@ -238,16 +233,16 @@ NETWORKS = {(e.config.model, e.config.tasks): e.config for e in PAPER.experiment
 
 
 @pytest.mark.parametrize("config", NETWORKS.values(), ids=lambda c: f"{c.model}-{c.tasks}")
-def test_every_declared_network_steps_and_all_of_it_moves(config, eager):
+def test_a_step_changes_all_parts_of_every_declared_network(config, eager):
     config = override(config, {**aae.SMALL, "alpha": 0.5})
-    model, trained = in_training(config, ("emotion", *config.secondary))
+    model, training = model_and_training(config, ("emotion", *config.secondary))
     before = parts(model)
-    logs = trained.step(aae.batch(config))
-    assert moved(before, parts(model)) == set(before)
+    logs = training.step(aae.batch(config))
+    assert changed(before, parts(model)) == set(before)
     assert {"emotion", *config.secondary} <= set(logs)
 
 
-def test_there_are_eight_networks():
+def test_the_experiments_have_eight_networks():
     assert set(NETWORKS) == {
         ("cnn", "emotion"), ("cnn", "all"), ("ae", "emotion"), ("ae", "all"), ("aae", "emotion"),
         ("aae", "emotion+gender"), ("aae", "emotion+speaker"), ("aae", "all"),

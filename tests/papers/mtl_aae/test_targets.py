@@ -1,4 +1,4 @@
-"""Three levels against Table I, clusters against k-means written out."""
+"""Three levels compared with Table I, and clusters compared with an exhaustive search."""
 
 import itertools
 
@@ -41,7 +41,7 @@ def lumps(centres, count=30, seed=0):
 
 
 def test_clusters_are_numbered_by_activation_then_valence():
-    # (valence, arousal): the least active one first; the two most active ones are equally active but for noise.
+    # (valence, arousal): the least active one first; then the other two by their activation.
     centres = [(3.0, 4.5), (1.5, 3.0), (4.0, 1.5)]
     target = Clusters(3)
     train = lumps(centres)
@@ -52,7 +52,7 @@ def test_clusters_are_numbered_by_activation_then_valence():
     assert Clusters(2).labeller(equal, ())(equal).tolist() == [0, 0, 1, 1]
 
 
-def test_the_midpoints_are_the_best_ones_by_exhaustive_search():
+def test_the_midpoints_equal_those_of_an_exhaustive_search():
     points = np.random.default_rng(4).uniform(1, 5, (9, 2))
     best = np.inf
     for assignment in itertools.product(range(3), repeat=9):
@@ -65,7 +65,7 @@ def test_the_midpoints_are_the_best_ones_by_exhaustive_search():
     assert ((points - midpoints[numbers]) ** 2).sum() == pytest.approx(best, rel=1e-6)
 
 
-def test_clusters_see_the_training_part_alone_and_others_go_to_the_nearest_midpoint():
+def test_clusters_are_fitted_on_the_training_part_alone():
     train = lumps([(1, 1), (5, 1.5), (3, 5)])
     label = Clusters(3).labeller(train, ())
     # Test utterances that would be clusters of their own change nothing.
@@ -76,7 +76,7 @@ def test_clusters_see_the_training_part_alone_and_others_go_to_the_nearest_midpo
     assert again(far).tolist() == label(far).tolist()
 
 
-def test_what_cannot_be_clustered_or_labelled_is_named():
+def test_too_few_ratings_and_missing_ratings_are_errors():
     with pytest.raises(UserError, match="5 clusters need as many distinct ratings; the training part has 2"):
         Clusters(5).midpoints(table([1, 2, 1, 2, 1, 2], [1, 1, 1, 1, 1, 1]))
     for target in (Clusters(2), ThreeLevels("valence", 2.0, 3.5)):

@@ -1,0 +1,171 @@
+"""The data that a network is trained on, and batches of labelled and auxiliary utterances."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from common.contract import Context, Part
+from papers.mtl_aae.config import AaeConfig
+from papers.mtl_aae.data import SpectrogramImages
+
+UNLABELLED = -1
+"""Class number of an utterance without a label for a task, which its loss ignores."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The data that a network is trained and validated on.
+
+    Attributes:
+        classes: class names by task; the primary task ("emotion") is the first.
+        labelled: the training part.
+        labels: its class numbers by task.
+        auxiliary: utterances without the primary label; None: there are none.
+        auxiliary_labels: their class numbers by task.
+        validation: images of the validation part (the paper's development fold); empty if there is none.
+        validation_labels: its class numbers by task, `UNLABELLED` for a speaker of no training utterance.
+    """
+
+    classes: dict[str, tuple[str, ...]]
+    labelled: SpectrogramImages
+    labels: dict[str, np.ndarray]
+    auxiliary: SpectrogramImages | None
+    auxiliary_labels: dict[str, np.ndarray]
+    validation: np.ndarray
+    validation_labels: dict[str, np.ndarray]
+
+
+def prepare_training_data(config: AaeConfig, train: Part, validation: Part, context: Context) -> TrainingData:
+    """Prepares images and class numbers of all utterances.
+
+    A secondary task is left out if the training data have fewer than two of its classes. The context gets a flag for
+    it, and one if there are fewer auxiliary speakers than the config wants.
+    """
+    auxiliary = select_auxiliary(config, context)
+    tables = {"train": train.table, "validation": validation.table}
+    if auxiliary is not None:
+        # Speakers of two corpora may have the same name.
+        tables["auxiliary"] = auxiliary.table.assign(speaker="auxiliary " + auxiliary.table["speaker"].astype("str"))
+    classes = {}
+    for task in config.secondary:
+        columns = [table[task].dropna() for name, table in tables.items() if name != "validation"]
+        names = tuple(sorted(set().union(*columns)))
+        if len(names) < 2:
+            context.flags.append(f"without the {task} task: the training data have {len(names) or 'no'} {task}")
+        else:
+            classes[task] = names
+    labels = {
+        name: {task: class_numbers(table[task], names) for task, names in classes.items()}
+        for name, table in tables.items()
+    }
+    labels["train"]["emotion"] = train.labels.astype("int32")
+    labelled, validation_images, others = SpectrogramImages(train, config), np.zeros(0), None
+    if len(validation):
+        labels["validation"]["emotion"] = validation.labels.astype("int32")
+        validation_images = SpectrogramImages(validation, config, labelled.normalisation).take(range(len(validation)))
+    if auxiliary is not None:
+        labels["auxiliary"]["emotion"] = np.full(len(auxiliary), UNLABELLED, "int32")
+        shared = labelled.normalisation if config.auxiliary_normalisation == "shared" else None
+        others = SpectrogramImages(auxiliary, config, shared, trim_db=config.trim_db)
+    return TrainingData(
+        {"emotion": train.classes, **classes},
+        labelled,
+        labels["train"],
+        others,
+        labels.get("auxiliary", {}),
+        validation_images,
+        labels["validation"],
+    )
+
+
+def select_auxiliary(config: AaeConfig, context: Context) -> Part | None:
+    """The auxiliary utterances of as many speakers as the config wants; None if the network has no use for them."""
+    # A single-task CNN can learn nothing from utterances without the primary label.
+    useless = config.model == "cnn" and not config.secondary
+    if context.auxiliary is None or useless or not auxiliary_batch_size(config):
+        return None
+    table = select_speakers(context.auxiliary.table, config.auxiliary_speakers)
+    speakers = table["speaker"].nunique()
+    if speakers < config.auxiliary_speakers:
+        context.flags.append(f"{speakers} of {config.auxiliary_speakers} auxiliary speakers")
+    context.history["auxiliary_speakers"] = [speakers]
+    return dataclasses.replace(context.auxiliary, table=table)
+
+
+def select_speakers(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The utterances of a number of speakers, women and men in turn, by their names (Sec. IV-A, Fig. 3).
+
+    The speakers of a smaller selection are always part of a larger one.
+
+    Args:
+        table: utterance table.
+        count: number of speakers; 0, or more than there are: all.
+    """
+    speakers = table[["speaker", "gender"]].drop_duplicates("speaker").sort_values("speaker")
+    if not count or count >= len(speakers):
+        return table
+    turn = speakers.groupby(speakers["gender"].fillna("")).cumcount()
+    chosen = speakers.assign(turn=turn).sort_values(["turn", "speaker"])["speaker"].head(count)
+    return table[table["speaker"].isin(chosen)].reset_index(drop=True)
+
+
+def class_numbers(values: pd.Series, names: tuple[str, ...]) -> np.ndarray:
+    """The position of each value among the names, int32; `UNLABELLED` for a missing value or another name."""
+    return values.map({name: number for number, name in enumerate(names)}).fillna(UNLABELLED).to_numpy("int32")
+
+
+def shuffled_indices(count: int, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yields `size` of the indices 0 ... count - 1 at a time, without end; each comes once before any comes again."""
+    waiting = np.zeros(0, np.int64)
+    while True:
+        while len(waiting) < size:
+            waiting = np.concatenate([waiting, generator.permutation(count)])
+        yield waiting[:size]
+        waiting = waiting[size:]
+
+
+def batches(data: TrainingData, generator: np.random.Generator) -> Iterator[dict[str, np.ndarray]]:
+    """Yields batches of one size without end: labelled utterances, followed by auxiliary ones.
+
+    Args:
+        data: what to make the batches of.
+        generator: draws order and crops.
+
+    Yields:
+        "picture", shape (batch, rows, frames, 1), and class numbers by task, int32, shape (batch,).
+    """
+    config, labelled, auxiliary = data.labelled.config, data.labelled, data.auxiliary
+    order = shuffled_indices(len(labelled), min(config.batch_size, len(labelled)), generator)
+    if auxiliary is not None:
+        auxiliary_order = shuffled_indices(len(auxiliary), auxiliary_batch_size(config), generator)
+    while True:
+        rows = next(order)
+        batch = {task: numbers[rows] for task, numbers in data.labels.items()}
+        if auxiliary is None:
+            batch["picture"] = labelled.take(rows, generator)
+        else:
+            others = next(auxiliary_order)
+            batch = {task: np.concatenate([batch[task], data.auxiliary_labels[task][others]]) for task in batch}
+            batch["picture"] = np.concatenate([labelled.take(rows, generator), auxiliary.take(others, generator)])
+        yield batch
+
+
+def auxiliary_batch_size(config: AaeConfig) -> int:
+    """Auxiliary utterances per batch, in addition to the `batch_size` labelled ones."""
+    return round(config.batch_size * config.auxiliary_share / (1 - config.auxiliary_share))
+
+
+def prefetch(batches: Iterator) -> Iterator:
+    """Yields the same batches; a thread makes the next one while one is used."""
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(next, batches)
+        while True:
+            batch = waiting.result()
+            waiting = executor.submit(next, batches)
+            yield batch
