@@ -79,7 +79,7 @@ def test_missing_utterances_are_counted_by_subset_and_class(whole):
         (corpora.tone(duration_s=0.5)[:8044], "cut short: 8000 of 16000 bytes of samples are there", True),
         (corpora.tone(".flac", duration_s=0.5)[:2000], "not readable as audio", False),
         (audio(np.zeros(8000)), "silent (its peak is below -80 dB of full scale)", False),
-        (with_nan(), "the audio holds samples that are not finite numbers", False),
+        (with_nan(), "the audio contains samples that are not finite numbers", False),
     ],
     ids=["no audio", "no byte", "no sample", "cut wav", "cut flac", "silent", "nan"],
 )
