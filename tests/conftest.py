@@ -61,6 +61,17 @@ def small_disk(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def under_jax():
+    """Calls functions under JAX, each in a fork of one process (`tests.helpers.jax_process`)."""
+    pytest.importorskip("jax")
+    from tests.helpers.jax_process import JaxProcess
+
+    process = JaxProcess()
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
     """Predictions of all trials of the toy paper, made in one process that nothing happens to."""
     from tests.helpers import toy
