@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from tests.helpers import ROOT
 
-TIMEOUT_S = 300
+TIMEOUT_S = 600
 
 
 class JaxProcess:
