@@ -1,5 +1,6 @@
 """The same first step under TensorFlow and JAX, and on one device and two."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -31,7 +32,7 @@ SMALL = {
     "clip_norm": 0.0,
 }
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"
-PROGRAM = "import json; from tests.papers.gmp_atl import test_backends; print(json.dumps(test_backends.one_step()))"
+PROGRAM = "import json; from tests.papers.gmp_atl import test_backends; print(json.dumps(test_backends.one_step(1, 2)))"
 
 
 class OneBatch(keras.utils.PyDataset):
@@ -77,8 +78,8 @@ def drawn_weight(weight, generator):
     return generator.normal(0, 0.2, values.shape)
 
 
-def one_step():
-    """Loss, weights and predictions after one step of each stage on one device, and of stage 2 on two devices."""
+def one_step(*counts):
+    """Loss, weights and predictions after one step, by number of devices and by stage."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -101,9 +102,10 @@ def one_step():
         "stage2": (masked, pseudo_labels, dict.fromkeys(names, masked["masked"].astype("float32"))),
         "stage3": (inputs, {"emotion": labels["emotion"]}),
     }
-    found = {"backend": backend, "1": {}, "2": {}}
-    # On two devices only stage 2, which has most outputs and weights; compiling the others takes long.
-    for stage, devices in (("stage1", 1), ("stage2", 1), ("stage3", 1), ("stage2", 2)):
+    found = {"backend": backend, **{str(devices): {} for devices in counts}}
+    for devices, stage in itertools.product(counts, steps):
+        if devices > 1 and stage != "stage2":
+            continue  # the one with most outputs and weights; compiling the others takes long
         with data_parallel(["cpu:0", "cpu:1"] if devices > 1 else None) as shared:
             assert shared == devices
             assert devices_of_a_stage(config) == devices
@@ -136,7 +138,8 @@ def tensorflow():
 
 @pytest.fixture(scope="module")
 def jax(under_jax):
-    return under_jax(one_step, XLA_FLAGS=TWO_DEVICES, NPROC="8")  # threads for both devices
+    two = under_jax(one_step, 2, XLA_FLAGS=TWO_DEVICES, NPROC="8")  # threads for both devices
+    return {**two, **under_jax(one_step, 1)}
 
 
 def same(found, expected):
