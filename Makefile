@@ -28,7 +28,7 @@ demo: $(VENV)/.run
 test: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.dev
 	@$(BIN)/pytest -m slow

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,26 @@ for name in [name for name in os.environ if name.startswith("SER_") and not name
 NOWHERE = tempfile.mkdtemp(prefix="ser-tests-")
 os.environ.update(SER_CORPORA=NOWHERE, SER_MODELS=NOWHERE, KERAS_HOME=NOWHERE)
 os.environ["SER_EXECUTOR"] = "here"  # a test that does not look at executors need not wait for processes
+
+
+LONGEST_FIRST = (
+    "papers/gmp_atl/test_backends.py",
+    "papers/quaternion_at/test_backends.py",
+    "papers/gmp_atl/test_stages.py",
+    "ser/execution/test_cluster.py",
+    "papers/mtap/test_mtap.py",
+    "papers/mtl_aae/test_backends.py",
+    "papers/mtap/test_backends.py",
+    "papers/dimensional_mtl/test_backends.py",
+    "ser/test_cli.py",
+)
+"""Files that take longest, often with few tests."""
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that no process computes alone at the end (`--dist loadfile`)."""
+    rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +79,17 @@ def small_disk(tmp_path):
         pytest.skip("a small disk cannot be mounted here")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def under_jax():
+    """Calls functions under JAX, each in a fork of one process (`tests.helpers.jax_process`)."""
+    pytest.importorskip("jax")
+    from tests.helpers.jax_process import JaxProcess
+
+    process = JaxProcess()
+    yield process
+    process.close()
 
 
 @pytest.fixture(scope="session")

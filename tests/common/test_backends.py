@@ -1,83 +1,83 @@
 """Losses and layers are equal on TensorFlow and JAX, and JAX does not import TensorFlow."""
 
-import json
-import os
-import subprocess
 import sys
 
-import numpy as np
-import pytest
-
-SCRIPT = """
-import json, sys
-import numpy as np
 import keras
+import numpy as np
+
 from common import losses
 from common.layers.cosine import CosineDense
 from common.training import jit_compile
 
-backend = keras.backend.backend()
-generator = np.random.default_rng(0)
-features = generator.normal(size=(8, 6)).astype("float32")
-kernel = generator.normal(size=(6, 4)).astype("float32")
-outputs = generator.uniform(-1, 1, (8, 4)).astype("float32")
-edge = np.array([[1, 0, -1, 0], [1, -1, 0, 1]], "float32")
-labels = np.arange(8) % 4
-
-layer = CosineDense(4)
-layer.build((None, 6))
-layer.kernel.assign(kernel)
-family = {
-    "softmax": losses.softmax(), "focal": losses.focal(2.0), "arcface": losses.arcface(0.3),
-    "apfl": losses.apfl(0.5, 0.5), "am_softmax": losses.am_softmax(),
-}
 
 def gradient(function, at):
-    if backend == "jax":
+    if keras.backend.backend() == "jax":
         import jax
+
         return jax.grad(function)(at)
     import tensorflow as tf
+
     at = tf.constant(at)
     with tf.GradientTape() as tape:
         tape.watch(at)
         value = function(at)
     return tape.gradient(value, at)
 
-finite = {}
-result = {"cosines": layer(features), "cosines of nothing": layer(np.zeros((1, 6), "float32"))}
-for name, loss in family.items():
-    result[name] = loss.call(labels, outputs)
-    result[name + ", reduced"] = loss(labels, outputs)
-    result[name + ", slope"] = gradient(lambda x: loss(labels, x), outputs)
-    # At exactly +-1 the backends choose different subgradients, so only the losses are compared.
-    result[name + ", edge"] = loss.call(labels[:2], edge)
-    finite[name] = bool(np.isfinite(keras.ops.convert_to_numpy(gradient(lambda x: loss(labels[:2], x), edge))).all())
-    result[name + ", slope through the head"] = gradient(lambda x: loss(labels, layer(x)), features)
-result = {name: np.asarray(keras.ops.convert_to_numpy(value), float).ravel().tolist() for name, value in result.items()}
-found = {"backend": backend, "tensorflow": "tensorflow" in sys.modules, "jit": jit_compile(), "finite": finite}
-print(json.dumps({**found, "values": result}))
-"""
+
+def numbers():
+    """Values and gradients of the layer and of each loss."""
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(8, 6)).astype("float32")
+    kernel = generator.normal(size=(6, 4)).astype("float32")
+    outputs = generator.uniform(-1, 1, (8, 4)).astype("float32")
+    edge = np.array([[1, 0, -1, 0], [1, -1, 0, 1]], "float32")
+    labels = np.arange(8) % 4
+    layer = CosineDense(4)
+    layer.build((None, 6))
+    layer.kernel.assign(kernel)
+    family = {
+        "softmax": losses.softmax(),
+        "focal": losses.focal(2.0),
+        "arcface": losses.arcface(0.3),
+        "apfl": losses.apfl(0.5, 0.5),
+        "am_softmax": losses.am_softmax(),
+    }
+    finite = {}
+    result = {"cosines": layer(features), "cosines of nothing": layer(np.zeros((1, 6), "float32"))}
+    for name, loss in family.items():
+
+        def of_outputs(x, loss=loss):
+            return loss(labels, x)
+
+        def of_edge(x, loss=loss):
+            return loss(labels[:2], x)
+
+        def of_features(x, loss=loss):
+            return loss(labels, layer(x))
+
+        result[name] = loss.call(labels, outputs)
+        result[name + ", reduced"] = loss(labels, outputs)
+        result[name + ", slope"] = gradient(of_outputs, outputs)
+        # At exactly +-1 the backends choose different subgradients, so only the losses are compared.
+        result[name + ", edge"] = loss.call(labels[:2], edge)
+        finite[name] = bool(np.isfinite(keras.ops.convert_to_numpy(gradient(of_edge, edge))).all())
+        result[name + ", slope through the head"] = gradient(of_features, features)
+    values = {
+        name: np.asarray(keras.ops.convert_to_numpy(value), float).ravel().tolist() for name, value in result.items()
+    }
+    return {
+        "backend": keras.backend.backend(),
+        "tensorflow": "tensorflow" in sys.modules,
+        "jit": jit_compile(),
+        "finite": finite,
+        "values": values,
+    }
 
 
-def start(backend):
-    environment = {
-        **os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3",
-        "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1",
-    }  # fmt: skip
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def test_jax_and_tensorflow_agree():
-    pytest.importorskip("jax")
-    processes = {backend: start(backend) for backend in ("jax", "tensorflow")}
-    found = {}
-    for backend, process in processes.items():
-        output, errors = process.communicate(timeout=180)
-        assert process.returncode == 0, errors[-2000:]
-        found[backend] = json.loads(output.splitlines()[-1])
-        assert found[backend]["backend"] == backend
+def test_jax_and_tensorflow_agree(under_jax):
+    found = {"jax": under_jax(numbers), "tensorflow": numbers()}
+    for backend, one in found.items():
+        assert one["backend"] == backend
     assert found["jax"]["tensorflow"] is False
     assert found["tensorflow"]["tensorflow"] is True
     assert (found["jax"]["jit"], found["tensorflow"]["jit"]) == ("auto", False)

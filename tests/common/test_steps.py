@@ -1,11 +1,5 @@
 """Gradients in the middle of a step, on the backend of the tests and on JAX in another process."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -13,7 +7,6 @@ from keras import ops
 
 from common.errors import UserError
 from common.steps import Steps
-from tests.helpers import ROOT
 
 
 def described():
@@ -72,16 +65,8 @@ def test_gradients_and_updates_on_this_backend():
     check(described())
 
 
-def test_gradients_and_updates_under_jax():
-    pytest.importorskip("jax")
-    program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import json, test_steps as t; print(json.dumps(t.described()))"
-    )
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    command = [sys.executable, "-c", program, str(Path(__file__).parent)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    check(json.loads(done.stdout.splitlines()[-1]))
+def test_gradients_and_updates_under_jax(under_jax):
+    check(under_jax(described))
 
 
 def test_an_unsupported_backend_is_refused(monkeypatch):

@@ -1,6 +1,5 @@
-"""Numbers of quaternion layers and of anti-transfer that every backend must agree on; as a script, prints them."""
+"""Numbers of quaternion layers and of anti-transfer that every backend must agree on."""
 
-import json
 import random
 import sys
 
@@ -49,7 +48,3 @@ def numbers() -> dict:
         name: np.asarray(keras.ops.convert_to_numpy(value), float).ravel().tolist() for name, value in result.items()
     }
     return {"backend": keras.backend.backend(), "tensorflow": tensorflow, "values": values}
-
-
-if __name__ == "__main__":
-    print(json.dumps(numbers()))

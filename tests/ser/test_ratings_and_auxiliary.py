@@ -42,8 +42,15 @@ def _here(tmp_path, monkeypatch):
     rated.LAST.clear()
 
 
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory):
+    """A feature cache for the tests that evaluate yardsticks: extracting eGeMAPS takes ten seconds."""
+    return tmp_path_factory.mktemp("shared") / "cache"
+
+
 def perform(name, tmp_path, **options):
-    options = Options(results=tmp_path / "results", cache=tmp_path / "cache", jobs=1, **options)
+    options = {"cache": tmp_path / "cache", "yardstick": False, **options}
+    options = Options(results=tmp_path / "results", jobs=1, **options)
     with Progress() as observer:
         folders, _ = session.Session(options, observer).run_all([(PAPER, [PAPER.experiment(name)])])
     return read_run(folders[name])
@@ -63,8 +70,8 @@ def small_emodb(root):
             soundfile.write(root / "wav" / f"{speaker}{code}.wav", tone, 16000, subtype="PCM_16")
 
 
-def test_ratings_from_the_corpus_to_the_report(tmp_path):
-    run = perform(RATINGS, tmp_path)
+def test_ratings_from_the_corpus_to_the_report(tmp_path, shared_cache):
+    run = perform(RATINGS, tmp_path, cache=shared_cache, yardstick=True)
     (table,) = run.predictions
     assert run.run["classes"] == [] and run.run["dimensions"] == ["valence", "arousal", "dominance"]
     assert "label" not in table and len(table) == 48
@@ -95,8 +102,8 @@ def test_ratings_from_the_corpus_to_the_report(tmp_path):
     assert "data:image/png;base64" in (tmp_path / "r.html").read_text()
 
 
-def test_classes_made_of_ratings_are_fitted_on_the_training_part(tmp_path):
-    run = perform(HALVES, tmp_path)
+def test_classes_made_of_ratings_are_fitted_on_the_training_part(tmp_path, shared_cache):
+    run = perform(HALVES, tmp_path, cache=shared_cache, yardstick=True)
     (table,) = run.predictions
     train = rated.LAST["train"]
     median = train.table["arousal"].median()

@@ -1,11 +1,6 @@
 """Quaternion layers compared with the public PyTorch code (golden), hand calculations, and loops in NumPy."""
 
-import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -22,7 +17,7 @@ from common.layers.quaternion import (
     QuaternionInitializer,
     hamilton_kernel,
 )
-from tests.helpers import GOLDEN, ROOT, quaternion_numbers
+from tests.helpers import GOLDEN, quaternion_numbers
 
 EXPECTED = GOLDEN / "quaternion" / "conv_dense.npz"
 UNITS = np.eye(4)  # 1, i, j, k
@@ -425,12 +420,8 @@ def test_dense_and_normalisation_need_a_multiple_of_four_channels():
         QuaternionInitializer("xavier")
 
 
-def test_jax_computes_the_same_without_tensorflow():
-    script = Path(quaternion_numbers.__file__)
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
-    run = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr[-2000:]
-    found = json.loads(run.stdout.splitlines()[-1])
+def test_jax_computes_the_same_without_tensorflow(under_jax):
+    found = under_jax(quaternion_numbers.numbers)
     assert found["backend"] == "jax" and not found["tensorflow"]
     expected = quaternion_numbers.numbers()["values"]
     assert expected.keys() == found["values"].keys()

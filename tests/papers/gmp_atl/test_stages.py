@@ -6,30 +6,44 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from tests.helpers import ROOT
-
-PROGRAM = """
-import json, os, signal, sys
-from pathlib import Path
-import keras, numpy as np, pandas as pd
-
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-    tf.config.run_functions_eagerly(True)
 from common.artefacts import Artefacts
-from common.corpus import COLUMNS
 from common.contract import Context, Part, override
-from papers.gmp_atl import stages
+from common.corpus import COLUMNS
 from papers.gmp_atl.config import SCALED, GmpConfig
+from papers.gmp_atl.data import frame_count
+from papers.gmp_atl.pseudo_labels import read_labels
+from papers.gmp_atl.stages import Workshop
 from papers.gmp_atl.train import fit
+from tests.helpers import ROOT
+from tests.helpers.eagerly import eagerly
 
-root, kill_in = Path(sys.argv[1]), sys.argv[2]
-SMALL = {"clusters": "3,5,6", "batch_size": 4, "lstm_units": 4, "projection": 6, "label_projection": 6, "epochs1": 1,
-         "epochs3": 1, "longest_s": 0.5, "pooling": "mean", "stage2_start": "stage1"}
+eager = pytest.fixture(scope="module")(eagerly)
+
+SMALL = {
+    "clusters": "3,5,6",
+    "batch_size": 4,
+    "lstm_units": 4,
+    "projection": 6,
+    "label_projection": 6,
+    "epochs1": 1,
+    "epochs3": 1,
+    "longest_s": 0.5,
+    "pooling": "mean",
+    "stage2_start": "stage1",
+}
+KILLED = """
+import sys, pathlib
+import tensorflow as tf
+tf.config.run_functions_eagerly(True)
+from tests.papers.gmp_atl import test_stages
+test_stages.run(pathlib.Path(sys.argv[1]), sys.argv[2])
+"""
 
 
 def part(count, seed):
@@ -41,42 +55,41 @@ def part(count, seed):
     return Part(table, {"waveform": waveforms}, ("angry", "sad"))
 
 
-made = []
-get = Artefacts.get
+class WatchedArtefacts(Artefacts):
+    """Notes which artefacts are made, and may kill the process before one is stored."""
 
+    def __init__(self, root: Path, kill_in: str):
+        super().__init__(root)
+        self.kill_in, self.made = kill_in, []
 
-def watched(self, name, made_of, make):
-    def noted(folder):
-        if name.endswith(kill_in):
-            make(folder)  # the work is done, the artefact not yet there: the worst moment
-            os.kill(os.getpid(), signal.SIGKILL)
-        made.append(name.split("/")[1])
-        return make(folder)
+    def get(self, name, made_of, make):
+        def noted(folder):
+            if name.endswith(self.kill_in):
+                make(folder)  # the work is done, the artefact does not exist yet: the worst moment
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.made.append(name.split("/")[1])
+            return make(folder)
 
-    return get(self, name, made_of, noted)
-
-
-Artefacts.get = watched
-context = Context(seed=5, artefacts=Artefacts(root))
-fitted = fit(override(GmpConfig(), {**SCALED, **SMALL}), part(6, 0), part(0, 1), context)
-columns = fitted.predict(part(4, int(sys.argv[3])).without_labels())
-print(json.dumps({"made": made, "angry": columns["p_angry"].tolist(), "history": context.history}))
-"""
+        return super().get(name, made_of, noted)
 
 
 def run(root, kill_in="nowhere", test_seed=2):
+    artefacts = WatchedArtefacts(root, kill_in)
+    context = Context(seed=5, artefacts=artefacts)
+    fitted = fit(override(GmpConfig(), {**SCALED, **SMALL}), part(6, 0), part(0, 1), context)
+    columns = fitted.predict(part(4, test_seed).without_labels())
+    return {"made": artefacts.made, "angry": columns["p_angry"].tolist(), "history": context.history}
+
+
+def run_killed(root, kill_in):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-    command = [sys.executable, "-c", PROGRAM, str(root), kill_in, str(test_seed)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
-    if kill_in != "nowhere":
-        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
-        return None
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, "-c", KILLED, str(root), kill_in]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, eager):
     root = tmp_path_factory.mktemp("whole")
     return root, run(root)
 
@@ -84,7 +97,7 @@ def whole(tmp_path_factory):
 def test_a_killed_run_goes_on_after_the_last_finished_stage_and_ends_the_same(whole, tmp_path):
     _, unbroken = whole
     assert unbroken["made"] == ["stage1", "pseudo_labels", "stage2", "stage3"]
-    run(tmp_path, kill_in="stage2")
+    run_killed(tmp_path, "stage2")
     resumed = run(tmp_path)
     assert resumed["made"] == ["stage2", "stage3"]
     assert resumed["history"] == unbroken["history"] and resumed["angry"] == unbroken["angry"]
@@ -101,9 +114,6 @@ def test_other_test_data_find_every_stage_and_so_the_same_codebooks(whole):
 
 
 def test_labels_are_those_of_the_training_part_s_frames(whole):
-    from papers.gmp_atl.data import frame_count
-    from papers.gmp_atl.pseudo_labels import read_labels
-
     root, _ = whole
     (file,) = root.rglob("labels.npz")
     labels = read_labels(file)
@@ -118,11 +128,6 @@ def test_labels_are_those_of_the_training_part_s_frames(whole):
 
 
 def test_a_stage_s_key_changes_with_all_that_could_change_it(tmp_path):
-    from common.artefacts import Artefacts
-    from common.contract import Context, Part, override
-    from papers.gmp_atl.config import SCALED, GmpConfig
-    from papers.gmp_atl.stages import Workshop
-
     table_part = _table_part()
     config = override(GmpConfig(), SCALED)
 
@@ -153,11 +158,6 @@ def test_a_stage_s_key_changes_with_all_that_could_change_it(tmp_path):
 
 
 def _table_part():
-    import pandas as pd
-
-    from common.contract import Part
-    from common.corpus import COLUMNS
-
     table = pd.DataFrame({"utterance": ["a", "b", "c"]}).reindex(columns=list(COLUMNS))
     table["emotion"], table["path"] = ["angry", "sad", "sad"], "nowhere.wav"
     return Part(table, {}, ("angry", "sad"))

@@ -1,53 +1,44 @@
 """The same step under TensorFlow and under JAX: same weights, same batch, same loss and same weights after it."""
 
-import json
-import os
-import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
-from tests.helpers import ROOT
-
-PROGRAM = """
-import json, sys
-import keras, numpy as np
 from common.contract import override
+from common.training import jit_compile
 from papers.mtap.experiments import PAPER
 from papers.mtap.model import build_loss, build_model
+from tests.helpers.eagerly import eagerly
 
-results = {}
-for experiment in PAPER.experiments:
-    if experiment.table != "1" or experiment.corpus != "emodb":
-        continue
-    config = override(experiment.config, {**PAPER.scaled, "frames": 24, "bins": 16})
-    model = build_model(config, 3)
-    generator = np.random.default_rng(0)
-    model.set_weights([
-        np.abs(generator.normal(1, 0.1, w.shape)) if "norm" in v.path else generator.normal(0, 0.2, w.shape)
-        for v, w in zip(model.weights, model.get_weights())
-    ])
-    images = generator.normal(size=(6, 24, 16, 1)).astype("float32")
-    labels = np.array([0, 1, 2, 0, 1, 2])
-    model.compile(keras.optimizers.SGD(0.05), build_loss(config))
-    losses = [float(model.train_on_batch(images, labels)) for _ in range(2)]
-    after = [float(np.abs(w).sum()) for w in model.get_weights()]
-    results[config.loss] = losses + after
-print(json.dumps({"results": results, "tensorflow imported": "tensorflow" in sys.modules}))
-"""
+eager = pytest.fixture(eagerly)
 
 
-def step(backend):
-    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+def two_steps():
+    results = {}
+    for experiment in PAPER.experiments:
+        if experiment.table != "1" or experiment.corpus != "emodb":
+            continue
+        config = override(experiment.config, {**PAPER.scaled, "frames": 24, "bins": 16})
+        model = build_model(config, 3)
+        generator = np.random.default_rng(0)
+        weights = [
+            np.abs(generator.normal(1, 0.1, w.shape)) if "norm" in w.path else generator.normal(0, 0.2, w.shape)
+            for w in model.weights
+        ]
+        model.set_weights(weights)
+        images = generator.normal(size=(6, 24, 16, 1)).astype("float32")
+        labels = np.array([0, 1, 2, 0, 1, 2])
+        model.compile(keras.optimizers.SGD(0.05), build_loss(config), jit_compile=jit_compile())
+        losses = [float(model.train_on_batch(images, labels)) for _ in range(2)]
+        after = [float(np.abs(w).sum()) for w in model.get_weights()]
+        results[config.loss] = losses + after
+    return {"results": results, "tensorflow imported": "tensorflow" in sys.modules}
 
 
-def test_one_step_is_the_same_under_tensorflow_and_jax():
-    pytest.importorskip("jax")
-    tensorflow, jax = step("tensorflow"), step("jax")
+def test_one_step_is_the_same_under_tensorflow_and_jax(eager, under_jax):
+    tensorflow, jax = two_steps(), under_jax(two_steps)
     assert tensorflow["tensorflow imported"] and not jax["tensorflow imported"]
     assert set(tensorflow["results"]) == {"softmax", "focal", "arcface", "apfl"}
     for loss, expected in tensorflow["results"].items():
