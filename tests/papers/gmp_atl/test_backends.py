@@ -28,7 +28,7 @@ from common.contract import Context, Part
 from common.training import data_parallel, predict_batch
 from papers.gmp_atl import model
 from papers.gmp_atl.config import SCALED, GmpConfig
-from papers.gmp_atl.stages import Workshop
+from papers.gmp_atl.stages import TrainingStages
 
 
 class One(keras.utils.PyDataset):
@@ -77,7 +77,8 @@ def seen_by_a_stage():
         return {"history": {}}
 
     with tempfile.TemporaryDirectory() as root:
-        Workshop(config, nobody, nobody, Context(), Artefacts(Path(root)))._get("stage1", [], make)
+        stages = TrainingStages(config, nobody, nobody, Context(), Artefacts(Path(root)))
+        stages._artefact("stage1", [], make)
     return seen[0]
 
 

@@ -1,4 +1,4 @@
-"""Stages: what is there is not made again, a killed run ends as an unbroken one, codebooks know training data only."""
+"""Stages: kept ones are not trained again, a killed run ends with the same result, codebooks use training data only."""
 
 import dataclasses
 import json
@@ -45,18 +45,18 @@ made = []
 get = Artefacts.get
 
 
-def watched(self, name, made_of, make):
-    def noted(folder):
+def recording(self, name, made_of, make):
+    def recorded(folder):
         if name.endswith(kill_in):
-            make(folder)  # the work is done, the artefact not yet there: the worst moment
+            make(folder)  # the worst moment: the work is done, but the artefact does not exist yet
             os.kill(os.getpid(), signal.SIGKILL)
         made.append(name.split("/")[1])
         return make(folder)
 
-    return get(self, name, made_of, noted)
+    return get(self, name, made_of, recorded)
 
 
-Artefacts.get = watched
+Artefacts.get = recording
 context = Context(seed=5, artefacts=Artefacts(root))
 fitted = fit(override(GmpConfig(), {**SCALED, **SMALL}), part(6, 0), part(0, 1), context)
 columns = fitted.predict(part(4, int(sys.argv[3])).without_labels())
@@ -81,7 +81,7 @@ def whole(tmp_path_factory):
     return root, run(root)
 
 
-def test_a_killed_run_goes_on_after_the_last_finished_stage_and_ends_the_same(whole, tmp_path):
+def test_a_killed_run_continues_after_the_last_finished_stage_and_ends_the_same(whole, tmp_path):
     _, unbroken = whole
     assert unbroken["made"] == ["stage1", "pseudo_labels", "stage2", "stage3"]
     run(tmp_path, kill_in="stage2")
@@ -90,8 +90,8 @@ def test_a_killed_run_goes_on_after_the_last_finished_stage_and_ends_the_same(wh
     assert resumed["history"] == unbroken["history"] and resumed["angry"] == unbroken["angry"]
 
 
-def test_other_test_data_find_every_stage_and_so_the_same_codebooks(whole):
-    """Nothing of the test part enters a stage's key or its making: all are found, none is made."""
+def test_stages_do_not_depend_on_test_data(whole):
+    """With another test part, every stage is found again and none is made."""
     root, first = whole
     books = {file: file.read_bytes() for file in root.rglob("codebook-*.npy")}
     assert sorted(file.name for file in books) == ["codebook-3.npy", "codebook-5.npy", "codebook-6.npy"]
@@ -100,7 +100,7 @@ def test_other_test_data_find_every_stage_and_so_the_same_codebooks(whole):
     assert {file: file.read_bytes() for file in root.rglob("codebook-*.npy")} == books
 
 
-def test_labels_are_those_of_the_training_part_s_frames(whole):
+def test_every_frame_of_the_training_part_has_labels(whole):
     from papers.gmp_atl.data import frame_count
     from papers.gmp_atl.pseudo_labels import read_labels
 
@@ -111,17 +111,17 @@ def test_labels_are_those_of_the_training_part_s_frames(whole):
         f"u0-{k}": frame_count(3000 + 400 * k) for k in range(6)
     }
     assert (np.concatenate(list(labels.values())).max(axis=0) <= [2, 4, 5]).all()
-    assert not list(root.rglob("frames.f16"))  # 1.9 GB at full size, and of no use any more
+    assert not list(root.rglob("frames.f16"))  # 1.9 GB at full size
     for clusters in (3, 5, 6):
         (book,) = root.rglob(f"codebook-{clusters}.npy")
         assert np.load(book).shape == (clusters, 32)
 
 
-def test_a_stage_s_key_changes_with_all_that_could_change_it(tmp_path):
+def test_a_stage_s_key_contains_everything_that_can_change_it(tmp_path):
     from common.artefacts import Artefacts
     from common.contract import Context, Part, override
     from papers.gmp_atl.config import SCALED, GmpConfig
-    from papers.gmp_atl.stages import Workshop
+    from papers.gmp_atl.stages import TrainingStages
 
     table_part = _table_part()
     config = override(GmpConfig(), SCALED)
@@ -129,20 +129,20 @@ def test_a_stage_s_key_changes_with_all_that_could_change_it(tmp_path):
     def key(stage, config=config, train=table_part, seed=1, before=()):
         seen = []
 
-        class Noted(Artefacts):
+        class Recording(Artefacts):
             def get(self, name, made_of, make):
                 seen.append(json.dumps(made_of, sort_keys=True))
                 raise StopIteration
 
         none = Part(train.table.iloc[:0], {}, train.classes)
         with pytest.raises(StopIteration):
-            Workshop(config, train, none, Context(seed), Noted(tmp_path))._get(stage, list(before), None)
+            TrainingStages(config, train, none, Context(seed), Recording(tmp_path))._artefact(stage, list(before), None)
         return seen[0]
 
-    # Table 4's rows share stage 1; its labels are another layer's.
+    # The rows of Table 4 share stage 1, but not the pseudo-labels.
     deeper = dataclasses.replace(config, layer=-2)
     assert key("stage1", deeper) == key("stage1") and key("pseudo_labels", deeper) != key("pseudo_labels")
-    # Table 3's losses share everything before stage 3.
+    # The rows of Table 3 with pseudo-labels share everything before stage 3.
     plain = dataclasses.replace(config, loss="ce")
     for stage in ("stage1", "pseudo_labels", "stage2"):
         assert key(stage, plain) == key(stage)
