@@ -98,7 +98,7 @@ def test_a_step_is_traced_once():
     network("plain").train_on_batch(*batch)
     assert len(calls) == 4  # two outputs, each traced twice: this is what must not happen
     prepared = network("prepared")
-    model._create_states(prepared)
+    model._create_variables(prepared)
     calls.clear()
     prepared.train_on_batch(*batch)
     assert len(calls) == 2
