@@ -179,7 +179,7 @@ def test_available_checkpoints_are_used_and_missing_ones_flagged(tmp_path, monke
     assert extractors["text"]("I am happy").shape == (32,)
     with pytest.raises(UserError, match="is not a BERT checkpoint"):
         data.features(MtapConfig(text=True, bert=str(tmp_path / "nowhere")))
-    with pytest.raises(UserError, match="vggish_pca: the file .* does not exist"):
+    with pytest.raises(UserError, match=r"vggish_pca: the file .* does not exist"):
         data.features(MtapConfig(audio=True, vggish="random-tiny", vggish_pca="/nowhere.npz"))
 
 

@@ -31,8 +31,8 @@ def test_every_row_of_the_paper_s_tables_exists():
     rows = Counter((e.table, e.corpus) for e in PAPER.experiments)
     assert rows == {
         ("1", "emodb"): 4, ("1", "savee"): 4, ("2", "emodb"): 4, ("2", "savee"): 4, ("3", "iemocap"): 4,
-        # One of Table 4's eight rows is in Table 3, two of Table 5's are in Table 4, two of Table 6's are in Table 3 and
-        # two in Table 4, and its first one, a misprint, is Table 4's ResNet50. Table 7's two are in Table 6.
+        # One of Table 4's eight rows is in Table 3, two of Table 5's are in Table 4, two of Table 6's are in Table 3
+        # and two in Table 4, and its first one, a misprint, is Table 4's ResNet50. Table 7's two are in Table 6.
         ("4", "iemocap"): 7, ("5", "iemocap"): 6, ("6", "iemocap"): 3, ("fig4", "iemocap"): 4, ("fig5", "iemocap"): 4,
     }  # fmt: skip
     assert {cell.row for cell in CELLS if not cell.experiment} == {
