@@ -107,10 +107,10 @@ def checkpoint_folder(name: str) -> Path | None:
 def resolve(config: GmpConfig) -> tuple[GmpConfig, list[str]]:
     """Replaces a checkpoint that was not fetched by a HuBERT with random weights, and returns the flag for it."""
     if config.hubert in RANDOM:
-        return config, [f"random weights: HuBERT ({config.hubert}) never heard speech before"]
+        return config, [f"random weights: HuBERT ({config.hubert}) is not pretrained"]
     if checkpoint_folder(config.hubert) is not None:
         return config, []
-    flag = f"random weights: {CHECKPOINT} is not here (`ser fetch hubert-base-ls960` brings it)"
+    flag = f"random weights: {CHECKPOINT} is not here (`ser fetch hubert-base-ls960`)"
     return dataclasses.replace(config, hubert="random-base"), [flag]
 
 

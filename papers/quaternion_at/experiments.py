@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import product
 
 from common.contract import Experiment, Figure, Paper, Pretraining
 from common.splits import HoldOut, LeaveOneSpeakerOut
@@ -78,29 +79,22 @@ def _experiment(name: str, title: str, corpus: str, split: str, config: Quaterni
 def _experiments() -> tuple[Experiment, ...]:
     rows = []
     for corpus in SUBSETS:
-        for network in NETWORKS:
-            for method in ("none", *METHODS):
-                for split in SPLITS:
-                    name = f"table1/{corpus}/{row_of(network, method)}/{split}"
-                    title = f"{corpus.upper()} {title_of(network, method)}"
-                    rows.append(_experiment(name, title, corpus, split, config_of(network, method)))
+        for network, method, split in product(NETWORKS, ("none", *METHODS), SPLITS):
+            name = f"table1/{corpus}/{row_of(network, method)}/{split}"
+            title = f"{corpus.upper()} {title_of(network, method)}"
+            rows.append(_experiment(name, title, corpus, split, config_of(network, method)))
         config = dataclasses.replace(config_of("quat"), rhemo="fold")
         title = f"{corpus.upper()} {FOLD_TITLE}"
         rows.append(_experiment(f"table1/{corpus}/quat-fold/turn", title, corpus, "turn", config))
-    for network in NETWORKS:
-        for method in ("none", "S"):
-            name = f"resources/iemocap/{row_of(network, method)}"
-            config = config_of(network, method, at_layers="2")
-            rows.append(_experiment(name, title_of(network, method), "iemocap", "act", config))
-    for corpus in SUBSETS:
-        for network in NETWORKS:
-            for method in ("S", "W"):
-                for split in ("rnd", "act"):
-                    for layer in range(1, LAYERS + 1):
-                        name = f"fig2/{corpus}/{row_of(network, method)}/{split}/layer{layer:02d}"
-                        title = f"{corpus.upper()} {title_of(network, method)}, layer {layer}"
-                        config = config_of(network, method, at_layers=str(layer))
-                        rows.append(_experiment(name, title, corpus, split, config))
+    for network, method in product(NETWORKS, ("none", "S")):
+        name = f"resources/iemocap/{row_of(network, method)}"
+        config = config_of(network, method, at_layers="2")
+        rows.append(_experiment(name, title_of(network, method), "iemocap", "act", config))
+    for corpus, network, method, split in product(SUBSETS, NETWORKS, ("S", "W"), ("rnd", "act")):
+        for layer in range(1, LAYERS + 1):
+            name = f"fig2/{corpus}/{row_of(network, method)}/{split}/layer{layer:02d}"
+            title = f"{corpus.upper()} {title_of(network, method)}, layer {layer}"
+            rows.append(_experiment(name, title, corpus, split, config_of(network, method, at_layers=str(layer))))
     return tuple(rows)
 
 
@@ -117,11 +111,11 @@ def _pretrainings() -> tuple[Pretraining, ...]:
             "rhemo:pretrain_rhemo", "data:features", ("shrink", "chunks"),
         ),
         Pretraining(
-            "speakers", "network that tells speakers", "speakers", "librispeech", "train-clean-100",
+            "speakers", "speaker recognition network", "speakers", "librispeech", "train-clean-100",
             "pretraining:train_speaker_network", "data:features", (*matching, "speaker_labels"),
         ),
         Pretraining(
-            "words", "network that tells words", "words", "librispeech", "train-clean-100",
+            "words", "word recognition network", "words", "librispeech", "train-clean-100",
             "pretraining:train_word_network", "data:no_features", matching,
         ),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Pretraining of the orthogonal tasks' networks, `ser pretrain quaternion_at speakers` and `words` (Sec. 3.1).
 
-Each is the experiment's VGG16. A quaternion one is trained on the embeddings of a fixed RH-Emo (see rhemo.py). A batch's
-images are made when it is asked for, since all images of LibriSpeech would not fit into memory.
+Each is the experiment's VGG16; a quaternion one reads the embeddings of a fixed RH-Emo (see rhemo.py). Images are made
+for each batch, since all images of LibriSpeech would not fit into memory.
 """
 
 from __future__ import annotations

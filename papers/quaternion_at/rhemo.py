@@ -60,7 +60,7 @@ def pretrain_rhemo(config: QuaternionAtConfig, part: Part, folder: Path, context
     emotion = part.table["emotion"].map({name: index for index, name in enumerate(EMOTIONS)}).fillna(len(EMOTIONS))
     labels = {"emotion": emotion.to_numpy(np.int64), **_high_ratings(part)}
     record = _train_both_stages(config, chunks, labels, (train, validation), len(EMOTIONS), folder, context)
-    context.flags.append("RH-Emo has heard the emotions of all utterances of its corpus, test speakers among them")
+    context.flags.append("RH-Emo was trained on the emotions of all utterances of its corpus, also of test speakers")
     return record
 
 

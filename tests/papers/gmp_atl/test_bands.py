@@ -176,7 +176,7 @@ def test_two_folds_of_emodb_finish_and_state_random_weights(tmp_path):
     assert {one.cell.column for one in measured} == {"WAR", "UAR"}
     for one in measured:
         assert one.verdict == "scaled run" and one.measured.folds == 2 and 8 < one.measured.value < 60
-        assert "random weights: HuBERT (random-tiny) never heard speech before" in one.flags
+        assert "random weights: HuBERT (random-tiny) is not pretrained" in one.flags
     for file in (tmp_path / "results").rglob("trial.json"):
         history = json.loads(file.read_bytes())["history"]
         assert {quantity.split("/")[0] for quantity in history} == {"stage1", "stage2", "stage3"}

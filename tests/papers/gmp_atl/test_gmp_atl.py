@@ -93,7 +93,7 @@ def test_settings_are_those_of_the_paper():
 
 def test_experiments_use_the_checkpoint_if_it_was_fetched_and_random_weights_otherwise(monkeypatch, tmp_path):
     monkeypatch.setenv("SER_MODELS", str(tmp_path))
-    missing = f"random weights: {CHECKPOINT} is not here (`ser fetch hubert-base-ls960` brings it)"
+    missing = f"random weights: {CHECKPOINT} is not here (`ser fetch hubert-base-ls960`)"
     for experiment in PAPER.experiments:
         config, flags = resolve(experiment.config)
         assert config == dataclasses.replace(experiment.config, hubert="random-base"), experiment.id

@@ -31,7 +31,7 @@ def small(network="real", **changes):
 
 @pytest.fixture
 def read(tmp_path):
-    """Twelve recordings of 3 s in LibriSpeech's layout, with alignments: two voices (pitches), three words (bursts) each."""
+    """Twelve aligned recordings of 3 s in LibriSpeech's layout: two voices (pitches), three words (bursts) each."""
     rows, lines = [], {}
     generator = np.random.default_rng(0)
     for number in range(12):
@@ -84,9 +84,8 @@ def test_words_are_cut_according_to_their_alignments(read, tmp_path, monkeypatch
     monkeypatch.setattr(pretraining, "_train_task_network", record_arguments)
     context = Context()
     config = small(shrink=1)
-    assert pretraining.train_word_network(config, Part(read, {}, ()), tmp_path, context) == {
-        "words": ["A", "MAN", "SAID"]
-    }
+    record = pretraining.train_word_network(config, Part(read, {}, ()), tmp_path, context)
+    assert record == {"words": ["A", "MAN", "SAID"]}
     assert context.flags == ["3 words instead of 1000"]
     assert len(seen["labels"]) == 36 and [len(rows) for rows in seen["rows"]] == [27, 6, 3]
     for row in range(9):
@@ -190,7 +189,7 @@ def test_a_run_uses_the_newest_pretrained_network_and_names_it(tmp_path):
     assert cli.main(["run", row, *folders, *tiny, "--no-yardstick"]) == 0
     (trial,) = (json.loads(file.read_bytes()) for file in (tmp_path / "r").rglob("trial.json"))
     assert trial["config"]["speakers"] == made.name
-    named = f"network that tells speakers {made.name}, trained on demo/4class-improvised: synthetic corpus"
+    named = f"speaker recognition network {made.name}, trained on demo/4class-improvised: synthetic corpus"
     assert [flag for flag in trial["flags"] if flag.startswith(named)]
     assert not [flag for flag in trial["flags"] if flag.startswith("random weights")]
     assert Artefacts(tmp_path / "c" / "artefacts").newest("quaternion_at/speakers", {"network": "quaternion"}) is None

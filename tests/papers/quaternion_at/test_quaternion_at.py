@@ -335,13 +335,8 @@ def test_the_layer_is_chosen_on_validation_and_a_killed_fit_continues(tmp_path, 
         fit(config, part(6), part(3, seed=1), context)
     context = Context(artefacts=Artefacts(tmp_path))
     fit(config, part(6), part(3, seed=1), context)
-    assert tried == [
-        2,
-        3,
-        5,
-        5,
-        3,
-    ]  # accuracies of 2 and 3 are kept; 3, the earlier of two equals, is trained again for its weights
+    # The accuracies of 2 and 3 are kept; 3, the earlier of two equal ones, is trained again for its weights.
+    assert tried == [2, 3, 5, 5, 3]
     assert context.history["layer"] == [2, 3, 5] and context.history["layer_accuracy"] == [0.5, 0.75, 0.75]
     assert context.history["loss"] == [3.0] and context.flags == ["anti-transfer layer 3 (chosen on validation)"]
     assert [path.name for path in tmp_path.glob(".gram-*")] == []
@@ -351,11 +346,11 @@ def test_the_layer_is_chosen_on_validation_and_a_killed_fit_continues(tmp_path, 
 
 def test_dual_anti_transfer_starts_from_the_first_training(monkeypatch, eager):
     seen = []
-    monkeypatch.setattr(
-        train,
-        "_train_once",
-        lambda data_, vgg, encoder, task, layer, context: seen.append((task, vgg.get_weights(), vgg)),
-    )
+
+    def record(data_, vgg, encoder, task, layer, context):
+        seen.append((task, vgg.get_weights(), vgg))
+
+    monkeypatch.setattr(train, "_train_once", record)
     config = small("real", "WS")
     fit(config, part(6), part(0), Context(seed=1))
     assert [task for task, _, _ in seen] == ["words", "speakers"]
@@ -414,7 +409,7 @@ def test_pretrained_networks_are_read_or_refused(tmp_path):
     assert all(np.array_equal(*pair) for pair in zip(found.get_weights(), expected.get_weights(), strict=True))
     with pytest.raises(UserError, match=r"reads \(256, 64, 1\); this one reads \(512, 128, 1\)"):
         model.build_extractor(dataclasses.replace(config, shrink=1), "speakers", context)
-    with pytest.raises(UserError, match="no speakers 0123 here. Make one with `ser pretrain quaternion_at speakers`"):
+    with pytest.raises(UserError, match=r"no speakers 0123 here\. Make one with `ser pretrain quaternion_at speakers`"):
         model.build_extractor(dataclasses.replace(config, speakers="0123"), "speakers", context)
     with pytest.raises(UserError, match="no speakers"):
         model.build_extractor(config, "speakers", Context())
