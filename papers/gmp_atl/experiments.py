@@ -81,10 +81,7 @@ def _experiments() -> tuple[Experiment, ...]:
 
 
 def checkpoint_folder(name: str) -> Path | None:
-    """Folder of a checkpoint; None if it is the public one and was not fetched.
-
-    Args:
-        name: `CHECKPOINT`, or a folder in Hugging Face's format.
+    """Folder of a checkpoint, which may be named by its folder; None if the public one was not fetched.
 
     Raises:
         UserError: The folder does not exist or holds no HuBERT.

@@ -108,9 +108,15 @@ def _pooled(config: GmpConfig, states, valid, recurrent: bool):
     return keras.layers.GlobalAveragePooling1D(name="mean")(states, mask=valid)
 
 
-def _gender_head(config: GmpConfig, vector):
-    hidden = keras.layers.Dense(config.projection, activation="relu", name="gender_hidden")(vector)
-    return keras.layers.Dense(len(GENDERS), dtype="float32", name="gender")(hidden)
+def _utterance_network(config: GmpConfig, inputs, vector, emotion, loss, *, gender: bool, name: str) -> keras.Model:
+    """Network that predicts emotion, and optionally gender from an utterance's vector, weighted as in Eq. 1."""
+    outputs, loss, weights = {"emotion": emotion}, {"emotion": loss}, {"emotion": 1.0}
+    if gender and config.emotion_weight < 1:
+        hidden = keras.layers.Dense(config.projection, activation="relu", name="gender_hidden")(vector)
+        outputs["gender"] = keras.layers.Dense(len(GENDERS), dtype="float32", name="gender")(hidden)
+        loss["gender"] = losses.softmax()
+        weights = {"emotion": config.emotion_weight, "gender": 1 - config.emotion_weight}
+    return _compiled(config, keras.Model(inputs, outputs, name=name), loss, weights)
 
 
 def build_stage1(config: GmpConfig, encoder: keras.Model, classes: int) -> keras.Model:
@@ -118,12 +124,8 @@ def build_stage1(config: GmpConfig, encoder: keras.Model, classes: int) -> keras
     inputs, states, valid = _states(config, encoder)
     vector = _pooled(config, states, valid, recurrent=True)
     hidden = keras.layers.Dense(config.projection, activation="relu", name="hidden")(vector)
-    outputs = {"emotion": keras.layers.Dense(classes, dtype="float32", name="emotion")(hidden)}
-    loss, weights = {"emotion": losses.softmax()}, {"emotion": config.emotion_weight}
-    if config.emotion_weight < 1:
-        outputs["gender"] = _gender_head(config, vector)
-        loss["gender"], weights["gender"] = losses.softmax(), 1 - config.emotion_weight
-    return _compiled(config, keras.Model(inputs, outputs, name="gmp_atl_stage1"), loss, weights)
+    emotion = keras.layers.Dense(classes, dtype="float32", name="emotion")(hidden)
+    return _utterance_network(config, inputs, vector, emotion, losses.softmax(), gender=True, name="gmp_atl_stage1")
 
 
 def build_stage2(config: GmpConfig, encoder: keras.Model) -> keras.Model:
@@ -148,17 +150,13 @@ def build_stage3(config: GmpConfig, encoder: keras.Model, classes: int) -> keras
     vector = _pooled(config, states, valid, recurrent=config.pooling == "bilstm-mean")
     hidden = keras.layers.Dense(config.projection, activation="relu", name="hidden")(vector)
     if config.loss == "ce":
-        outputs = {"emotion": keras.layers.Dense(classes, dtype="float32", name="emotion")(hidden)}
+        emotion = keras.layers.Dense(classes, dtype="float32", name="emotion")(hidden)
     else:
         if config.cosines_of == "projected":
             hidden = keras.layers.Dense(config.projection, name="projected")(hidden)
-        outputs = {"emotion": CosineDense(classes, name="emotion")(hidden)}
-    loss, weights = {"emotion": emotion_loss(config)}, {"emotion": 1.0}
-    if config.gender_in_stage3 and config.emotion_weight < 1:
-        outputs["gender"] = _gender_head(config, vector)
-        loss["gender"] = losses.softmax()
-        weights = {"emotion": config.emotion_weight, "gender": 1 - config.emotion_weight}
-    return _compiled(config, keras.Model(inputs, outputs, name="gmp_atl_stage3"), loss, weights)
+        emotion = CosineDense(classes, name="emotion")(hidden)
+    loss, gender = emotion_loss(config), config.gender_in_stage3
+    return _utterance_network(config, inputs, vector, emotion, loss, gender=gender, name="gmp_atl_stage3")
 
 
 def emotion_loss(config: GmpConfig) -> losses.MarginFocalLoss:

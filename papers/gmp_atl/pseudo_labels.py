@@ -77,6 +77,8 @@ def fit_codebook(
     Raises:
         UserError: There are fewer frames than clusters.
     """
+    from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
+    from sklearn.metrics import pairwise_distances_argmin_min
     from threadpoolctl import threadpool_limits
 
     if len(frames) < clusters:
@@ -87,40 +89,27 @@ def fit_codebook(
     batch = min(batch, len(frames))
     # Several threads do not speed up small steps, and on a busy machine they wait for each other.
     with threadpool_limits(None if batch * clusters > 100_000 else 1):
-        return _fit(frames, clusters, seed, batch, starts, max(1, int(passes * len(frames)) // batch))
-
-
-def _fit(frames: np.ndarray, clusters: int, seed: int, batch: int, starts: int, steps: int) -> np.ndarray:
-    from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
-    from sklearn.metrics import pairwise_distances_argmin_min
-
-    generator = np.random.RandomState(seed)
-    sample = min(3 * batch if 3 * batch >= clusters else 3 * clusters, len(frames))
-    best, lowest = _take(frames, generator.choice(len(frames), clusters, replace=False)), np.inf
-    second = _take(frames, generator.randint(0, len(frames), sample))
-    for _ in range(starts):
-        drawn = _take(frames, generator.choice(len(frames), sample, replace=False))
-        centres, _ = kmeans_plusplus(drawn, clusters, random_state=generator)
-        if starts == 1:
-            best = centres
-            break
-        inertia = float(np.square(pairwise_distances_argmin_min(second, centres)[1]).sum())
-        if inertia < lowest:
-            best, lowest = centres, inertia
-    second = drawn = None  # 90 MB each
-    kmeans = MiniBatchKMeans(
-        clusters, init=best, n_init=1, batch_size=batch, tol=0.0, reassignment_ratio=0.0, random_state=seed
-    )
-    rate = min(1.0, 2.0 * batch / (len(frames) + 1))
-    smoothed = lowest = None
-    waited = 0
-    for _ in range(steps):
-        kmeans.partial_fit(_take(frames, generator.randint(0, len(frames), batch)))
-        smoothed = kmeans.inertia_ if smoothed is None else (1 - rate) * smoothed + rate * kmeans.inertia_
-        if lowest is None or smoothed < lowest:
-            lowest, waited = smoothed, 0
-        else:
-            waited += 1
+        generator = np.random.RandomState(seed)
+        sample = min(3 * batch if 3 * batch >= clusters else 3 * clusters, len(frames))
+        best, lowest = _take(frames, generator.choice(len(frames), clusters, replace=False)), np.inf
+        second = _take(frames, generator.randint(0, len(frames), sample))
+        for _ in range(starts):
+            drawn = _take(frames, generator.choice(len(frames), sample, replace=False))
+            centres, _ = kmeans_plusplus(drawn, clusters, random_state=generator)
+            inertia = float(np.square(pairwise_distances_argmin_min(second, centres)[1]).sum())
+            if inertia < lowest:
+                best, lowest = centres, inertia
+        second = drawn = None  # 90 MB each
+        kmeans = MiniBatchKMeans(
+            clusters, init=best, n_init=1, batch_size=batch, tol=0.0, reassignment_ratio=0.0, random_state=seed
+        )
+        rate = min(1.0, 2.0 * batch / (len(frames) + 1))
+        smoothed, lowest, waited = None, np.inf, 0
+        for _ in range(max(1, int(passes * len(frames)) // batch)):
+            kmeans.partial_fit(_take(frames, generator.randint(0, len(frames), batch)))
+            smoothed = kmeans.inertia_ if smoothed is None else (1 - rate) * smoothed + rate * kmeans.inertia_
+            waited = 0 if smoothed < lowest else waited + 1
+            lowest = min(lowest, smoothed)
             if waited >= PATIENCE:
                 break
     return kmeans.cluster_centers_.astype(np.float32)
@@ -138,14 +127,7 @@ def assign(frames: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def save_labels(file: Path, utterances: list[str], lengths: list[int], labels: dict[int, np.ndarray]) -> None:
-    """Writes the labels of all frames.
-
-    Args:
-        file: file to write (.npz).
-        utterances: ids of the utterances, in the order of their frames.
-        lengths: number of frames of each utterance.
-        labels: labels of all frames, by number of clusters.
-    """
+    """Writes the labels of all frames, by number of clusters, with the utterances and their numbers of frames."""
     sets = {f"labels-{clusters}": values for clusters, values in labels.items()}
     np.savez(file, utterances=np.array(utterances), lengths=np.array(lengths), **sets)
 

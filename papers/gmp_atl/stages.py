@@ -249,7 +249,7 @@ class TrainingStages:
 
 
 def _step_size(config: GmpConfig) -> int:
-    """Utterances that are in memory together: a batch, or the part of it whose gradients are accumulated."""
+    """Utterances that are computed together: a batch, or a part of it if gradients are accumulated."""
     return max(1, config.batch_size // config.accumulation)
 
 

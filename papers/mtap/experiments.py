@@ -66,13 +66,13 @@ PANELS = {
 """Figure 5 (a) to (d)."""
 
 
-def _row(table: str, corpus: str, row: str, title: str, protocol, repeats: int = REPEATS, **settings) -> Experiment:
+def _row(table: str, corpus: str, row: str, title: str, repeats: int = REPEATS, **settings) -> Experiment:
     return Experiment(
         id=f"mtap/{table if table.startswith('fig') else 'table' + table}/{corpus}/{row}",
         title=title,
         corpus=corpus,
         subset=SUBSETS[corpus],
-        protocol=protocol,
+        protocol=PROTOCOLS.get((table, corpus), LeaveOneSessionOut()),
         config=MtapConfig(frames=FRAMES[corpus], **settings),
         repeats=repeats,
     )
@@ -80,43 +80,30 @@ def _row(table: str, corpus: str, row: str, title: str, protocol, repeats: int =
 
 def _experiments() -> tuple[Experiment, ...]:
     rows = []
-    for (table, corpus), protocol in PROTOCOLS.items():
-        for loss, (gamma, margin) in ROWS[table, corpus].items():
-            rows.append(_row(table, corpus, loss, TITLES[loss], protocol, loss=loss, gamma=gamma, margin=margin))
-    loso = PROTOCOLS["3", "iemocap"]
-    rows.append(_row("4", "iemocap", "resnet50", "ResNet50", loso, backbone="resnet50", loss="softmax"))
+    for (table, corpus), losses in ROWS.items():
+        for loss, (gamma, margin) in losses.items():
+            rows.append(_row(table, corpus, loss, TITLES[loss], loss=loss, gamma=gamma, margin=margin))
+    rows.append(_row("4", "iemocap", "resnet50", "ResNet50", backbone="resnet50"))
     apfl = {"loss": "apfl", "gamma": 2.0, "margin": 0.3}
-    rows.append(_row("6", "iemocap", "resnet50-apfl", "ResNet50, APFL", loso, backbone="resnet50", **apfl))
-    return (*rows, *_fused(loso), *_figures(loso))
-
-
-def _fused(loso) -> list[Experiment]:
-    rows = []
+    rows.append(_row("6", "iemocap", "resnet50-apfl", "ResNet50, APFL", backbone="resnet50", **apfl))
     for name, title in BACKBONES.items():
         for fusion, (added, settings) in FUSIONS.items():
-            rows.append(_row("4", "iemocap", name + fusion, f"{title} {added}", loso, backbone=name, **settings))
-    everything = {"text": True, "audio": True}
+            rows.append(_row("4", "iemocap", name + fusion, f"{title} {added}", backbone=name, **settings))
     for name, title in BACKBONES.items():
         for head, weight in LAMBDAS[name].items():
-            gender = {"gender_head": head, "gender_weight": weight}
-            shown = f"{title} +BERT + VGGish + MTL-{head.upper()}"
-            rows.append(_row("5", "iemocap", f"{name}+mtl-{head}", shown, loso, backbone=name, **everything, **gender))
+            settings = {"backbone": name, "text": True, "audio": True, "gender_head": head, "gender_weight": weight}
+            title_with_head = f"{title} +BERT + VGGish + MTL-{head.upper()}"
+            rows.append(_row("5", "iemocap", f"{name}+mtl-{head}", title_with_head, **settings))
     for name, title in BACKBONES.items():
-        apfl = {"loss": "apfl", "gamma": FUSED_GAMMA[name], "margin": 0.3}
-        shown = f"{title} +BERT + VGGish, APFL"
-        rows.append(_row("6", "iemocap", f"{name}+bert+vggish-apfl", shown, loso, backbone=name, **everything, **apfl))
-    return rows
-
-
-def _figures(loso) -> list[Experiment]:
-    """Experiments with one run per fold that keep the features of the test utterances."""
-    rows = []
+        settings = {"backbone": name, "text": True, "audio": True, **apfl, "gamma": FUSED_GAMMA[name]}
+        rows.append(_row("6", "iemocap", f"{name}+bert+vggish-apfl", f"{title} +BERT + VGGish, APFL", **settings))
+    # The figures show one run per fold, which keeps the features of the test utterances.
     for loss, (gamma, margin) in ROWS["3", "iemocap"].items():
         settings = {"loss": loss, "gamma": gamma, "margin": margin, "keep_features": True}
-        rows.append(_row("fig4", "iemocap", loss, TITLES[loss], loso, 1, **settings))
+        rows.append(_row("fig4", "iemocap", loss, TITLES[loss], 1, **settings))
     for row, (title, settings) in PANELS.items():
-        rows.append(_row("fig5", "iemocap", row, title, loso, 1, keep_features=True, **settings))
-    return rows
+        rows.append(_row("fig5", "iemocap", row, title, 1, keep_features=True, **settings))
+    return tuple(rows)
 
 
 def resolve(config: MtapConfig) -> tuple[MtapConfig, list[str]]:

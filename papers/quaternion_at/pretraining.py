@@ -66,19 +66,10 @@ class Batches(keras.utils.PyDataset):
 
 
 def split_utterances(count: int, share: float, classes: Sequence[str], kind: str) -> list[np.ndarray]:
-    """Draws a split of utterances for a pretraining; it is the same in every call.
-
-    Args:
-        count: number of utterances.
-        share: share of the validation part; the test part is half as large.
-        classes: names of the classes to predict.
-        kind: what a class is, for the error message.
-
-    Returns:
-        Positions of the utterances of the training, validation and test part, each ascending.
+    """Draws the positions of the training, validation (`share`) and test part (half of it), the same in every call.
 
     Raises:
-        UserError: There are fewer than two classes, or too few utterances.
+        UserError: There are fewer than two classes (of this kind: "speaker", "word"), or too few utterances.
     """
     order = np.random.default_rng(0).permutation(count)
     validation, test = max(1, round(share * count)), max(1, round(share * count / 2))

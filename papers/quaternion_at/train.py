@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from common.artefacts import Artefacts
 from common.contract import Context, Part
 from common.errors import UserError
 from common.metrics import softmax
@@ -199,10 +200,9 @@ def _training_data(config, train: Part, validation: Part, context: Context) -> I
         encoder = train_fold_encoder(config, train, chunks, context)
     else:
         encoder = build_encoder(config, context)
-    root = None
-    if context.artefacts is not None:
-        context.artefacts.root.mkdir(parents=True, exist_ok=True)
-        root = context.artefacts.root
+    root = None if context.artefacts is None else context.artefacts.root
+    if root is not None:
+        root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".gram-", dir=root) as folder:
         data = TrainingData(
             config,
@@ -228,9 +228,6 @@ def _try_layer(
 
     Only the accuracy is kept as an artefact: the thirteen real networks of a trial would take 9 GB.
     """
-    if context.artefacts is None:
-        trained = train_at_layer(data, layer, context)
-        return trained.accuracy, trained
     choosing = ("at_layers", "at_tries")
     config = {name: value for name, value in dataclasses.asdict(data.config).items() if name not in choosing}
     made_of = {
@@ -244,18 +241,12 @@ def _try_layer(
         trained = train_at_layer(data, layer, context)
         return {"accuracy": trained.accuracy}
 
-    record = context.artefacts.get("quaternion_at/layer", made_of, make).record
-    return record["accuracy"], trained
+    artefacts = context.artefacts or Artefacts(data.folder)
+    return artefacts.get("quaternion_at/layer", made_of, make).record["accuracy"], trained
 
 
 def train_at_layer(data: TrainingData, layer: int, context: Context) -> TrainedNetwork:
-    """Trains a network with anti-transfer at one layer; with dual anti-transfer, in two trainings.
-
-    Args:
-        data: training and validation data.
-        layer: anti-transfer layer, from 1 to 13; ignored without anti-transfer.
-        context: seed, artefacts, progress and timings.
-    """
+    """Trains a network with anti-transfer at a layer, 1 to 13, if any; with dual anti-transfer, in two trainings."""
     config = data.config
     keras.utils.set_random_seed(context.seed)  # so that the network does not depend on layers tried before
     vgg = encoder = None
@@ -281,9 +272,8 @@ def train_at_layer(data: TrainingData, layer: int, context: Context) -> TrainedN
 
 def _train_once(data: TrainingData, vgg, encoder, task: str | None, layer: int, context: Context) -> None:
     """Trains a network with anti-transfer from the network of a task, or without if `task` is None."""
-    config = data.config
-    network = data.network(vgg, encoder)
-    model, batches = network, None
+    config, network = data.config, data.network(vgg, encoder)
+    model, inputs = network, {"x": data.inputs, "y": data.labels, "batch_size": config.batch_size}
     if task is not None:
         signature = signature_of(build_extractor(config, task, context), layer, config)
         if data.trains_encoder:
@@ -296,6 +286,7 @@ def _train_once(data: TrainingData, vgg, encoder, task: str | None, layer: int, 
             batches = BatchesWithSignatures(
                 data.inputs, data.labels, [signatures], config.batch_size, seed=context.seed
             )
+            inputs = {"x": batches}
     model.compile(
         keras.optimizers.Adam(config.learning_rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -308,12 +299,9 @@ def _train_once(data: TrainingData, vgg, encoder, task: str | None, layer: int, 
             predicted = probabilities(network, data.validation_inputs, config)
             return -cross_entropy(predicted, data.validation_labels)
 
-    settings = {"epochs": config.epochs, "verbose": 0, "callbacks": [BestEpoch(score, config.patience, context)]}
     with context.timed("fit"):
-        if batches is None:
-            model.fit(data.inputs, data.labels, batch_size=config.batch_size, **settings)
-        else:
-            model.fit(batches, **settings)
+        callbacks = [BestEpoch(score, config.patience, context)]
+        model.fit(**inputs, epochs=config.epochs, callbacks=callbacks, verbose=0)
     for file in data.folder.glob("*.npy"):
         file.unlink()
 

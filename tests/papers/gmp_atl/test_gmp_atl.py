@@ -7,13 +7,12 @@ from collections import Counter
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 import data_prep
 from common.artefacts import Artefacts
 from common.contract import Context, Part, override
-from common.corpus import COLUMNS, gender_numbers
+from common.corpus import gender_numbers
 from common.errors import UserError
 from papers.gmp_atl import data, model
 from papers.gmp_atl.config import CHECKPOINT, GmpConfig
@@ -22,25 +21,9 @@ from papers.gmp_atl.stages import SETTINGS, predict_outputs
 from papers.gmp_atl.train import fit, load
 from ser.results.reported import read_cells
 from tests.helpers.eagerly import eagerly
+from tests.helpers.gmp_atl_data import CLASSES, part, reduced
 
 CELLS = read_cells(PAPER.reported)
-CLASSES = ("angry", "neutral", "sad")
-SMALL = {"clusters": "3,5,6", "batch_size": 4, "lstm_units": 4, "projection": 6, "label_projection": 6, "epochs1": 1,
-         "epochs3": 1, "layerdrop": 0.0, "hubert_dropout": 0.0, "longest_s": 0.5}  # fmt: skip
-
-
-def part(count=9, seed=0, shortest=2000, longest=6000):
-    """Utterances whose class is the pitch of a tone in noise."""
-    generator = np.random.default_rng(seed)
-    table = pd.DataFrame({"utterance": [f"u{seed}-{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
-    table["emotion"] = [CLASSES[k % 3] for k in range(count)]
-    table["gender"] = ["female" if k % 2 else "male" for k in range(count)]
-    table["path"] = "nowhere.wav"
-    waveforms = {}
-    for k, utterance in enumerate(table["utterance"]):
-        time = np.arange(generator.integers(shortest, longest))
-        waveforms[utterance] = (np.sin(time * (0.1 + 0.3 * (k % 3))) + generator.normal(0, 0.3, len(time))).astype("f4")
-    return Part(table, {"waveform": waveforms}, CLASSES)
 
 
 def batches_of(config, utterances, labels, *, seed=1, epoch=0, devices=1):
@@ -52,10 +35,6 @@ def frame_labels(utterances, draw):
     return data.StageLabels(
         {}, [draw((data.frame_count(n), 3)).astype(np.uint16) for n in data.sample_counts(utterances)]
     )
-
-
-def reduced(config=None, **changes):
-    return override(config or GmpConfig(), {**PAPER.scaled, **SMALL, **changes})
 
 
 eager = pytest.fixture(scope="module")(eagerly)

@@ -4,34 +4,23 @@ import dataclasses
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
-from common.contract import Context, Part, override
-from common.corpus import COLUMNS
+from common.contract import Context
 from common.training import predict_batch
 from papers.gmp_atl import data, model
-from papers.gmp_atl.config import SCALED, GmpConfig
 from papers.gmp_atl.train import fit
+from tests.helpers import gmp_atl_data
 from tests.helpers.eagerly import eagerly
-
-CLASSES = ("angry", "sad")
-SMALL = {"clusters": "3,5,6", "batch_size": 4, "lstm_units": 4, "projection": 6, "label_projection": 6, "epochs1": 1,
-         "epochs3": 1, "longest_s": 0.5}  # fmt: skip
 
 
 def reduced(**changes):
-    return override(GmpConfig(), {**SCALED, **SMALL, **changes})
+    """With dropout and skipped layers, which the other tests switch off."""
+    return gmp_atl_data.reduced(**{"layerdrop": 0.05, "hubert_dropout": 0.1, **changes})
 
 
 def part(count, seed):
-    generator = np.random.default_rng(seed)
-    table = pd.DataFrame({"utterance": [f"u{seed}-{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
-    table["emotion"] = [CLASSES[k % 2] for k in range(count)]
-    table["gender"] = ["female" if k % 3 else "male" for k in range(count)]
-    table["path"] = "nowhere.wav"
-    waveforms = {u: generator.normal(size=800 + 320 * k).astype("f4") for k, u in enumerate(table["utterance"])}
-    return Part(table, {"waveform": waveforms}, CLASSES)
+    return gmp_atl_data.part(count, seed, 800, 2400)
 
 
 eager = pytest.fixture(eagerly)
