@@ -10,7 +10,13 @@ import sys
 import numpy as np
 import pytest
 
+from common.artefacts import Artefacts
+from common.contract import Context
+from papers.gmp_atl.data import frame_count
+from papers.gmp_atl.pseudo_labels import read_labels
+from papers.gmp_atl.stages import TrainingStages
 from tests.helpers import ROOT
+from tests.helpers.gmp_atl_data import part, reduced
 
 PROGRAM = """
 import json, os, signal, sys
@@ -101,9 +107,6 @@ def test_stages_do_not_depend_on_test_data(whole):
 
 
 def test_every_frame_of_the_training_part_has_labels(whole):
-    from papers.gmp_atl.data import frame_count
-    from papers.gmp_atl.pseudo_labels import read_labels
-
     root, _ = whole
     (file,) = root.rglob("labels.npz")
     labels = read_labels(file)
@@ -118,26 +121,17 @@ def test_every_frame_of_the_training_part_has_labels(whole):
 
 
 def test_a_stage_s_key_contains_everything_that_can_change_it(tmp_path):
-    from common.artefacts import Artefacts
-    from common.contract import Context, Part, override
-    from papers.gmp_atl.config import SCALED, GmpConfig
-    from papers.gmp_atl.stages import TrainingStages
+    class Recording(Artefacts):
+        def get(self, name, made_of, make):
+            raise StopIteration(json.dumps(made_of, sort_keys=True))
 
-    table_part = _table_part()
-    config = override(GmpConfig(), SCALED)
+    config, train = reduced(), part(3)
 
-    def key(stage, config=config, train=table_part, seed=1, before=()):
-        seen = []
-
-        class Recording(Artefacts):
-            def get(self, name, made_of, make):
-                seen.append(json.dumps(made_of, sort_keys=True))
-                raise StopIteration
-
-        none = Part(train.table.iloc[:0], {}, train.classes)
-        with pytest.raises(StopIteration):
-            TrainingStages(config, train, none, Context(seed), Recording(tmp_path))._artefact(stage, list(before), None)
-        return seen[0]
+    def key(stage, config=config, train=train, seed=1):
+        stages = TrainingStages(config, train, train.take(()), Context(seed), Recording(tmp_path))
+        with pytest.raises(StopIteration) as raised:
+            stages._artefact(stage, [], None)
+        return raised.value.value
 
     # The rows of Table 4 share stage 1, but not the pseudo-labels.
     deeper = dataclasses.replace(config, layer=-2)
@@ -148,16 +142,4 @@ def test_a_stage_s_key_contains_everything_that_can_change_it(tmp_path):
         assert key(stage, plain) == key(stage)
     assert key("stage3", plain) != key("stage3")
     assert key("stage1", seed=2) != key("stage1")
-    fewer = dataclasses.replace(table_part, table=table_part.table.iloc[:2])
-    assert key("pseudo_labels", train=fewer) != key("pseudo_labels")
-
-
-def _table_part():
-    import pandas as pd
-
-    from common.contract import Part
-    from common.corpus import COLUMNS
-
-    table = pd.DataFrame({"utterance": ["a", "b", "c"]}).reindex(columns=list(COLUMNS))
-    table["emotion"], table["path"] = ["angry", "sad", "sad"], "nowhere.wav"
-    return Part(table, {}, ("angry", "sad"))
+    assert key("pseudo_labels", train=train.take(("u0-0", "u0-1"))) != key("pseudo_labels")

@@ -11,8 +11,8 @@ import pytest
 
 import data_prep
 from common.artefacts import Artefacts
-from common.contract import Context, Part, override
-from common.corpus import COLUMNS, build_table
+from common.contract import Context, override
+from common.corpus import build_table
 from common.errors import UserError
 from common.models.vgg16 import vgg16
 from papers.quaternion_at import data, model, train
@@ -21,32 +21,7 @@ from papers.quaternion_at.experiments import PAPER, config_of, resolve
 from papers.quaternion_at.train import fit, load
 from tests.helpers.declared import parameters
 from tests.helpers.eagerly import eagerly
-
-CLASSES = ("angry", "neutral", "sad")
-SMALL = {
-    "width": 0.001, "shrink": 2, "epochs": 1, "batch_size": 6, "learning_rate": 1e-3, "initializer": "he",
-    "task_epochs": 2, "task_batch_size": 8, "rhemo_units": 8, "rhemo_epochs": 1,
-}  # fmt: skip
-
-
-def part(count=9, seed=0, frames=(300, 620)):
-    """Utterances whose class is the band where they are loud."""
-    generator = np.random.default_rng(seed)
-    table = pd.DataFrame({"utterance": [f"u{seed}-{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
-    table["emotion"] = [CLASSES[k % 3] for k in range(count)]
-    table["speaker"] = [f"s{k % 2}" for k in range(count)]
-    table["path"] = "nowhere"
-    magnitudes = {}
-    for k, utterance in enumerate(table["utterance"]):
-        image = np.abs(generator.normal(0, 0.01, (int(generator.integers(*frames)), 129))).astype(np.float32)
-        image[:, 40 * (k % 3) : 40 * (k % 3) + 30] += 0.05
-        magnitudes[utterance] = image
-    return Part(table, {"stft": magnitudes}, CLASSES)
-
-
-def small(network="real", method="none", **changes):
-    return dataclasses.replace(config_of(network, method), **{**SMALL, "at_layers": "2", **changes})
-
+from tests.helpers.quaternion_at_data import CLASSES, part, small
 
 eager = pytest.fixture(scope="module")(eagerly)
 

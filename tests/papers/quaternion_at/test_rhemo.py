@@ -6,49 +6,36 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from common.artefacts import Artefacts
-from common.contract import Context, Part
-from common.corpus import COLUMNS
+from common.contract import Context
 from common.errors import UserError
 from papers.quaternion_at import model, rhemo
 from papers.quaternion_at.config import QuaternionAtConfig
 from papers.quaternion_at.data import fitted_scale, prepare_chunks, raw_chunks
-from papers.quaternion_at.experiments import PAPER, config_of
+from papers.quaternion_at.experiments import PAPER
 from papers.quaternion_at.train import fit, load
 from ser import cli
+from tests.helpers import quaternion_at_data
 from tests.helpers.eagerly import eagerly
-
-CLASSES = ("angry", "neutral", "sad")
-
 
 eager = pytest.fixture(scope="module", autouse=True)(eagerly)
 
 
 def part(count=12, seed=0, rated=True):
-    """Utterances whose class is the band where they are loud; every fourth gives two chunks."""
-    generator = np.random.default_rng(seed)
-    table = pd.DataFrame({"utterance": [f"u{seed}-{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
-    table["emotion"] = [CLASSES[k % 3] for k in range(count)]
-    table["path"] = "nowhere"
-    if rated:
-        table = table.assign(valence=1.0 + np.arange(count) % 5, arousal=2.5, dominance=2.6)
-    magnitudes = {}
-    for k, utterance in enumerate(table["utterance"]):
-        image = np.abs(generator.normal(0, 0.01, (300 if k % 4 else 1002, 129))).astype(np.float32)
-        image[:, 40 * (k % 3) : 40 * (k % 3) + 30] += 0.05
-        magnitudes[utterance] = image
-    return Part(table, {"stft": magnitudes}, CLASSES)
+    """The first utterance and every fourth after it give two chunks."""
+    one = quaternion_at_data.part(count, seed, frames=(300, 301))
+    for utterance in one.table["utterance"][::4]:
+        one.features["stft"][utterance] = np.tile(one.features["stft"][utterance], (4, 1))[:1002]
+    ratings = {"valence": 1.0 + np.arange(count) % 5, "arousal": 2.5, "dominance": 2.6} if rated else {}
+    return dataclasses.replace(one, table=one.table.assign(**ratings))
 
 
 def small(**changes):
-    settings = {
-        "rhemo": "fold", "width": 0.001, "shrink": 2, "epochs": 1, "batch_size": 6, "initializer": "he",
-        "rhemo_units": 8, "rhemo_epochs": 2, "rhemo_training": "frozen",
-    }  # fmt: skip
-    return dataclasses.replace(config_of("quat"), **{**settings, **changes})
+    return quaternion_at_data.small(
+        "quat", **{"rhemo": "fold", "rhemo_epochs": 2, "rhemo_training": "frozen", **changes}
+    )
 
 
 def test_the_rhemo_of_a_fold_is_trained_on_the_training_part_alone(monkeypatch, tmp_path):
