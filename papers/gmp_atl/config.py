@@ -48,7 +48,7 @@ class GmpConfig:
         "own", "not given: each label set has two linear layers of its own; or all share the first one"
     )
     label_weights: str = setting(
-        "1,1,1", "not given: weights of the label sets' losses, which are summed as in HuBERT; or averaged"
+        "1,1,1", "not given: weights of the label sets' losses, summed as in HuBERT; or averaged"
     )
     stage2_start: Literal["public", "stage1"] = setting(
         "public", "not given: the public HuBERT, as Sec. 3.2 wants to keep its information; or the one of stage 1"
@@ -72,19 +72,15 @@ class GmpConfig:
     )
     freeze_encoder: bool = setting(True, "not given: HuBERT's convolutions are frozen, as is usual; or trained")
     hubert_dropout: float = setting(0.1, "not given: dropout in HuBERT's transformer, as in its checkpoint; 0 to 0.1")
-    layerdrop: float = setting(
-        0.05, "not given: share of skipped transformer layers, as in HuBERT's recipe; 0.1 in Hugging Face's"
-    )
+    layerdrop: float = setting(0.05, "not given: share of skipped layers, as in HuBERT's recipe; 0.1 in Hugging Face's")
     padding_is: Literal["exact", "attention", "none"] = setting(
         "exact",
         "not given: padding has no effect (exact); or is only masked in the attention; or is silence (none), as "
         "Hugging Face recommends for this checkpoint",
     )
-    learning_rate: float = setting(
-        1e-4, "Sec. 4.1.2: initial rate of Adam in all stages; constant, as no schedule is given"
-    )
+    learning_rate: float = setting(1e-4, "Sec. 4.1.2: initial rate of Adam in all stages; constant: no schedule given")
     clip_norm: float = setting(
-        10.0, "not given: gradients are clipped to global norm 10, as in HuBERT's recipe; 0: not clipped"
+        10.0, "not given: clips the gradients' global norm, as in HuBERT's recipe; 0: no clipping"
     )
     batch_size: int = setting(64, "Sec. 4.1.2")
     accumulation: int = setting(8, "not given: parts of a batch whose gradients are accumulated; 1 on a large GPU")
@@ -97,9 +93,7 @@ class GmpConfig:
         "not given: the epoch with the best validation UA, or the last one without a validation part; or always the "
         "last one",
     )
-    longest_s: float = setting(
-        15.0, "not given: longer utterances are cropped at random in training, never in prediction"
-    )
+    longest_s: float = setting(15.0, "not given: longer utterances are cropped in training, never in prediction")
     padding: float = setting(0.1, "not given: share by which an utterance may be shorter than its batch's longest")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "not given")
 

@@ -43,9 +43,7 @@ class MtapConfig:
     learning_rate: float = setting(1e-4, "not given: 1e-4 for fine-tuning, 1e-3 for random weights")
     batch_size: int = setting(32, "not given: 16 to 64")
     epochs: int = setting(50, "not given")
-    patience: int = setting(
-        10, "not given: epochs without a better validation UA after which training stops; or a fixed number of epochs"
-    )
+    patience: int = setting(10, "not given: epochs without a better validation UA before a stop; or no early stop")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "not given")
     image: bool = setting(True, "Table 4, column Image: the spectrogram through the backbone")
     text: bool = setting(False, "Table 4, column Text: features of the transcript from BERT (Sec. 4.2)")
@@ -64,7 +62,7 @@ class MtapConfig:
         "pooled", "not given: BERT's pooled output; the first token; the mean over tokens"
     )
     vggish: str = setting(
-        "google/vggish", "Sec. 4.3: VGGish; or the folder or handle of a SavedModel; or random, random-tiny"
+        "google/vggish", "Sec. 4.3: VGGish; or folder or handle of a SavedModel; or random, random-tiny"
     )
     audio_pooling: Literal["mean", "max"] = setting(
         "mean", "not given: mean or maximum of the vectors of an utterance's segments of 0.96 s"
@@ -78,9 +76,7 @@ class MtapConfig:
     projection: int = setting(
         0, "not given: 0, F is the plain concatenation (Sec. 4.3); or the width of a dense layer for text and for audio"
     )
-    keep_features: bool = setting(
-        False, "Sec. 5.2.6 and 5.3.1 (Fig. 4 and 5): keep F of the test utterances, to draw the figures"
-    )
+    keep_features: bool = setting(False, "Sec. 5.2.6 and 5.3.1 (Fig. 4 and 5): keep F of the test utterances")
 
     def __post_init__(self):
         if self.loss in ("arcface", "apfl") and not 0 < self.margin < 3.15:

@@ -77,9 +77,7 @@ class QuaternionAtConfig:
     epochs: int = setting(1000, "not given: at most 1000, as in the authors' code; early stopping comes before")
     patience: int = setting(20, "Sec. 3.1: epochs without a lower validation loss after which training stops")
     task_learning_rate: float = setting(5e-5, "not given: orthogonal tasks; 5e-5 with Adam in the authors' code")
-    task_batch_size: int = setting(
-        40, "not given: 38 to 40 for real and 300 for quaternion networks in the authors' code"
-    )
+    task_batch_size: int = setting(40, "not given: 38 to 40 for real, 300 for quaternion networks in the authors' code")
     task_epochs: int = setting(500, "not given: at most 50 to 1000 in the authors' code")
     task_patience: int = setting(20, "not given: 5, 10 and 20 in the authors' code")
     task_share: float = setting(0.2, "not given: share that validates an orthogonal task, half as many test: 70/20/10")
@@ -88,9 +86,7 @@ class QuaternionAtConfig:
     )
     word_classes: int = setting(1000, "Sec. 3.1: 1000 words, here the most frequent ones")
     word_segments: int = setting(120_000, "not given: spoken words in use at most, as in the authors' reduced data")
-    alignments: str = setting(
-        "audio", "not given: folder with the times of the words; audio: the folder of the recordings"
-    )
+    alignments: str = setting("audio", "not given: folder with the times of the words; audio: the recordings' folder")
     rhemo_units: int = setting(4096, "not given: hidden units of RH-Emo's heads; 4096 in its public code")
     rhemo_beta: float = setting(0.01, "not given: weight of the emotion losses; 0.01 in the public code")
     rhemo_beta_vad: float = setting(100.0, "not given: factor of it for valence, arousal, dominance; 100 in the code")
