@@ -56,16 +56,13 @@ def load(folder: Path) -> FittedGmp:
 
 
 def fit(config: GmpConfig, train: Part, validation: Part, context: Context) -> FittedGmp:
-    """Trains all stages, except those that are kept as artefacts already.
+    """Trains all stages, except those that are kept as artefacts already, and returns the network of the last.
 
     Args:
         config: settings.
         train: training part; codebooks and pseudo-labels are made from it alone.
         validation: chooses the epochs of stages 1 and 3; empty: the last epochs are kept (the paper's protocol).
         context: seed, progress, timings, artefacts.
-
-    Returns:
-        The network of stage 3.
     """
     keras.config.set_dtype_policy(config.precision)
     with tempfile.TemporaryDirectory() as folder, data_parallel() as devices:

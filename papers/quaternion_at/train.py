@@ -169,19 +169,16 @@ def fit(config: QuaternionAtConfig, train: Part, validation: Part, context: Cont
         raise UserError("Choosing the anti-transfer layer needs a validation part. Name one layer, as in at_layers=2.")
     keras.config.set_dtype_policy(config.precision)
     with _training_data(config, train, validation, context) as (data, scale):
-        best: tuple[float, int, TrainedNetwork | None] | None = None
-        for layer in layers:
-            if len(layers) > 1:
-                accuracy, trained = _try_layer(data, layer, train, validation, context)
-                context.history.setdefault("layer", []).append(float(layer))
+        layer, trained = layers[0], None
+        if len(layers) > 1:
+            best = -1.0
+            for candidate in layers:
+                accuracy, network = _try_layer(data, candidate, train, validation, context)
+                context.history.setdefault("layer", []).append(float(candidate))
                 context.history.setdefault("layer_accuracy", []).append(accuracy)
-            else:
-                trained = train_at_layer(data, layer, context)
-                accuracy = trained.accuracy
-            if best is None or accuracy > best[0]:  # of equal ones the earliest, which costs least (Sec. 3.2.2)
-                best = accuracy, layer, trained
-        _, layer, trained = best
-        trained = trained or train_at_layer(data, layer, context)  # only its accuracy was kept
+                if accuracy > best:  # of equal ones the earliest, which costs least (Sec. 3.2.2)
+                    best, layer, trained = accuracy, candidate, network
+        trained = trained or train_at_layer(data, layer, context)  # a kept artefact has only the accuracy
     context.history.update(trained.history)
     if config.tasks:
         context.flags.append(f"anti-transfer layer {layer}" + (" (chosen on validation)" if len(layers) > 1 else ""))
