@@ -1,4 +1,4 @@
-"""Settings of GMP-ATL (Pan et al. 2024), each with the place that gives it."""
+"""Settings of GMP-ATL (Pan et al. 2024), each with its source in the paper."""
 
 from __future__ import annotations
 
@@ -9,102 +9,100 @@ from common.contract import setting
 from common.errors import UserError
 
 CHECKPOINT = "facebook/hubert-base-ls960"
-"""The public HuBERT that the paper starts from; `ser fetch hubert-base-ls960` brings it."""
+"""The public HuBERT that the paper starts from; `ser fetch hubert-base-ls960` downloads it."""
 
 RANDOM = ("random-base", "random-tiny")
-"""HuBERTs without a checkpoint: of the base size, or small enough for two cores."""
+"""HuBERTs with random weights: one of the base size, and one that is small enough for two cores."""
 
 
 @dataclass(frozen=True)
 class GmpConfig:
     """Three stages: multi-task learning, masked retraining on pseudo-labels, fine-tuning.
 
-    A field's `source` names its section, equation or table, or says "not given" and lists the alternatives.
+    A field's `source` is a section, equation or table of the paper, or says "not given" and lists the alternatives.
     """
 
     hubert: str = setting(
         CHECKPOINT,
-        "Sec. 4.1.2, footnote 1; a folder in Hugging Face's format is read, too; random-base and random-tiny are ours",
+        "Sec. 4.1.2, footnote 1; or a folder in Hugging Face's format; random-base and random-tiny are ours",
     )
     normalise: bool = setting(
-        True, "not given: waveforms to mean 0, variance 1, as Hugging Face's front end; fairseq's recipe leaves them"
+        True,
+        "not given: waveforms get mean 0 and variance 1, as in Hugging Face's front end; or not, as in fairseq's",
     )
-    narrowband: bool = setting(False, "not given: recordings at 8 kHz, which HuBERT never heard, are refused; or taken")
+    narrowband: bool = setting(False, "not given: 8 kHz recordings are refused, as HuBERT saw none; or accepted")
     layer: int = setting(-3, "Sec. 3.1: third to last; Table 4: -1 to -8; counted from HuBERT's last layer")
-    pseudo_labels: bool = setting(True, "Table 3: rows with and without; without, stages 1 and 2 fall away")
+    pseudo_labels: bool = setting(True, "Table 3: rows with and without; without them, stages 1 and 2 are skipped")
     loss: Literal["am_softmax", "ce"] = setting("am_softmax", "Sec. 3.3 and Table 3: loss of stage 3")
     margin: float = setting(0.2, "Eq. 2: m = 0.2")
     scale: float = setting(30.0, "Eq. 2: s = 30")
-    emotion_weight: float = setting(0.9, "Eq. 1: alpha_e = 0.9; gender has the rest")
+    emotion_weight: float = setting(0.9, "Eq. 1: alpha_e = 0.9; the rest is the weight of gender")
     clusters: str = setting("64,512,4096", "Sec. 3.1; comma-separated")
-    kmeans_batch: int = setting(10_000, "not given: frames a step of mini-batch k-means, as HuBERT's recipe")
-    kmeans_starts: int = setting(20, "not given: k-means++ starts, of which the best is kept, as HuBERT's recipe")
-    kmeans_passes: int = setting(100, "not given: most passes over the frames, as HuBERT's recipe")
-    lstm_units: int = setting(256, "not given: units a direction of the BiLSTM; 128 to 512")
+    kmeans_batch: int = setting(10_000, "not given: frames per step of mini-batch k-means, as in HuBERT's recipe")
+    kmeans_starts: int = setting(20, "not given: k-means++ starts, of which the best is kept, as in HuBERT's recipe")
+    kmeans_passes: int = setting(100, "not given: passes over the frames at most, as in HuBERT's recipe")
+    lstm_units: int = setting(256, "not given: units per direction of the BiLSTM; 128 to 512")
     projection: int = setting(256, "not given: width between the two linear layers of stages 1 and 3; 128 to 768")
     label_projection: int = setting(768, "not given: width between the two linear layers of stage 2; 256 to 768")
     heads: Literal["own", "shared"] = setting(
-        "own", "not given: each label set has both linear layers; or the first one is shared"
+        "own", "not given: each label set has two linear layers of its own; or all share the first one"
     )
     label_weights: str = setting(
-        "1,1,1", "not given: weights of the label sets' losses, which are added up as in HuBERT; or their mean"
+        "1,1,1", "not given: weights of the label sets' losses, summed as in HuBERT; or averaged"
     )
     stage2_start: Literal["public", "stage1"] = setting(
-        "public", "not given: Sec. 3.2 wants the original HuBERT's information kept; or HuBERT as stage 1 left it"
+        "public", "not given: the public HuBERT, as Sec. 3.2 wants to keep its information; or the one of stage 1"
     )
     plain_start: Literal["public", "stage1"] = setting(
-        "public", "not given: what stage 3 starts from without pseudo-labels: the public HuBERT; or stage 1's"
+        "public", "not given: stage 3 without pseudo-labels starts from the public HuBERT; or from the one of stage 1"
     )
-    masked_only: bool = setting(True, "not given: loss of stage 2 on masked frames only, as HuBERT; or on all")
-    mask_probability: float = setting(0.8, "not given: share of frames to mask before overlaps, as HuBERT")
-    mask_length: int = setting(10, "not given: frames a span (200 ms), as HuBERT")
+    masked_only: bool = setting(True, "not given: stage 2's loss on masked frames only, as in HuBERT; or on all frames")
+    mask_probability: float = setting(0.8, "not given: share of masked frames if spans did not overlap, as in HuBERT")
+    mask_length: int = setting(10, "not given: frames per masked span (200 ms), as in HuBERT")
     pooling: Literal["bilstm-mean", "mean"] = setting(
-        "bilstm-mean", "not given: stage 3 pools as stage 1 (Sec. 3.1); or the mean of HuBERT's frames"
+        "bilstm-mean", "not given: stage 3 pools as stage 1 does (Sec. 3.1); or takes the mean of HuBERT's frames"
     )
     cosines_of: Literal["hidden", "projected"] = setting(
         "hidden",
-        "not given: the cosines of Eq. 3 replace the second linear layer; or they follow both layers, the second "
-        "then as wide as the first",
+        "not given: the cosines of Eq. 3 replace the second linear layer; or they follow both layers, and the second "
+        "is as wide as the first",
     )
     gender_in_stage3: bool = setting(
-        False, "not given: stage 3 learns emotions alone (Sec. 3.3); or gender, too, by Eq. 1"
+        False, "not given: stage 3 predicts only emotions (Sec. 3.3); or also gender, weighted as in Eq. 1"
     )
-    freeze_encoder: bool = setting(True, "not given: HuBERT's convolutions stay as they are, as is usual; or learn")
-    hubert_dropout: float = setting(0.1, "not given: in HuBERT's transformer, as its checkpoint has it; 0 to 0.1")
-    layerdrop: float = setting(
-        0.05, "not given: share of transformer layers passed over, as HuBERT's recipe; 0.1 in Hugging Face's"
-    )
+    freeze_encoder: bool = setting(True, "not given: HuBERT's convolutions are frozen, as is usual; or trained")
+    hubert_dropout: float = setting(0.1, "not given: dropout in HuBERT's transformer, as in its checkpoint; 0 to 0.1")
+    layerdrop: float = setting(0.05, "not given: share of skipped layers, as in HuBERT's recipe; 0.1 in Hugging Face's")
     padding_is: Literal["exact", "attention", "none"] = setting(
         "exact",
-        "not given: padding is not heard at all; or only not attended to; or heard as silence, as Hugging Face "
-        "recommends for this checkpoint",
+        "not given: padding has no effect (exact); or is only masked in the attention; or is silence (none), as "
+        "Hugging Face recommends for this checkpoint",
     )
-    learning_rate: float = setting(1e-4, "Sec. 4.1.2: initial rate of Adam in all stages; kept constant: no schedule")
-    clip_norm: float = setting(10.0, "not given: gradients' global norm is cut to 10, as HuBERT's recipe; 0: not")
+    learning_rate: float = setting(1e-4, "Sec. 4.1.2: initial rate of Adam in all stages; constant: no schedule given")
+    clip_norm: float = setting(
+        10.0, "not given: clips the gradients' global norm, as in HuBERT's recipe; 0: no clipping"
+    )
     batch_size: int = setting(64, "Sec. 4.1.2")
-    accumulation: int = setting(8, "not given: gradients of so many parts of a batch are added up; 1 on a large GPU")
+    accumulation: int = setting(8, "not given: parts of a batch whose gradients are accumulated; 1 on a large GPU")
     epochs1: int = setting(10, "not given: epochs of stage 1; 5 to 30")
     epochs2: int = setting(20, "not given: epochs of stage 2; 10 to 100")
     epochs3: int = setting(20, "not given: epochs of stage 3; 10 to 50")
-    patience: int = setting(
-        10, "not given: epochs without a better validation UA in stages 1 and 3, where there is a validation part"
-    )
+    patience: int = setting(10, "not given: epochs without a better validation UA after which stages 1 and 3 stop")
     keep: Literal["validation", "last"] = setting(
         "validation",
-        "not given: the epoch with the best validation UA, and the last where nothing validates; or the last",
+        "not given: the epoch with the best validation UA, or the last one without a validation part; or always the "
+        "last one",
     )
-    longest_s: float = setting(
-        15.0, "not given: longer utterances are cut at random when learnt from, never when heard"
-    )
-    padding: float = setting(0.1, "not given: share that an utterance may be shorter than the longest of its batch")
+    longest_s: float = setting(15.0, "not given: longer utterances are cropped in training, never in prediction")
+    padding: float = setting(0.1, "not given: share by which an utterance may be shorter than its batch's longest")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "not given")
 
     def __post_init__(self):
         if self.layer >= 0:
-            raise UserError(f"layer counts from HuBERT's last one: -1 to -8 in the paper; it is {self.layer}.")
+            raise UserError(f"layer counts from HuBERT's last one, -1, so it is negative; it is {self.layer}.")
         if len(self.cluster_counts) != len(self.weights):
             raise UserError(
-                f"label_weights needs one weight for each of {self.clusters} clusters; it is {self.label_weights}."
+                f"label_weights needs one weight per label set ({self.clusters}); it is {self.label_weights}."
             )
         if min(self.cluster_counts) < 2 or max(self.cluster_counts) > 65_535:
             raise UserError(f"clusters must be whole numbers from 2 to 65535; they are {self.clusters}.")
@@ -118,19 +116,17 @@ class GmpConfig:
         if min(counts) < 1:
             raise UserError("Widths, epochs, patience, batch and k-means settings, mask_length must be at least 1.")
         if self.accumulation > self.batch_size:
-            raise UserError(
-                f"A batch of {self.batch_size} cannot be cut into {self.accumulation} parts (accumulation)."
-            )
+            raise UserError(f"accumulation must be at most batch_size, {self.batch_size}; it is {self.accumulation}.")
         if not (0 <= self.emotion_weight <= 1 and 0 < self.mask_probability <= 1 and 0 <= self.padding < 1):
-            raise UserError("emotion_weight is in [0, 1], mask_probability in (0, 1], padding in [0, 1).")
+            raise UserError("emotion_weight must be in [0, 1], mask_probability in (0, 1], padding in [0, 1).")
         if not (self.scale > 0 and self.margin >= 0 and self.learning_rate > 0 and self.clip_norm >= 0):
             raise UserError("scale and learning_rate must be positive, margin and clip_norm at least 0.")
         if not (0 <= self.hubert_dropout < 1 and 0 <= self.layerdrop < 1 and self.longest_s >= 0.025):
-            raise UserError("hubert_dropout and layerdrop are in [0, 1); longest_s is at least HuBERT's 0.025 s.")
+            raise UserError("hubert_dropout and layerdrop must be in [0, 1), longest_s at least HuBERT's 0.025 s.")
 
     @property
     def cluster_counts(self) -> tuple[int, ...]:
-        """Clusters of each label set."""
+        """Number of clusters of each label set."""
         return _numbers("clusters", self.clusters, int)
 
     @property
@@ -143,7 +139,7 @@ def _numbers(name: str, text: str, kind: type) -> tuple:
     try:
         return tuple(kind(part) for part in text.split(","))
     except ValueError:
-        raise UserError(f"{name} cannot be '{text}'; it is a list of numbers like 64,512,4096.") from None
+        raise UserError(f"{name} cannot be '{text}'; it is a list of numbers, for example 64,512,4096.") from None
 
 
 SCALED = {
@@ -164,4 +160,4 @@ SCALED = {
     "longest_s": 2.0,
     "padding": 0.2,
 }
-"""What --scaled changes: a small random HuBERT, taken through all stages in 20 to 30 s a fold of the demo corpus."""
+"""Changes of --scaled: a small random HuBERT, whose stages take 20 to 30 s per fold of the demo corpus."""

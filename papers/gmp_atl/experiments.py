@@ -1,4 +1,4 @@
-"""Own rows of Tables 2 to 4 on IEMOCAP, their honest twins, and one row on a public corpus."""
+"""The paper's rows of Tables 2 to 4 on IEMOCAP, each also with a validation session, and one row on a public corpus."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from common.splits import LeaveOneSessionOut, LeaveOneSpeakerOut
 from papers.gmp_atl.config import CHECKPOINT, RANDOM, SCALED, GmpConfig
 
 SUBSET = "4class-excited"
-"""Sec. 4.1.1, Table 1: 5531 utterances, excited counted as happy."""
+"""Sec. 4.1.1, Table 1: 5531 utterances, excited is counted as happy."""
 
 REPEATS = 1
-"""Sec. 4.1.2 speaks of one run a fold."""
+"""Sec. 4.1.2 mentions one run per fold."""
 
 PAPER_PROTOCOL = LeaveOneSessionOut("none")
-"""Sec. 4.1.2: one session tests; no validation part is named, so the last epoch stays."""
+"""Sec. 4.1.2: one session is the test part. No validation part is mentioned, so the last epoch is kept."""
 
 HONEST_PROTOCOL = LeaveOneSessionOut("session")
-"""The next session validates and chooses the epochs; three sessions are learnt from."""
+"""The next session is the validation part, which chooses the epochs; three sessions are trained on."""
 
 ROWS = {
     "ce": ("CE", {"pseudo_labels": False, "loss": "ce"}),
     "ams": ("AM-softmax", {"pseudo_labels": False, "loss": "am_softmax"}),
     "gmp-ce": ("Pseudo-labels, CE", {"loss": "ce"}),
 }
-"""Table 3 by rising numbers (its check marks are lost in our text, see README.md); the last row is Table 2's."""
+"""Table 3 by rising numbers (its check marks are lost in our copy, see README.md); the last row is in Table 2."""
 
 LAYERS = tuple(range(-1, -9, -1))
 """Table 4."""
@@ -47,7 +47,7 @@ def _row(table: str, row: str, title: str, **settings) -> Experiment:
 
 
 def _honest(experiment: Experiment) -> Experiment:
-    """The row with epochs chosen on another session."""
+    """The same row with epochs that are chosen on another session."""
     return dataclasses.replace(
         experiment,
         id=f"{experiment.id}-validated",
@@ -63,7 +63,7 @@ def _experiments() -> tuple[Experiment, ...]:
         rows.append(_row("3", name, title, **settings))
         rows.append(_honest(rows[-1]))
     for layer in LAYERS:
-        if layer != GmpConfig.layer:  # that one is Table 2's row
+        if layer != GmpConfig.layer:  # which is the row of Table 2
             rows.append(_row("4", f"layer{layer}", f"Layer {layer}", layer=layer))
             rows.append(_honest(rows[-1]))
     rows.append(
@@ -81,10 +81,10 @@ def _experiments() -> tuple[Experiment, ...]:
 
 
 def checkpoint_folder(name: str) -> Path | None:
-    """Where a checkpoint is: a folder, or what `ser fetch` brought; None if the public one is not here.
+    """Folder of a checkpoint, which may be named by its folder; None if the public one was not fetched.
 
     Raises:
-        UserError: a folder that holds none.
+        UserError: The folder does not exist or holds no HuBERT.
     """
     if name == CHECKPOINT:
         from data_prep.fetching.sources import SOURCES, source_folder
@@ -95,19 +95,19 @@ def checkpoint_folder(name: str) -> Path | None:
     folder = Path(os.path.expanduser(name))
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"hubert={name}: there is no such folder with a HuBERT's config.json. Choose {CHECKPOINT}, a folder, "
+            f"hubert={name}: this folder does not exist or holds no config.json. Choose {CHECKPOINT}, another folder, "
             f"or {' or '.join(RANDOM)}."
         )
     return folder
 
 
 def resolve(config: GmpConfig) -> tuple[GmpConfig, list[str]]:
-    """The checkpoint where it is here, otherwise a random HuBERT and the flag that says so."""
+    """Replaces a checkpoint that was not fetched by a HuBERT with random weights, and returns the flag for it."""
     if config.hubert in RANDOM:
-        return config, [f"random weights: HuBERT ({config.hubert}) never heard speech before"]
+        return config, [f"random weights: HuBERT ({config.hubert}) is not pretrained"]
     if checkpoint_folder(config.hubert) is not None:
         return config, []
-    flag = f"random weights: {CHECKPOINT} is not here (`ser fetch hubert-base-ls960` brings it)"
+    flag = f"random weights: {CHECKPOINT} is not here (`ser fetch hubert-base-ls960`)"
     return dataclasses.replace(config, hubert="random-base"), [flag]
 
 

@@ -22,10 +22,10 @@ from papers.gmp_atl.experiments import checkpoint_folder
 
 
 def tiny(layer: int) -> HubertConfig:
-    """A HuBERT for two cores: the front end's kernels, everything narrow, and as many layers as are asked for.
+    """Shape of a small HuBERT for two cores: HuBERT's kernels, but few channels and layers.
 
     Args:
-        layer: that pseudo-labels are made of, counted from the end; there are at least 3.
+        layer: layer of the pseudo-labels, counted from the last one, -1; it must exist. There are at least 3.
     """
     return HubertConfig(
         hidden_size=32,
@@ -39,7 +39,7 @@ def tiny(layer: int) -> HubertConfig:
 
 
 def checkpoint_digest(config: GmpConfig) -> str:
-    """Which weights a HuBERT starts from: a hash of the checkpoint, or the name of a random one."""
+    """Names the weights that HuBERT starts from: a hash of the checkpoint, or the name of random ones."""
     if config.hubert in RANDOM:
         return f"{config.hubert}, {_shape(config).num_hidden_layers} layers"
     return hubert_weights.digest(_folder(config))
@@ -52,17 +52,17 @@ def _shape(config: GmpConfig) -> HubertConfig:
 def _folder(config: GmpConfig) -> Path:
     folder = checkpoint_folder(config.hubert)
     if folder is None:
-        raise UserError(f"{config.hubert} is not here. Bring it with `ser fetch hubert-base-ls960`.")
+        raise UserError(f"{config.hubert} is not here. Download it with `ser fetch hubert-base-ls960`.")
     return folder
 
 
 def build_hubert(config: GmpConfig, weights: Sequence[np.ndarray] | None = None, masking: bool = False) -> keras.Model:
-    """The HuBERT that a config names.
+    """Builds the HuBERT that a config names.
 
     Args:
-        config: checkpoint, dropout, what padding is.
-        weights: of a stage that came before; None: the checkpoint's, or random ones.
-        masking: there is an input "masked".
+        config: checkpoint, dropout, treatment of padding.
+        weights: weights from an earlier stage; None: those of the checkpoint, or random ones.
+        masking: adds the input "masked".
     """
     settings = {
         "hidden_dropout": config.hubert_dropout,
@@ -83,16 +83,16 @@ def build_hubert(config: GmpConfig, weights: Sequence[np.ndarray] | None = None,
 
 
 def _states(config: GmpConfig, encoder: keras.Model, masking: bool = False):
-    """Inputs of a stage's network, HuBERT's last hidden states, and which frames are no padding."""
+    """Inputs of a stage's network, HuBERT's last hidden states, and the mask of frames that are not padding."""
     inputs = {
         "waveform": keras.Input((None,), name="waveform", dtype="float32"),
         "lengths": keras.Input((), name="lengths", dtype="int32"),
     }
     if masking:
-        # Not bool: what several devices share, Keras adds up once, and TensorFlow adds no bools.
+        # Not bool: with several devices, Keras sums each input once, and TensorFlow cannot sum bools.
         inputs["masked"] = keras.Input((None,), name="masked", dtype="int32")
-    heard = {name: keras.ops.cast(inputs[name], "bool") if name == "masked" else inputs[name] for name in encoder.input}
-    outputs = encoder(heard)
+    cast = {name: keras.ops.cast(inputs[name], "bool") if name == "masked" else inputs[name] for name in encoder.input}
+    outputs = encoder(cast)
     front_end = HubertConfig()
     valid = ValidFrames(front_end.conv_kernel, front_end.conv_stride, name="valid")(
         outputs["features"], inputs["lengths"]
@@ -101,33 +101,35 @@ def _states(config: GmpConfig, encoder: keras.Model, masking: bool = False):
 
 
 def _pooled(config: GmpConfig, states, valid, recurrent: bool):
-    """One vector an utterance: BiLSTM if asked for, then the mean over its frames (Sec. 3.1)."""
+    """One vector per utterance: optionally a BiLSTM, then the mean over the frames (Sec. 3.1)."""
     if recurrent:
         lstm = keras.layers.LSTM(config.lstm_units, return_sequences=True)
         states = keras.layers.Bidirectional(lstm, name="bilstm")(states, mask=valid)
     return keras.layers.GlobalAveragePooling1D(name="mean")(states, mask=valid)
 
 
-def _gender_head(config: GmpConfig, vector):
-    hidden = keras.layers.Dense(config.projection, activation="relu", name="gender_hidden")(vector)
-    return keras.layers.Dense(len(GENDERS), dtype="float32", name="gender")(hidden)
+def _utterance_network(config: GmpConfig, inputs, vector, emotion, loss, *, gender: bool, name: str) -> keras.Model:
+    """Network that predicts emotion, and optionally gender from an utterance's vector, weighted as in Eq. 1."""
+    outputs, loss, weights = {"emotion": emotion}, {"emotion": loss}, {"emotion": 1.0}
+    if gender and config.emotion_weight < 1:
+        hidden = keras.layers.Dense(config.projection, activation="relu", name="gender_hidden")(vector)
+        outputs["gender"] = keras.layers.Dense(len(GENDERS), dtype="float32", name="gender")(hidden)
+        loss["gender"] = losses.softmax()
+        weights = {"emotion": config.emotion_weight, "gender": 1 - config.emotion_weight}
+    return _compiled(config, keras.Model(inputs, outputs, name=name), loss, weights)
 
 
 def build_stage1(config: GmpConfig, encoder: keras.Model, classes: int) -> keras.Model:
-    """HuBERT, BiLSTM, mean, and two linear layers for each of emotion and gender (Sec. 3.1, Fig. 1a)."""
+    """HuBERT, BiLSTM, mean over frames, and two linear layers each for emotion and gender (Sec. 3.1, Fig. 1a)."""
     inputs, states, valid = _states(config, encoder)
     vector = _pooled(config, states, valid, recurrent=True)
     hidden = keras.layers.Dense(config.projection, activation="relu", name="hidden")(vector)
-    outputs = {"emotion": keras.layers.Dense(classes, dtype="float32", name="emotion")(hidden)}
-    loss, weights = {"emotion": losses.softmax()}, {"emotion": config.emotion_weight}
-    if config.emotion_weight < 1:
-        outputs["gender"] = _gender_head(config, vector)
-        loss["gender"], weights["gender"] = losses.softmax(), 1 - config.emotion_weight
-    return _compiled(config, keras.Model(inputs, outputs, name="gmp_atl_stage1"), loss, weights)
+    emotion = keras.layers.Dense(classes, dtype="float32", name="emotion")(hidden)
+    return _utterance_network(config, inputs, vector, emotion, losses.softmax(), gender=True, name="gmp_atl_stage1")
 
 
 def build_stage2(config: GmpConfig, encoder: keras.Model) -> keras.Model:
-    """HuBERT over masked frames, and two linear layers that tell each frame's clusters (Sec. 3.2, Fig. 1b)."""
+    """HuBERT with masked frames, and two linear layers per label set that predict its labels (Sec. 3.2, Fig. 1b)."""
     inputs, states, _ = _states(config, encoder, masking=True)
     shared = keras.layers.Dense(config.label_projection, activation="relu", name="hidden")
     outputs, loss = {}, {}
@@ -136,29 +138,25 @@ def build_stage2(config: GmpConfig, encoder: keras.Model) -> keras.Model:
         own = keras.layers.Dense(config.label_projection, activation="relu", name=f"hidden_{clusters}")
         hidden = (shared if config.heads == "shared" else own)(states)
         outputs[name] = keras.layers.Dense(clusters, dtype="float32", name=name)(hidden)
-        # The mean over the frames that count, not over all: those have weight 0.
+        # The mean over frames with a weight above 0 only.
         loss[name] = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
     weights = dict(zip(outputs, config.weights, strict=True))
     return _compiled(config, keras.Model(inputs, outputs, name="gmp_atl_stage2"), loss, weights)
 
 
 def build_stage3(config: GmpConfig, encoder: keras.Model, classes: int) -> keras.Model:
-    """HuBERT, pooling, and a projection that ends in cosines for AM-softmax, in logits for CE (Sec. 3.3, Fig. 1c)."""
+    """HuBERT, pooling, and a projection to cosines (AM-softmax) or logits (CE) (Sec. 3.3, Fig. 1c)."""
     inputs, states, valid = _states(config, encoder)
     vector = _pooled(config, states, valid, recurrent=config.pooling == "bilstm-mean")
     hidden = keras.layers.Dense(config.projection, activation="relu", name="hidden")(vector)
-    if config.loss == "am_softmax":
+    if config.loss == "ce":
+        emotion = keras.layers.Dense(classes, dtype="float32", name="emotion")(hidden)
+    else:
         if config.cosines_of == "projected":
             hidden = keras.layers.Dense(config.projection, name="projected")(hidden)
-        outputs = {"emotion": CosineDense(classes, name="emotion")(hidden)}
-    else:
-        outputs = {"emotion": keras.layers.Dense(classes, dtype="float32", name="emotion")(hidden)}
-    loss, weights = {"emotion": emotion_loss(config)}, {"emotion": 1.0}
-    if config.gender_in_stage3 and config.emotion_weight < 1:
-        outputs["gender"] = _gender_head(config, vector)
-        loss["gender"] = losses.softmax()
-        weights = {"emotion": config.emotion_weight, "gender": 1 - config.emotion_weight}
-    return _compiled(config, keras.Model(inputs, outputs, name="gmp_atl_stage3"), loss, weights)
+        emotion = CosineDense(classes, name="emotion")(hidden)
+    loss, gender = emotion_loss(config), config.gender_in_stage3
+    return _utterance_network(config, inputs, vector, emotion, loss, gender=gender, name="gmp_atl_stage3")
 
 
 def emotion_loss(config: GmpConfig) -> losses.MarginFocalLoss:
@@ -167,55 +165,55 @@ def emotion_loss(config: GmpConfig) -> losses.MarginFocalLoss:
 
 
 def encoder_of(model: keras.Model) -> keras.Model:
-    """The HuBERT within a stage's network."""
+    """Returns the HuBERT inside a stage's network."""
     return model.get_layer("hubert")
 
 
-SMALL = 1_000_000
-"""Weights up to which tracing a training step takes longer than training, and keeping a network costs no memory."""
+MAX_KEPT_WEIGHTS = 1_000_000
+"""Networks with more weights are not kept: their memory matters, and tracing is short compared with training."""
 
-_LEARNERS: dict[str, tuple] = {}
-"""By stage, what the last small network was made of, and the network, whose training step TensorFlow has traced."""
+_TRACED: dict[str, tuple] = {}
+"""By stage, what the last kept network was made of, and the network, whose training step TensorFlow has traced."""
 
 
-def learner(config: GmpConfig, model: keras.Model) -> keras.Model:
-    """The network to train in a stage's stead: equal to it, but traced already if another fold or seed came before.
+def traced_network(config: GmpConfig, model: keras.Model) -> keras.Model:
+    """Returns a network to train instead of a new one: equal, but already traced if a fold or seed came before.
 
-    Nobody else may hold what is given: the next fold takes it again.
+    The next fold uses the same network again, so nothing else may keep a reference to it.
 
     Args:
-        config: all that the step depends on, besides the classes.
-        model: of a `build_...`, untrained, on one device.
+        config: everything that the training step depends on, except the number of classes.
+        model: untrained network from a `build_...` function, on one device.
 
     Returns:
-        A network with the same weights, the same states of random numbers, and an optimiser as new.
+        A network with the same weights, the same states of random generators, and a new optimiser state.
     """
     made_of = (config, {name: output.shape[-1] for name, output in model.output.items()})
-    known, kept = _LEARNERS.get(model.name, (None, None))
+    known, kept = _TRACED.get(model.name, (None, None))
     if known == made_of:
-        for mine, given in zip(kept.variables, model.variables, strict=True):
-            mine.assign(given.value)
+        for variable, new in zip(kept.variables, model.variables, strict=True):
+            variable.assign(new.value)
         for state in kept.optimizer.variables:
             if state is not kept.optimizer.learning_rate:
                 state.assign(keras.ops.zeros_like(state.value))
         return kept
-    _create_states(model)
-    if model.count_params() <= SMALL:
-        _LEARNERS[model.name] = (made_of, model)
+    _create_variables(model)
+    if model.count_params() <= MAX_KEPT_WEIGHTS:
+        _TRACED[model.name] = (made_of, model)
     return model
 
 
-def _create_states(model: keras.Model) -> None:
-    """What the first step would create otherwise: TensorFlow traces a step that creates variables twice."""
+def _create_variables(model: keras.Model) -> None:
+    """Creates the variables of optimiser and loss, since TensorFlow traces a step that creates variables twice."""
     model.optimizer.build(model.trainable_variables)
-    ones = {name: (1,) * (len(output.shape) - 1) for name, output in model.output.items()}
-    truth = {name: np.zeros(shape, np.int32) for name, shape in ones.items()}
-    answers = {name: np.zeros((*shape, model.output[name].shape[-1]), np.float32) for name, shape in ones.items()}
-    model.compute_loss(None, truth, answers)
+    shapes = {name: (1,) * (len(output.shape) - 1) for name, output in model.output.items()}
+    truth = {name: np.zeros(shape, np.int32) for name, shape in shapes.items()}
+    outputs = {name: np.zeros((*shape, model.output[name].shape[-1]), np.float32) for name, shape in shapes.items()}
+    model.compute_loss(None, truth, outputs)
 
 
 def _compiled(config: GmpConfig, model: keras.Model, loss: dict, weights: dict) -> keras.Model:
-    """Ready for Adam at the constant rate of Sec. 4.1.2."""
+    """Compiles a network with Adam at the constant learning rate of Sec. 4.1.2."""
     optimiser = keras.optimizers.Adam(
         config.learning_rate,
         global_clipnorm=config.clip_norm or None,

@@ -1,12 +1,12 @@
-"""The three stages, each an artefact of its fold and seed: what is there already is not made again (Sec. 3, Fig. 1).
+"""The three stages of a trial, each an artefact: a stage that is kept already is not trained again (Sec. 3, Fig. 1).
 
-    stage1          HuBERT tuned to emotion and gender
-    pseudo_labels   codebooks fitted on stage 1's frames, and the label of every frame of the training part
-    stage2          HuBERT retrained to tell the labels of masked frames
-    stage3          the network that tells emotions
+    stage1          HuBERT fine-tuned to emotion and gender
+    pseudo_labels   codebooks fitted on stage 1's frames of the training part, and the labels of these frames
+    stage2          HuBERT retrained to predict the labels of masked frames
+    stage3          the network that predicts emotions
 
-Each is named by a hash of everything that made it: its settings, the utterances, the seed, the stages before. So the
-rows of Tables 3 and 4 share stage 1, and a killed run goes on after the last stage that was finished.
+An artefact is named by a hash of everything that it is made of: its settings, the utterances, the seed, the earlier
+stages. So the rows of Tables 3 and 4 share stage 1, and a killed run continues after the last finished stage.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from common.models.hubert import truncate
 from common.training import BestEpoch, jit_compile, predict_batch, seed_everything, train_epochs
 from papers.gmp_atl import model as networks
 from papers.gmp_atl.config import GmpConfig
-from papers.gmp_atl.data import Batches, Lesson, frame_count, heard, samples
+from papers.gmp_atl.data import Batches, StageLabels, frame_count, inference_batches, sample_counts
 from papers.gmp_atl.pseudo_labels import assign, fit_codebook, read_labels, save_labels, write_frames
 
 _HUBERT = ("hubert", "normalise", "narrowband", "padding_is", "precision")
@@ -51,26 +51,26 @@ SETTINGS = {
         "gender_in_stage3", "emotion_weight", "epochs3", "patience", "keep", "pseudo_labels", "plain_start",
     ),
 }  # fmt: skip
-"""Config fields that could change what a stage makes; those of the stages before enter by their hashes."""
+"""Config fields that can change what a stage makes, except those of earlier stages, whose hashes enter as well."""
 
 FORMAT = 2
-"""Raised when a stage's files change, so that those of another format are not found."""
+"""Increased when the files of a stage change, so that older files are not found."""
 
-NUMBERS = {"stage1": 1, "pseudo_labels": 2, "stage2": 3, "stage3": 4}
-"""Added to the trial's seed, so that a stage draws the same whether the one before was made or found."""
+STAGE_NUMBERS = {"stage1": 1, "pseudo_labels": 2, "stage2": 3, "stage3": 4}
+"""Part of each stage's seed, so that it draws the same whether earlier stages are trained or read."""
 
 
 @dataclass
-class Workshop:
-    """Makes the stages of one trial.
+class TrainingStages:
+    """Trains the stages of one trial.
 
     Attributes:
         config: settings.
-        train: what is learnt from.
-        validation: chooses epochs of stages 1 and 3; may be empty.
+        train: training part.
+        validation: chooses the epochs of stages 1 and 3; may be empty.
         context: seed, progress; receives the stages' histories and timings.
         artefacts: where stages are kept.
-        devices: among which batches are shared.
+        devices: number of devices that share each batch.
     """
 
     config: GmpConfig
@@ -81,43 +81,40 @@ class Workshop:
     devices: int = 1
     _epochs_done: int = field(default=0, init=False)
 
-    def network(self) -> keras.Model:
-        """The network of stage 3, and everything before it as far as it is not there yet."""
+    def train_network(self) -> keras.Model:
+        """Trains stage 3 and all stages that it needs, and returns its network."""
         config = self.config
         before = None
         if config.pseudo_labels:
-            first = self.stage1()
-            before = self.stage2(first, self.pseudo_labels(first))
+            stage1 = self.train_stage1()
+            before = self.train_stage2(stage1, self.make_pseudo_labels(stage1))
         elif config.plain_start == "stage1":
-            before = self.stage1()
-        return self.stage3(before)
+            before = self.train_stage1()
+        return self.train_stage3(before)
 
-    def stage1(self) -> Artefact:
-        """HuBERT after learning emotion and gender (Sec. 3.1)."""
+    def train_stage1(self) -> Artefact:
+        """Fine-tunes HuBERT to emotion and gender (Sec. 3.1)."""
 
         def make(folder: Path) -> dict:
             encoder = networks.build_hubert(self.config)
             model = networks.build_stage1(self.config, encoder, len(self.train.classes))
-            labels = {"emotion": self.train.labels}
-            if "gender" in model.output:
-                labels["gender"] = gender_numbers(self.train.table, "Continue without it: --set emotion_weight=1.")
-            record = self._learn(model, Lesson(labels), self.config.epochs1, score=True)
+            record = self._train(model, self._utterance_labels(model), self.config.epochs1, choose_epoch=True)
             save_weights(folder / "hubert.npz", encoder)
             return record
 
-        return self._get("stage1", [], make)
+        return self._artefact("stage1", [], make)
 
-    def pseudo_labels(self, first: Artefact) -> Artefact:
-        """Codebooks of the training part's frames at the chosen layer, and the frames' labels (Sec. 3.1)."""
+    def make_pseudo_labels(self, stage1: Artefact) -> Artefact:
+        """Fits codebooks on the training part's frames at the chosen layer, and labels these frames (Sec. 3.1)."""
         config = self.config
 
         def make(folder: Path) -> dict:
-            encoder = networks.build_hubert(config, read_weights(first.folder / "hubert.npz"))
-            lengths = frame_count(samples(self.train))
+            encoder = networks.build_hubert(config, read_weights(stage1.folder / "hubert.npz"))
+            lengths = frame_count(sample_counts(self.train))
             order: list[int] = []
             file = folder / "frames.f16"
             width = encoder.output["hidden_states"][0].shape[-1]
-            states = self._states(truncate(encoder, config.layer), order)
+            states = self._hidden_states(truncate(encoder, config.layer), order)
             frames = write_frames(file, states, int(lengths.sum()), width)
             labels = {}
             for clusters in config.cluster_counts:
@@ -128,30 +125,30 @@ class Workshop:
                 np.save(folder / f"codebook-{clusters}.npy", centres)
                 labels[clusters] = assign(frames, centres)
             del frames
-            os.unlink(file)  # 1.9 GB for IEMOCAP's four emotions, and nothing asks for it again
+            os.unlink(file)  # 1.9 GB for IEMOCAP's four emotions, and not needed any more
             utterances = self.train.table["utterance"].iloc[order].tolist()
             save_labels(folder / "labels.npz", utterances, lengths[order].tolist(), labels)
             return {"history": {}, "frames": int(lengths.sum())}
 
-        return self._get("pseudo_labels", [first], make)
+        return self._artefact("pseudo_labels", [stage1], make)
 
-    def stage2(self, first: Artefact, labels: Artefact) -> Artefact:
-        """HuBERT after retraining on the pseudo-labels of masked frames (Sec. 3.2)."""
+    def train_stage2(self, stage1: Artefact, pseudo_labels: Artefact) -> Artefact:
+        """Retrains HuBERT on the pseudo-labels of masked frames (Sec. 3.2)."""
 
         def make(folder: Path) -> dict:
-            start = read_weights(first.folder / "hubert.npz") if self.config.stage2_start == "stage1" else None
+            start = read_weights(stage1.folder / "hubert.npz") if self.config.stage2_start == "stage1" else None
             encoder = networks.build_hubert(self.config, start, masking=True)
             model = networks.build_stage2(self.config, encoder)
-            by_utterance = read_labels(labels.folder / "labels.npz")
-            lesson = Lesson({}, [by_utterance[utterance] for utterance in self.train.table["utterance"]])
-            record = self._learn(model, lesson, self.config.epochs2, score=False)
+            by_utterance = read_labels(pseudo_labels.folder / "labels.npz")
+            labels = StageLabels({}, [by_utterance[utterance] for utterance in self.train.table["utterance"]])
+            record = self._train(model, labels, self.config.epochs2, choose_epoch=False)
             save_weights(folder / "hubert.npz", encoder)
             return record
 
-        return self._get("stage2", [first, labels], make)
+        return self._artefact("stage2", [stage1, pseudo_labels], make)
 
-    def stage3(self, before: Artefact | None) -> keras.Model:
-        """The network that tells emotions, from the HuBERT of the stage before or the public one (Sec. 3.3)."""
+    def train_stage3(self, before: Artefact | None) -> keras.Model:
+        """Trains the network that predicts emotions, from an earlier stage's HuBERT or the public one (Sec. 3.3)."""
 
         def build() -> keras.Model:
             start = None if before is None else read_weights(before.folder / "hubert.npz")
@@ -160,19 +157,24 @@ class Workshop:
 
         def make(folder: Path) -> dict:
             model = build()
-            labels = {"emotion": self.train.labels}
-            if "gender" in model.output:
-                labels["gender"] = gender_numbers(self.train.table, "Continue without it: --set emotion_weight=1.")
-            record = self._learn(model, Lesson(labels), self.config.epochs3, score=True)
+            record = self._train(model, self._utterance_labels(model), self.config.epochs3, choose_epoch=True)
             save_weights(folder / "network.npz", model)
             return record
 
-        found = self._get("stage3", [] if before is None else [before], make)
+        found = self._artefact("stage3", [] if before is None else [before], make)
         model = build()
         model.set_weights(read_weights(found.folder / "network.npz"))
         return model
 
-    def _get(self, stage: str, before: list[Artefact], make: Callable[[Path], dict]) -> Artefact:
+    def _utterance_labels(self, model: keras.Model) -> StageLabels:
+        """Labels of the training utterances for each output of a network: emotions, and genders if it predicts them."""
+        labels = {"emotion": self.train.labels}
+        if "gender" in model.output:
+            labels["gender"] = gender_numbers(self.train.table, "Continue without it: --set emotion_weight=1.")
+        return StageLabels(labels)
+
+    def _artefact(self, stage: str, before: list[Artefact], make: Callable[[Path], dict]) -> Artefact:
+        """Reads a stage, or makes it with its own seed; its history becomes part of the trial's."""
         made_of = {
             "format": FORMAT,
             "config": {name: getattr(self.config, name) for name in SETTINGS[stage]},
@@ -186,86 +188,85 @@ class Workshop:
             "backend": keras.backend.backend(),
         }
 
-        def seeded(folder: Path) -> dict:
-            gc.collect()  # the stage before; Keras' clear_session would make it forget precision and devices, too
-            seed_everything(10 * self.context.seed + NUMBERS[stage])
+        def make_seeded(folder: Path) -> dict:
+            gc.collect()  # frees the stage before; Keras' clear_session would also reset precision and devices
+            seed_everything(10 * self.context.seed + STAGE_NUMBERS[stage])
             with self.context.timed(stage):
                 return make(folder)
 
-        artefact = self.artefacts.get(f"gmp_atl/{stage}", made_of, seeded)
+        artefact = self.artefacts.get(f"gmp_atl/{stage}", made_of, make_seeded)
         for name, values in artefact.record["history"].items():
             self.context.history[f"{stage}/{name}"] = list(values)
         return artefact
 
-    def _learn(self, model: keras.Model, lesson: Lesson, epochs: int, *, score: bool) -> dict:
-        """Trains a stage's network, epochs chosen on validation if `score`; gives the history."""
-        lengths = samples(self.train)
-        learner = networks.learner(self.config, model) if self.devices == 1 else model
+    def _train(self, model: keras.Model, labels: StageLabels, epochs: int, *, choose_epoch: bool) -> dict:
+        """Trains the network of a stage and returns its history; `choose_epoch` on the validation part, if any."""
+        lengths = sample_counts(self.train)
+        trained = networks.traced_network(self.config, model) if self.devices == 1 else model
 
         def batches(epoch: int) -> Batches:
-            return Batches(self.config, self.train, lengths, lesson, self.context.seed, epoch, self.devices)
+            return Batches(self.config, self.train, lengths, labels, self.context.seed, epoch, self.devices)
 
-        within = Context(self.context.seed, on_epoch=self._report)
+        context = Context(self.context.seed, on_epoch=self._report_epoch)
         with self.context.timed("fit"):
-            chosen = self._score(learner) if score else None
-            train_epochs(learner, batches, epochs, BestEpoch(chosen, self.config.patience, within))
-        if not all(math.isfinite(value) for values in within.history.values() for value in values):
+            score = self._validation_score(trained) if choose_epoch else None
+            train_epochs(trained, batches, epochs, BestEpoch(score, self.config.patience, context))
+        if not all(math.isfinite(value) for values in context.history.values() for value in values):
             raise UserError(
-                f"{model.name} diverged: its loss is no finite number. Lower learning_rate, or use precision=float32."
+                f"{model.name} diverged: its loss is not finite. Lower learning_rate, or use precision=float32."
             )
-        if learner is not model:
-            model.set_weights(learner.get_weights())
-        return {"history": within.history}
+        if trained is not model:
+            model.set_weights(trained.get_weights())
+        return {"history": context.history}
 
-    def _report(self, epoch: int, epochs: int, logs: Mapping[str, float]) -> None:
+    def _report_epoch(self, epoch: int, epochs: int, logs: Mapping[str, float]) -> None:
+        """Reports progress over the epochs of all stages."""
         self._epochs_done += 1
         if self.context.on_epoch is not None:
             config = self.config
-            stages = config.pseudo_labels * (config.epochs1 + config.epochs2) + config.epochs3
-            self.context.on_epoch(min(self._epochs_done, stages), stages, logs)
+            total = config.pseudo_labels * (config.epochs1 + config.epochs2) + config.epochs3
+            self.context.on_epoch(min(self._epochs_done, total), total, logs)
 
-    def _score(self, model: keras.Model) -> Callable[[], float] | None:
-        """UA on the whole validation part; None if the last epoch is kept."""
+    def _validation_score(self, model: keras.Model) -> Callable[[], float] | None:
+        """Function that computes the UA of the whole validation part; None if the last epoch is kept."""
         if not len(self.validation) or self.config.keep == "last":
             return None
 
         def score() -> float:
-            answers = outputs(model, self.validation, self.config, self.devices).argmax(axis=1)
-            return float(ua(confusion(self.validation.labels, answers, len(self.train.classes))))
+            predicted = predict_outputs(model, self.validation, self.config, self.devices).argmax(axis=1)
+            return float(ua(confusion(self.validation.labels, predicted, len(self.train.classes))))
 
         return score
 
-    def _states(self, model: keras.Model, order: list[int]):
-        """Hidden states of every utterance of the training part, without padding; `order` receives its row."""
+    def _hidden_states(self, model: keras.Model, order: list[int]) -> Iterator[np.ndarray]:
+        """Yields each training utterance's hidden states without padding, and appends its row to `order`."""
         model.compile(jit_compile=jit_compile())
-        for rows, inputs in heard(self.train, self._size, self.devices):
+        for rows, inputs in inference_batches(self.train, _step_size(self.config), self.devices):
             states = predict_batch(model, {name: inputs[name] for name in model.input})
             for row, state, length in zip(rows, states, inputs["lengths"], strict=False):
                 order.append(int(row))
                 yield np.asarray(state, np.float32)[: frame_count(int(length))]
 
-    @property
-    def _size(self) -> int:
-        return max(1, self.config.batch_size // self.config.accumulation)
+
+def _step_size(config: GmpConfig) -> int:
+    """Utterances that are computed together: a batch, or a part of it if gradients are accumulated."""
+    return max(1, config.batch_size // config.accumulation)
 
 
-def outputs(model: keras.Model, part: Part, config: GmpConfig, devices: int = 1) -> np.ndarray:
-    """Logits or cosines of the emotions, float64, shape (utterances, classes)."""
-    result: np.ndarray | None = None
-    for rows, inputs in heard(part, max(1, config.batch_size // config.accumulation), devices):
-        found = np.asarray(predict_batch(model, inputs)["emotion"], np.float64)
-        if result is None:
-            result = np.empty((len(part), found.shape[1]))
-        result[rows] = found[: len(rows)]
+def predict_outputs(model: keras.Model, part: Part, config: GmpConfig, devices: int = 1) -> np.ndarray:
+    """Predicts logits or cosines of the emotions, float64, shape (utterances, classes)."""
+    result = np.empty((len(part), model.output["emotion"].shape[-1]))
+    for rows, inputs in inference_batches(part, _step_size(config), devices):
+        result[rows] = predict_batch(model, inputs)["emotion"][: len(rows)]
     return result
 
 
 def save_weights(file: Path, model: keras.Model) -> None:
-    """Writes a network's weights, without its optimiser."""
+    """Writes the weights of a network, without those of its optimiser."""
     np.savez(file, **{f"{number:04d}": weight for number, weight in enumerate(model.get_weights())})
 
 
 def read_weights(file: Path) -> list[np.ndarray]:
-    """Weights that a stage left."""
+    """Reads weights that `save_weights` wrote."""
     with np.load(file, allow_pickle=False) as stored:
         return [stored[name] for name in sorted(stored.files)]

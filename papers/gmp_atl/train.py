@@ -17,7 +17,7 @@ from common.saving import load_fitted, save_fitted
 from common.training import data_parallel
 from papers.gmp_atl.config import GmpConfig
 from papers.gmp_atl.model import emotion_loss
-from papers.gmp_atl.stages import Workshop, outputs
+from papers.gmp_atl.stages import TrainingStages, predict_outputs
 
 
 @dataclasses.dataclass
@@ -28,8 +28,8 @@ class FittedGmp:
         config: its settings.
         classes: emotions in the order of the outputs.
         model: the network.
-        context: of the fit.
-        devices: among which batches are shared.
+        context: receives timings.
+        devices: number of devices that share each batch.
     """
 
     config: GmpConfig
@@ -39,9 +39,9 @@ class FittedGmp:
     devices: int = 1
 
     def predict(self, part: Part) -> dict[str, np.ndarray]:
-        """Class probabilities "p_<emotion>" without margin: softmax of the logits, or of s times the cosines."""
+        """Returns probabilities "p_<emotion>": softmax of the logits, or of s times the cosines, without margin."""
         with self.context.timed("predict"):
-            logits = emotion_loss(self.config).scale * outputs(self.model, part, self.config, self.devices)
+            logits = emotion_loss(self.config).scale * predict_outputs(self.model, part, self.config, self.devices)
         probabilities = softmax(logits)
         return {f"p_{emotion}": probabilities[:, number] for number, emotion in enumerate(self.classes)}
 
@@ -56,18 +56,18 @@ def load(folder: Path) -> FittedGmp:
 
 
 def fit(config: GmpConfig, train: Part, validation: Part, context: Context) -> FittedGmp:
-    """Makes the stages that are not there yet and gives the network of the last.
+    """Trains all stages, except those that are kept as artefacts already, and returns the network of the last.
 
     Args:
         config: settings.
-        train: what is learnt from; codebooks and pseudo-labels are of these utterances alone.
-        validation: chooses the epochs of stages 1 and 3; empty: the last ones stay (the paper's protocol).
-        context: seed, progress, timings, and where stages are kept.
+        train: training part; codebooks and pseudo-labels are made from it alone.
+        validation: chooses the epochs of stages 1 and 3; empty: the last epochs are kept (the paper's protocol).
+        context: seed, progress, timings, artefacts.
     """
     keras.config.set_dtype_policy(config.precision)
     with tempfile.TemporaryDirectory() as folder, data_parallel() as devices:
         artefacts = context.artefacts or Artefacts(Path(folder))
-        model = Workshop(config, train, validation, context, artefacts, devices).network()
+        model = TrainingStages(config, train, validation, context, artefacts, devices).train_network()
         return FittedGmp(config, train.classes, model, context, devices)
 
 

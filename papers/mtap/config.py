@@ -1,4 +1,4 @@
-"""Settings of MTAP (Wen et al. 2023), each with the place that gives it."""
+"""Settings of MTAP (Wen et al. 2023), each with its source in the paper."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from common.errors import UserError
 
 @dataclass(frozen=True)
 class MtapConfig:
-    """One network, one loss, one way to train it.
+    """A network, its loss and its training.
 
-    A field's `source` names its section, equation or table, or says "not given" and lists the alternatives.
+    A field's `source` is a section, equation or table of the paper, or says "not given" and lists the alternatives.
     """
 
     backbone: Literal["densenet169", "resnet50", "small_cnn"] = setting(
@@ -30,12 +30,12 @@ class MtapConfig:
     hop_ms: float = setting(10.0, "Sec. 5.2.1")
     dft_length: int = setting(
         1600,
-        "not given: 1600 (10 Hz a bin, 400 bins = 0-4 kHz) is the cited recipe's (Satt et al. 2017); "
+        "not given: 1600 (10 Hz per bin, 400 bins = 0-4 kHz) as in the cited recipe (Satt et al. 2017); "
         "800 would give 401 bins of 20 Hz up to 8 kHz",
     )
     normalisation: Literal["bin", "corpus", "none"] = setting(
         "bin",
-        "not given: each bin to mean 0, deviation 1 over the training frames; "
+        "not given: each bin gets mean 0 and deviation 1 over the training frames; "
         "or one mean and deviation for all bins; or none",
     )
     dropout: float = setting(0.0, "not given: none before the head; 0.5 is common")
@@ -43,41 +43,40 @@ class MtapConfig:
     learning_rate: float = setting(1e-4, "not given: 1e-4 for fine-tuning, 1e-3 for random weights")
     batch_size: int = setting(32, "not given: 16 to 64")
     epochs: int = setting(50, "not given")
-    patience: int = setting(10, "not given: epochs without a better validation UA; or a fixed number of epochs")
+    patience: int = setting(10, "not given: epochs without a better validation UA before a stop; or no early stop")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "not given")
     image: bool = setting(True, "Table 4, column Image: the spectrogram through the backbone")
-    text: bool = setting(False, "Table 4, column Text: BERT's features of the transcript (Sec. 4.2)")
-    audio: bool = setting(False, "Table 4, column Audio: VGGish's features of the recording (Sec. 4.3)")
+    text: bool = setting(False, "Table 4, column Text: features of the transcript from BERT (Sec. 4.2)")
+    audio: bool = setting(False, "Table 4, column Audio: features of the recording from VGGish (Sec. 4.3)")
     gender_head: Literal["none", "a", "b", "c"] = setting(
-        "none", "Table 5 and Fig. 2: gender from image (MTL-A), image and audio (MTL-B), or all features (MTL-C)"
+        "none",
+        "Table 5 and Fig. 2: gender from image (a, MTL-A), image and audio (b, MTL-B) or all features (c, MTL-C)",
     )
     gender_weight: float = setting(0.0, "Sec. 4.1: lambda; each row of Table 5")
     bert: str = setting(
         "bert-base-uncased",
-        "Sec. 4.2: BERT base; cased or not is not given. A folder in Hugging Face's format, a preset of keras-hub "
-        "(bert_base_en, bert_base_multi), or random, random-tiny",
+        "Sec. 4.2: BERT base, cased or not is not given; or a folder in Hugging Face's format; a preset of keras-hub "
+        "(bert_base_en, bert_base_multi); or random, random-tiny",
     )
     text_pooling: Literal["pooled", "cls", "mean"] = setting(
         "pooled", "not given: BERT's pooled output; the first token; the mean over tokens"
     )
-    vggish: str = setting("google/vggish", "Sec. 4.3: VGGish; a SavedModel's folder or handle, or random, random-tiny")
+    vggish: str = setting(
+        "google/vggish", "Sec. 4.3: VGGish; or folder or handle of a SavedModel; or random, random-tiny"
+    )
     audio_pooling: Literal["mean", "max"] = setting(
-        "mean", "not given: how the vectors of an utterance's stretches of 0.96 s become one"
+        "mean", "not given: mean or maximum of the vectors of an utterance's segments of 0.96 s"
     )
-    vggish_pca: str = setting(
-        "", "not given: raw embeddings; or the file of AudioSet's PCA, which gives eight-bit ones"
-    )
+    vggish_pca: str = setting("", "not given: raw embeddings; or the file of AudioSet's PCA, for 8-bit embeddings")
     frozen_scaling: Literal["standard", "unit", "none"] = setting(
         "standard",
-        "not given: each of the text and audio features to mean 0, deviation 1 over the training utterances; "
-        "vectors of length 1; or as they come",
+        "not given: text and audio features get mean 0 and deviation 1 each over the training utterances; "
+        "or each vector gets length 1; or none",
     )
     projection: int = setting(
-        0, "not given: none, F is the plain concatenation (Sec. 4.3); or a dense layer so wide each"
+        0, "not given: 0, F is the plain concatenation (Sec. 4.3); or the width of a dense layer for text and for audio"
     )
-    keep_features: bool = setting(
-        False, "Sec. 5.2.6 and 5.3.1 (Fig. 4 and 5): keep F of the test utterances (ours: for the pictures)"
-    )
+    keep_features: bool = setting(False, "Sec. 5.2.6 and 5.3.1 (Fig. 4 and 5): keep F of the test utterances")
 
     def __post_init__(self):
         if self.loss in ("arcface", "apfl") and not 0 < self.margin < 3.15:
@@ -92,18 +91,20 @@ class MtapConfig:
             raise UserError("At least one of image, text and audio must be true.")
         absent = [name for name in GENDER_FEATURES[self.gender_head] if name not in self.modalities]
         if absent:
-            raise UserError(f"gender_head {self.gender_head} reads {absent[0]}, which is not among the modalities.")
+            raise UserError(f"gender_head={self.gender_head} needs {absent[0]}=true.")
         if (self.gender_weight > 0) != (self.gender_head != "none") or self.gender_weight < 0 or self.projection < 0:
-            raise UserError("A gender head goes with a gender_weight above 0, none with 0; projection is 0 or more.")
+            raise UserError(
+                "gender_weight must be positive with a gender head and 0 without; projection must be at least 0."
+            )
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The modalities in use, in the order of F = Concat(image, text, audio)."""
+        """Modalities in use, in the order of F = Concat(image, text, audio)."""
         return tuple(name for name in ("image", "text", "audio") if getattr(self, name))
 
 
 GENDER_FEATURES = {"none": (), "a": ("image",), "b": ("image", "audio"), "c": ("image", "text", "audio")}
-"""What the gender head reads (Fig. 2)."""
+"""Modalities that the gender head reads (Fig. 2)."""
 
 
 SCALED = {
@@ -116,4 +117,4 @@ SCALED = {
     "bert": "random-tiny",
     "vggish": "random-tiny",
 }
-"""What --scaled changes: a network that two cores train in a quarter of a minute a fold."""
+"""Changes of --scaled: a network that two cores train in 15 s per fold."""

@@ -1,4 +1,4 @@
-"""The paper's own rows: losses (Tables 1 to 3), fusion (4), gender (5), fusion with APFL (6, 7); Figures 4 and 5."""
+"""The paper's own rows: losses (Tables 1-3), fusion (4), gender (5), fusion with APFL (6, 7); Figures 4 and 5."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from common.splits import LeaveOneSessionOut, LeaveOneSpeakerOut, StratifiedKFol
 from papers.mtap.config import SCALED, MtapConfig
 
 REPEATS = 5
-"""Sec. 5.2.2: five runs a fold."""
+"""Sec. 5.2.2: five runs per fold."""
 
 FRAMES = {"emodb": 400, "savee": 500, "iemocap": 600}
 """Sec. 5.2.1."""
 
 SUBSETS = {"emodb": "7class", "savee": "7class", "iemocap": "4class-improvised"}
-"""Sec. 5.1; IEMOCAP: improvised, four emotions without excited, 2280 utterances."""
+"""Sec. 5.1. IEMOCAP: improvised, four emotions without excited, 2280 utterances."""
 
 PROTOCOLS = {
     ("1", "emodb"): LeaveOneSpeakerOut(),
@@ -24,19 +24,20 @@ PROTOCOLS = {
     ("2", "savee"): StratifiedKFold(5),
     ("3", "iemocap"): LeaveOneSessionOut(),
 }
-"""Sec. 5.1 and 5.2.3-5.2.5. How validation data are chosen on EMODB and SAVEE is not given (see README.md)."""
+"""Sec. 5.1 and 5.2.3-5.2.5. The choice of validation data on EMODB and SAVEE is not given (see README.md)."""
+
+SOFTMAX = {"softmax": (0.0, 0.0)}
 
 ROWS = {
-    ("1", "emodb"): {"focal": (0.10, 0.0), "arcface": (0.0, 0.50), "apfl": (0.10, 0.50)},
-    ("1", "savee"): {"focal": (0.10, 0.0), "arcface": (0.0, 0.50), "apfl": (5.0, 0.50)},
-    ("2", "emodb"): {"focal": (0.10, 0.0), "arcface": (0.0, 0.50), "apfl": (5.0, 0.50)},
-    ("2", "savee"): {"focal": (0.10, 0.0), "arcface": (0.0, 0.50), "apfl": (0.50, 0.50)},
-    ("3", "iemocap"): {"focal": (0.50, 0.0), "arcface": (0.0, 0.30), "apfl": (0.50, 0.30)},
+    ("1", "emodb"): {**SOFTMAX, "focal": (0.10, 0.0), "arcface": (0.0, 0.50), "apfl": (0.10, 0.50)},
+    ("1", "savee"): {**SOFTMAX, "focal": (0.10, 0.0), "arcface": (0.0, 0.50), "apfl": (5.0, 0.50)},
+    ("2", "emodb"): {**SOFTMAX, "focal": (0.10, 0.0), "arcface": (0.0, 0.50), "apfl": (5.0, 0.50)},
+    ("2", "savee"): {**SOFTMAX, "focal": (0.10, 0.0), "arcface": (0.0, 0.50), "apfl": (0.50, 0.50)},
+    ("3", "iemocap"): {**SOFTMAX, "focal": (0.50, 0.0), "arcface": (0.0, 0.30), "apfl": (0.50, 0.30)},
 }
-"""gamma and m of each row, as the tables print them."""
+"""Gamma and m of each row, as printed in the tables."""
 
 TITLES = {"softmax": "Softmax", "focal": "Focal", "arcface": "ArcFace", "apfl": "APFL"}
-
 
 BACKBONES = {"resnet50": "ResNet50", "densenet169": "DenseNet169"}
 
@@ -51,11 +52,10 @@ LAMBDAS = {
     "resnet50": {"a": 0.25, "b": 0.25, "c": 0.25},
     "densenet169": {"a": 1.0, "b": 0.5, "c": 1.0},
 }
-"""Table 5, by backbone and by what the gender head reads. Its rows at lambda 0 are Table 4's, so its loss is theirs."""
+"""Table 5, by backbone and gender head. Its rows with lambda = 0 are in Table 4, so its emotion loss is Table 4's."""
 
 FUSED_GAMMA = {"resnet50": 2.0, "densenet169": 0.1}
-"""Table 6, last row of each backbone; m = 0.3."""
-
+"""Gamma of Table 6's last row of each backbone; m = 0.3."""
 
 PANELS = {
     "image": ("Spectrogram", {}),
@@ -66,13 +66,13 @@ PANELS = {
 """Figure 5 (a) to (d)."""
 
 
-def _row(table: str, corpus: str, row: str, title: str, protocol, repeats: int = REPEATS, **settings) -> Experiment:
+def _row(table: str, corpus: str, row: str, title: str, repeats: int = REPEATS, **settings) -> Experiment:
     return Experiment(
         id=f"mtap/{table if table.startswith('fig') else 'table' + table}/{corpus}/{row}",
         title=title,
         corpus=corpus,
         subset=SUBSETS[corpus],
-        protocol=protocol,
+        protocol=PROTOCOLS.get((table, corpus), LeaveOneSessionOut()),
         config=MtapConfig(frames=FRAMES[corpus], **settings),
         repeats=repeats,
     )
@@ -80,57 +80,44 @@ def _row(table: str, corpus: str, row: str, title: str, protocol, repeats: int =
 
 def _experiments() -> tuple[Experiment, ...]:
     rows = []
-    for (table, corpus), protocol in PROTOCOLS.items():
-        for loss, (gamma, margin) in {"softmax": (0.0, 0.0), **ROWS[table, corpus]}.items():
-            rows.append(_row(table, corpus, loss, TITLES[loss], protocol, loss=loss, gamma=gamma, margin=margin))
-    loso = PROTOCOLS["3", "iemocap"]
-    rows.append(_row("4", "iemocap", "resnet50", "ResNet50", loso, backbone="resnet50", loss="softmax"))
+    for (table, corpus), losses in ROWS.items():
+        for loss, (gamma, margin) in losses.items():
+            rows.append(_row(table, corpus, loss, TITLES[loss], loss=loss, gamma=gamma, margin=margin))
+    rows.append(_row("4", "iemocap", "resnet50", "ResNet50", backbone="resnet50"))
     apfl = {"loss": "apfl", "gamma": 2.0, "margin": 0.3}
-    rows.append(_row("6", "iemocap", "resnet50-apfl", "ResNet50, APFL", loso, backbone="resnet50", **apfl))
-    return (*rows, *_fused(loso), *_figures(loso))
-
-
-def _fused(loso) -> list[Experiment]:
-    rows = []
+    rows.append(_row("6", "iemocap", "resnet50-apfl", "ResNet50, APFL", backbone="resnet50", **apfl))
     for name, title in BACKBONES.items():
         for fusion, (added, settings) in FUSIONS.items():
-            rows.append(_row("4", "iemocap", name + fusion, f"{title} {added}", loso, backbone=name, **settings))
-    everything = {"text": True, "audio": True}
+            rows.append(_row("4", "iemocap", name + fusion, f"{title} {added}", backbone=name, **settings))
     for name, title in BACKBONES.items():
         for head, weight in LAMBDAS[name].items():
-            gender = {"gender_head": head, "gender_weight": weight}
-            shown = f"{title} +BERT + VGGish + MTL-{head.upper()}"
-            rows.append(_row("5", "iemocap", f"{name}+mtl-{head}", shown, loso, backbone=name, **everything, **gender))
+            settings = {"backbone": name, "text": True, "audio": True, "gender_head": head, "gender_weight": weight}
+            title_with_head = f"{title} +BERT + VGGish + MTL-{head.upper()}"
+            rows.append(_row("5", "iemocap", f"{name}+mtl-{head}", title_with_head, **settings))
     for name, title in BACKBONES.items():
-        apfl = {"loss": "apfl", "gamma": FUSED_GAMMA[name], "margin": 0.3}
-        shown = f"{title} +BERT + VGGish, APFL"
-        rows.append(_row("6", "iemocap", f"{name}+bert+vggish-apfl", shown, loso, backbone=name, **everything, **apfl))
-    return rows
-
-
-def _figures(loso) -> list[Experiment]:
-    """One run a fold each, with the test utterances' features kept."""
-    rows = []
-    for loss, (gamma, margin) in {"softmax": (0.0, 0.0), **ROWS["3", "iemocap"]}.items():
+        settings = {"backbone": name, "text": True, "audio": True, **apfl, "gamma": FUSED_GAMMA[name]}
+        rows.append(_row("6", "iemocap", f"{name}+bert+vggish-apfl", f"{title} +BERT + VGGish, APFL", **settings))
+    # The figures show one run per fold, which keeps the features of the test utterances.
+    for loss, (gamma, margin) in ROWS["3", "iemocap"].items():
         settings = {"loss": loss, "gamma": gamma, "margin": margin, "keep_features": True}
-        rows.append(_row("fig4", "iemocap", loss, TITLES[loss], loso, 1, **settings))
+        rows.append(_row("fig4", "iemocap", loss, TITLES[loss], 1, **settings))
     for row, (title, settings) in PANELS.items():
-        rows.append(_row("fig5", "iemocap", row, title, loso, 1, keep_features=True, **settings))
-    return rows
+        rows.append(_row("fig5", "iemocap", row, title, 1, keep_features=True, **settings))
+    return tuple(rows)
 
 
 def resolve(config: MtapConfig) -> tuple[MtapConfig, list[str]]:
-    """Pretrained weights where they can be had, otherwise random ones and the flags that say so.
+    """Replaces pretrained weights that are not available by random ones, and returns the flags for them.
 
-    Settings of a network that is not in use go back to their defaults, so that they are no difference to tell.
+    The checkpoint of a network that is not in use is reset to its default, so that it is not reported as a change.
     """
-    from papers.mtap.data import FETCHED, fetched, imagenet_file
+    from papers.mtap.data import SOURCE_NAMES, checkpoint_folder, imagenet_file
 
     changes, flags = {}, []
     if config.image and config.weights == "random":
         flags.append("random weights")
     elif config.image and imagenet_file(config.backbone) is None:
-        known = FETCHED.get(config.backbone)
+        known = SOURCE_NAMES.get(config.backbone)
         reason = f"are not here (`ser fetch {known}`)" if known else f"do not exist for {config.backbone}"
         changes["weights"] = "random"
         flags.append(f"random weights: ImageNet weights {reason}")
@@ -140,9 +127,9 @@ def resolve(config: MtapConfig) -> tuple[MtapConfig, list[str]]:
             changes[field] = getattr(MtapConfig(), field)
         elif checkpoint.startswith("random"):
             flags.append(f"random weights: {title}")
-        elif checkpoint in FETCHED and not fetched(checkpoint).exists():
+        elif checkpoint in SOURCE_NAMES and not checkpoint_folder(checkpoint).exists():
             changes[field] = "random"
-            flags.append(f"random weights: {title} is not here (`ser fetch {FETCHED[checkpoint]}`)")
+            flags.append(f"random weights: {title} is not here (`ser fetch {SOURCE_NAMES[checkpoint]}`)")
     return dataclasses.replace(config, **changes), flags
 
 

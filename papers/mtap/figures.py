@@ -1,7 +1,8 @@
-"""Figures 4 and 5: t-SNE of the test utterances' F, by loss and by modality, in Euclidean and in angular space.
+"""Figures 4 and 5: t-SNE of the test utterances' features F, by loss and by modality.
 
-The pictures are of the first fold's test part in the first run. Angular space is t-SNE on cosine distances: the paper
-names no construction. Perplexity is 30 (van der Maaten and Hinton's middle), or less where there are few utterances.
+The figures show the test part of the first fold in the first run, in Euclidean and in angular space. The paper does not
+define its angular space; here it is t-SNE on cosine distances. The perplexity is 30, the middle of the range that van
+der Maaten and Hinton recommend, or less for few utterances.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
 SPACES = {"euclidean": "Euclidean space", "cosine": "angular space"}
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#5f5f5f")
-"""Okabe and Ito's palette, which colour-blind readers can tell apart; seven classes at most."""
+"""Okabe and Ito's palette, which colour-blind readers can distinguish; for at most seven classes."""
 
 MARKERS = "osD^vPX"
 
 
 def draw_losses(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
-    """Figure 4: softmax, focal loss, ArcFace and APFL, a row each."""
+    """Draws Figure 4: one row each for softmax, focal loss, ArcFace and APFL."""
     return _draw("mtap/fig4/", runs)
 
 
 def draw_modalities(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
-    """Figure 5: spectrogram alone, with text, with audio, with both, a row each."""
+    """Draws Figure 5: one row each for the spectrogram alone, with text, with audio, and with both."""
     return _draw("mtap/fig5/", runs)
 
 
@@ -70,7 +71,7 @@ def _draw(prefix: str, runs: Mapping[str, RunResults]) -> Figure | None:
 
 
 def first_fold(measured: RunResults) -> tuple[np.ndarray, np.ndarray] | None:
-    """Features (utterances, width) and class names of the first fold's test part in its first run; None if not kept."""
+    """Features (utterances, width) and class names of the first fold's test part; None if they were not kept."""
     order = {fold: number for number, fold in enumerate(measured.run["folds"])}
     trials = sorted(
         range(len(measured.trials)), key=lambda k: (order[measured.trials[k]["fold"]], measured.trials[k]["repeat"])
@@ -83,12 +84,12 @@ def first_fold(measured: RunResults) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def embed(features: np.ndarray, metric: str, seed: int = 0) -> np.ndarray:
-    """t-SNE of feature vectors, shape (utterances, 2).
+    """Computes t-SNE of feature vectors, shape (utterances, 2).
 
     Args:
         features: shape (utterances, width), at least 4 utterances.
         metric: "euclidean" or "cosine".
-        seed: of the optimisation.
+        seed: seeds the optimisation.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -96,11 +97,11 @@ def embed(features: np.ndarray, metric: str, seed: int = 0) -> np.ndarray:
 
     features = np.asarray(features, np.float64)
     if metric == "cosine":
-        # The angle between vectors is that between their directions; the start must know of nothing else, either.
+        # Only directions matter for angles, so the initial positions must not depend on lengths either.
         features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     start = PCA(2, random_state=seed).fit_transform(features)
     start *= 1e-4 / max(start[:, 0].std(), 1e-12)
     perplexity = min(30.0, (len(features) - 1) / 3)
     tsne = TSNE(2, perplexity=perplexity, metric=metric, init=start, random_state=seed)
-    with threadpool_limits(1):  # threads wait for each other longer than so few points take, and add in any order
+    with threadpool_limits(1):  # several threads are slower for few points, and sum in a random order
         return tsne.fit_transform(features)

@@ -1,4 +1,4 @@
-"""The network: a backbone over the spectrogram, fusion with text and audio features, a head that fits the loss."""
+"""The network: a backbone for the spectrogram, fusion with text and audio features, and a head for each task."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from common.layers.cosine import CosineDense
 from common.models.backbones import backbone
 from common.training import jit_compile
 from papers.mtap.config import GENDER_FEATURES, MtapConfig
-from papers.mtap.data import FETCHED, imagenet_file
+from papers.mtap.data import SOURCE_NAMES, imagenet_file
 
 
 def build_loss(config: MtapConfig) -> losses.MarginFocalLoss:
-    """The row's loss (Tables 1-3); softmax and focal take plain logits, ArcFace and APFL cosines (Sec. 3)."""
+    """Returns the loss of a row (Tables 1-3): softmax and focal take logits, ArcFace and APFL cosines (Sec. 3)."""
     return {
         "softmax": lambda: losses.softmax(),
         "focal": lambda: losses.focal(config.gamma),
@@ -28,16 +28,19 @@ def build_loss(config: MtapConfig) -> losses.MarginFocalLoss:
 
 
 def build_model(config: MtapConfig, classes: int, widths: Mapping[str, int] | None = None) -> keras.Model:
-    """Backbone, fusion and heads (Sec. 4, Fig. 2 and 3).
+    """Builds backbone, fusion and heads (Sec. 4, Fig. 2 and 3).
 
     Args:
         config: settings.
-        classes: emotions.
-        widths: length of the text and audio features, by modality.
+        classes: number of emotions.
+        widths: number of text and of audio features, by modality.
 
     Returns:
         Model from spectrograms (batch, frames, bins, 1), or from a dictionary of "spectrogram", "text" and "audio", to
-        logits or cosines (batch, classes); with a gender head also to its logits (batch, 2).
+        logits or cosines of the emotions (batch, classes); with a gender head also to its logits (batch, 2).
+
+    Raises:
+        UserError: The ImageNet weights were not fetched.
     """
     inputs, parts = {}, {}
     if config.image:
@@ -71,8 +74,8 @@ def _imagenet_weights(config: MtapConfig) -> Path | None:
     file = imagenet_file(config.backbone)
     if file is None:
         raise UserError(
-            f"The ImageNet weights of {config.backbone} are not here: `ser fetch {FETCHED.get(config.backbone)}`, "
-            "or --set weights=random."
+            f"The ImageNet weights of {config.backbone} are not here. Download them with "
+            f"`ser fetch {SOURCE_NAMES.get(config.backbone)}`, or use --set weights=random."
         )
     return file
 
@@ -82,13 +85,13 @@ def _concatenated(parts: list, name: str):
 
 
 def fused_features(model: keras.Model) -> keras.Model:
-    """The part of a network up to F, the vector that its emotion head reads."""
+    """Returns the part of a network that computes F, the input of its emotion head."""
     head = next(layer for layer in model.layers if layer.name in ("cosines", "logits"))
     return keras.Model(model.input, head.input)
 
 
 def compile_model(model: keras.Model, config: MtapConfig) -> None:
-    """Optimiser and loss: L_apfl + lambda L_gender with a gender head (Sec. 4.1)."""
+    """Compiles a network with its loss; with a gender head it is L_emotion + lambda L_gender (Sec. 4.1)."""
     loss, weights = build_loss(config), None
     if config.gender_head != "none":
         loss, weights = [loss, losses.softmax()], [1.0, config.gender_weight]
@@ -96,7 +99,7 @@ def compile_model(model: keras.Model, config: MtapConfig) -> None:
 
 
 def build_optimiser(config: MtapConfig) -> keras.optimizers.Optimizer:
-    """The optimiser; the paper names none."""
+    """Returns the optimiser; the paper names none."""
     if config.optimiser == "sgd":
         return keras.optimizers.SGD(config.learning_rate, momentum=0.9, nesterov=True)
     return keras.optimizers.Adam(config.learning_rate)

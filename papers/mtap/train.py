@@ -14,120 +14,118 @@ from common.corpus import GENDERS, gender_numbers
 from common.errors import UserError
 from common.features.store import transcripts
 from common.metrics import confusion, softmax, ua
-from common.saving import load_fitted, save_fitted
+from common.saving import Saved, load_fitted, save_fitted
 from common.training import BestEpoch
 from papers.mtap.config import MtapConfig
-from papers.mtap.data import Inputs
+from papers.mtap.data import InputPreparation
 from papers.mtap.model import build_loss, build_model, compile_model, fused_features
 
 
 @dataclasses.dataclass
 class FittedMtap:
-    """A trained network with what its input needs.
+    """A trained network with the preparation of its input.
 
     Attributes:
         config: its settings.
         classes: emotions in the order of the outputs.
         model: the network.
-        inputs: makes its input.
+        preparation: prepares its input.
+        context: receives timings.
     """
 
     config: MtapConfig
     classes: tuple[str, ...]
     model: keras.Model
-    inputs: Inputs
+    preparation: InputPreparation
     context: Context = dataclasses.field(default_factory=Context)
 
     def predict(self, part: Part) -> dict[str, np.ndarray]:
-        """Class probabilities "p_<emotion>", without margin: softmax of the logits, or of s times the cosines."""
-        inputs = self.inputs(part)
+        """Returns probabilities "p_<emotion>": softmax of the logits, or of s times the cosines, without margin."""
+        inputs = self.preparation(part)
         with self.context.timed("predict"):
             outputs = emotion_outputs(self.model, inputs, self.config.batch_size)
         probabilities = softmax(build_loss(self.config).scale * outputs.astype(np.float64))
         return {f"p_{emotion}": probabilities[:, number] for number, emotion in enumerate(self.classes)}
 
     def activations(self, part: Part) -> dict[str, np.ndarray]:
-        """F of each utterance, float32, if the config keeps it (Fig. 4 and 5)."""
+        """Returns F of each utterance, float32, if the config keeps it (Fig. 4 and 5)."""
         if not self.config.keep_features:
             return {}
         network = fused_features(self.model)
-        return {"features": network.predict(self.inputs(part), batch_size=self.config.batch_size, verbose=0)}
+        return {"features": network.predict(self.preparation(part), batch_size=self.config.batch_size, verbose=0)}
 
     def save(self, folder: Path) -> None:
         """Writes everything that `load` needs."""
-        save_fitted(folder, self.config, {"model": self.model}, self.inputs.arrays(), classes=self.classes)
+        save_fitted(folder, self.config, {"model": self.model}, self.preparation.arrays(), classes=self.classes)
 
 
 def load(folder: Path) -> FittedMtap:
     """Reads what `FittedMtap.save` wrote."""
-    return load_fitted(
-        folder,
-        MtapConfig,
-        lambda saved: FittedMtap(
-            saved.config, saved.classes, saved.networks["model"], Inputs.from_arrays(saved.config, saved.arrays)
-        ),
-    )
+
+    def build(saved: Saved) -> FittedMtap:
+        preparation = InputPreparation.from_arrays(saved.config, saved.arrays)
+        return FittedMtap(saved.config, saved.classes, saved.networks["model"], preparation)
+
+    return load_fitted(folder, MtapConfig, build)
 
 
 def emotion_outputs(model: keras.Model, inputs, batch_size: int) -> np.ndarray:
-    """Logits or cosines of the emotions, whatever other heads there are."""
+    """Predicts logits or cosines of the emotions, also for a model with several heads."""
     outputs = model.predict(inputs, batch_size=batch_size, verbose=0)
     return outputs[0] if isinstance(outputs, list) else outputs
 
 
 def fit(config: MtapConfig, train: Part, validation: Part, context: Context) -> FittedMtap:
-    """Trains one network (Sec. 5.2.2); the epoch is chosen on validation UA, or is the last if there is no validation.
+    """Trains a network (Sec. 5.2.2) and keeps the epoch with the best validation UA.
 
     Args:
         config: settings.
-        train: what is learnt from; its features alone give the inputs' scaling.
-        validation: may be empty.
-        context: seed, progress, timings.
+        train: training part; the inputs are scaled with its statistics.
+        validation: validation part; empty: the last epoch is kept.
+        context: seed, progress, timings; receives flags.
 
     Raises:
-        UserError: a gender head and only one gender to learn from.
+        UserError: There is a gender head, but the corpus has only one gender, or a gender is missing.
     """
     keras.config.set_dtype_policy(config.precision)
     targets = train.labels
     if config.gender_head != "none":
-        targets = [targets, _genders(train, validation, context)]
+        targets = [targets, _gender_labels(train, validation, context)]
     if config.text and not any(transcripts(train.table)):
         context.flags.append("no transcripts: the text features are those of an empty text")
-    inputs, learnt = Inputs.fitted(config, train)
-    model = build_model(config, len(train.classes), inputs.widths)
+    preparation, inputs = InputPreparation.fitted(config, train)
+    model = build_model(config, len(train.classes), preparation.widths)
     compile_model(model, config)
     score = None
     if len(validation):
-        held_out = inputs(validation)
+        validation_inputs = preparation(validation)
 
         def score() -> float:
-            outputs = emotion_outputs(model, held_out, config.batch_size)
+            outputs = emotion_outputs(model, validation_inputs, config.batch_size)
             return float(ua(confusion(validation.labels, outputs.argmax(axis=1), len(train.classes))))
 
     with context.timed("fit"):
         model.fit(
-            learnt,
+            inputs,
             targets,
             batch_size=config.batch_size,
             epochs=config.epochs,
             callbacks=[BestEpoch(score, config.patience, context)],
             verbose=0,
         )
-    return FittedMtap(config, train.classes, model, inputs, context)
+    return FittedMtap(config, train.classes, model, preparation, context)
 
 
-REMEDY = "Use gender_head=none."
-
-
-def _genders(train: Part, validation: Part, context: Context) -> np.ndarray:
-    """The training utterances' genders; a fold that lacks one is told, a corpus that lacks one is an error."""
-    known = gender_numbers(train.table, REMEDY)
-    if len(np.unique(known)) < 2:
-        own = GENDERS[known[0]]
-        if not len(validation) or len(np.unique([*known, *gender_numbers(validation.table, REMEDY)])) < 2:
-            raise UserError(f"gender_head learns gender, and all speakers here are {own}. Use gender_head=none.")
-        context.flags.append(f"gender head: all training speakers of a fold are {own}")
-    return known
+def _gender_labels(train: Part, validation: Part, context: Context) -> np.ndarray:
+    """Genders of the training utterances; only one in this fold is a flag, only one in the corpus an error."""
+    remedy = "Use gender_head=none."
+    genders = gender_numbers(train.table, remedy)
+    if len(np.unique(genders)) < 2:
+        only = GENDERS[genders[0]]
+        if not len(validation) or len(np.unique([*genders, *gender_numbers(validation.table, remedy)])) < 2:
+            raise UserError(f"gender_head needs two genders, but all speakers here are {only}. {remedy}")
+        context.flags.append(f"gender head: all training speakers of a fold are {only}")
+    return genders
 
 
 if __name__ == "__main__":

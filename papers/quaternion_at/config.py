@@ -1,4 +1,4 @@
-"""Settings of quaternion anti-transfer (Guizzo et al. 2023), each with the place that gives it."""
+"""Settings of quaternion anti-transfer (Guizzo et al. 2023), each with its source in the paper."""
 
 from __future__ import annotations
 
@@ -9,97 +9,91 @@ from common.contract import setting
 from common.errors import UserError
 
 LAYERS = 13
-"""Convolutions of VGG16."""
+"""Number of convolutions of VGG16."""
 
 TASKS = {"speakers": "S", "words": "W"}
-"""Orthogonal tasks by the config field that names their network, with the letter of Table 1."""
+"""Letter in Table 1 of each orthogonal task, by the config field that names the task's network."""
 
 
 @dataclass(frozen=True)
 class QuaternionAtConfig:
-    """One network, what it is trained away from, and how.
+    """A network, its anti-transfer and its training; also the settings of the pretrainings.
 
-    A field's `source` names its section, equation or table, or says "not given" and lists the alternatives.
+    A field's `source` is a section, equation or table of the paper, or says "not given" and lists the alternatives.
     """
 
     network: Literal["real", "quaternion"] = setting("real", "Table 1, column Arch.: Real or Quat")
     rhemo: str = setting(
         "none",
-        "Sec. 3.1: none (magnitudes) for real networks; newest for quaternion ones, the last RH-Emo that was "
-        "pretrained; or an artefact's digest; or random: one fixed draw; or fold, ours: learnt from a fold's training "
-        "part alone",
+        "Sec. 3.1: none (magnitudes) for real networks; newest, the one pretrained last, for quaternion "
+        "ones; or an artefact's digest; or random: fixed random weights; or, ours, fold: trained on the fold's "
+        "training part only",
     )
     rhemo_training: Literal["trainable", "frozen"] = setting(
-        "trainable", "Sec. 3.1: trainable; the authors' code runs it without gradient: frozen"
+        "trainable", "Sec. 3.1: trainable; or frozen, as in the authors' code"
     )
     anti_transfer: Literal["none", "S", "W", "SW", "WS"] = setting("none", "Table 1, column AT Type")
     at_layers: str = setting(
-        "1-13", "Sec. 3.2: the one with the best validation accuracy of 1 to 13; or some of them, as in 2,5-8, or one"
+        "1-13", "Sec. 3.2: the layer of 1 to 13 with the best validation accuracy; or of fewer, as in 2,5-8, or one"
     )
-    at_tries: int = setting(
-        LAYERS, "Sec. 3.2: all of at_layers are tried; fewer, evenly spread, are ours, for a laptop"
-    )
-    at_beta: float = setting(1.0, "not given: 1 is the authors' code's default; Eq. 1 has the factor without a value")
+    at_tries: int = setting(LAYERS, "Sec. 3.2: all of at_layers are tried; fewer, evenly spread, is ours, for a laptop")
+    at_beta: float = setting(1.0, "not given: 1 is the default of the authors' code; Eq. 1 gives no value")
     at_variant: Literal["paper", "authors"] = setting(
-        "paper", "Eq. 1, a datapoint each; authors: one Gram matrix across the batch, as their code has it"
+        "paper", "Eq. 1, for each datapoint; or authors: one Gram matrix for the batch, as in their code"
     )
     at_reading: Literal["output", "input"] = setting(
-        "output", "not given: after the layer's ReLU; or what goes into the layer, as the authors' code slices"
+        "output", "not given: the layer's output after ReLU; or its input, as in the authors' code"
     )
     speakers: str = setting(
-        "none", "Sec. 3.1: the network that tells speakers; newest for rows S, SW, WS, an artefact's digest, or none"
+        "none", "Sec. 3.1: the speaker recognition network: newest for rows S, SW, WS; or an artefact's digest; or none"
     )
     words: str = setting(
-        "none", "Sec. 3.1: the network that tells words; newest for rows W, SW, WS, an artefact's digest, or none"
+        "none", "Sec. 3.1: the word recognition network: newest for rows W, SW, WS; or an artefact's digest; or none"
     )
     dual_last_layer: Literal["fresh", "kept"] = setting(
-        "fresh", "not given: the second training of SW and WS starts the last layer anew, as the code; or keeps it"
+        "fresh", "not given: the second training of SW and WS resets the last layer, as in the code; or keeps it"
     )
-    width: float = setting(1.0, "Sec. 3.1, VGG16: 64 to 512 channels, 4096 units; the factor is ours, for a laptop")
+    width: float = setting(1.0, "Sec. 3.1: VGG16, 64 to 512 channels, 4096 units; other factors are ours, for a laptop")
     pooling: Literal["flatten", "adaptive"] = setting(
         "flatten",
-        "Table 1, column Params: 1.6e8 and 1e7 need no adaptive pooling; Sec. 3.1 says that real networks have it, "
+        "Table 1, column Params: 1.6e8 and 1e7 are without adaptive pooling; Sec. 3.1 says that real networks have it, "
         "which gives 1.3e8",
     )
     dropout: float = setting(0.5, "Sec. 3.1: torchvision's VGG16")
     initializer: Literal["default", "glorot", "he"] = setting(
-        "default", "Sec. 3.1: torchvision's VGG16; quaternion layers not given: as their public code, or glorot, or he"
+        "default", "Sec. 3.1: torchvision's VGG16; for quaternion layers not given: their public code's; or glorot, he"
     )
     normalisation: Literal["auto", "unit", "standard"] = setting(
-        "auto", "Sec. 3.1: magnitudes to 0..1 (unit) with RH-Emo, to mean 0 and deviation 1 (standard) without"
+        "auto", "Sec. 3.1: magnitudes are scaled to 0..1 (unit) with RH-Emo, else to mean 0, deviation 1 (standard)"
     )
     chunks: Literal["code", "all"] = setting(
         "code",
-        "not given: Sec. 3.1 has non-overlapping frames of 4 s; code: time runs backwards and what does not fill a "
-        "frame is dropped up to 8 s, overlaps after that; all: forward, the last frame zero-padded",
+        "not given: Sec. 3.1 has non-overlapping chunks of 4 s; code: time is reversed, and an incomplete last chunk "
+        "is dropped up to 8 s and overlaps after that; all: time is kept, and the last chunk is zero-padded",
     )
-    shrink: int = setting(1, "Sec. 3.1: 512 x 128; averaging n x n cells of it is ours, for a laptop")
+    shrink: int = setting(1, "Sec. 3.1: 512 x 128 cells; averaging n x n of them is ours, for a laptop")
     learning_rate: float = setting(1e-5, "Sec. 3.1; Adam")
     batch_size: int = setting(20, "Sec. 3.1; the authors' configs have 40")
-    epochs: int = setting(1000, "not given: at most 1000, as the authors' code; early stopping ends it before")
-    patience: int = setting(20, "Sec. 3.1: epochs without a lower validation loss")
-    task_learning_rate: float = setting(5e-5, "not given: orthogonal tasks; the authors' code has 5e-5, Adam")
-    task_batch_size: int = setting(
-        40, "not given: the authors' code has 38 to 40 for real, 300 for quaternion networks"
-    )
-    task_epochs: int = setting(500, "not given: the authors' code has at most 50 to 1000")
-    task_patience: int = setting(20, "not given: the authors' code has 5, 10 and 20")
-    task_share: float = setting(0.2, "not given: share of the datapoints that validates an orthogonal task; 70/20/10")
+    epochs: int = setting(1000, "not given: at most 1000, as in the authors' code; early stopping comes before")
+    patience: int = setting(20, "Sec. 3.1: epochs without a lower validation loss after which training stops")
+    task_learning_rate: float = setting(5e-5, "not given: orthogonal tasks; 5e-5 with Adam in the authors' code")
+    task_batch_size: int = setting(40, "not given: 38 to 40 for real, 300 for quaternion networks in the authors' code")
+    task_epochs: int = setting(500, "not given: at most 50 to 1000 in the authors' code")
+    task_patience: int = setting(20, "not given: 5, 10 and 20 in the authors' code")
+    task_share: float = setting(0.2, "not given: share that validates an orthogonal task, half as many test: 70/20/10")
     speaker_labels: Literal["speaker", "session"] = setting(
-        "speaker", "Sec. 3.1: speakers; the authors' code takes the five sessions of IEMOCAP for speakers"
+        "speaker", "Sec. 3.1: speakers; or IEMOCAP's five sessions, as in the authors' code"
     )
     word_classes: int = setting(1000, "Sec. 3.1: 1000 words, here the most frequent ones")
-    word_segments: int = setting(120_000, "not given: at most so many words are heard, as the authors' reduced data")
-    alignments: str = setting(
-        "audio", "not given: folder with the times of the words; audio: beside the recordings (data_prep/librispeech)"
-    )
+    word_segments: int = setting(120_000, "not given: spoken words in use at most, as in the authors' reduced data")
+    alignments: str = setting("audio", "not given: folder with the times of the words; audio: the recordings' folder")
     rhemo_units: int = setting(4096, "not given: hidden units of RH-Emo's heads; 4096 in its public code")
     rhemo_beta: float = setting(0.01, "not given: weight of the emotion losses; 0.01 in the public code")
-    rhemo_beta_vad: float = setting(100.0, "not given: within them, of valence, arousal and dominance; 100 in the code")
+    rhemo_beta_vad: float = setting(100.0, "not given: factor of it for valence, arousal, dominance; 100 in the code")
     rhemo_learning_rate: float = setting(1e-3, "not given: stage 1, the autoencoder; 1e-3 in the public code")
     rhemo_tuning_rate: float = setting(1e-6, "not given: stage 2, with the heads; 1e-6 in the public code")
     rhemo_batch_size: int = setting(50, "not given: stage 1; 50 in the public code, which takes 20 in stage 2")
-    rhemo_epochs: int = setting(1000, "not given: a stage; the public code says 200,000, and stops before")
+    rhemo_epochs: int = setting(1000, "not given: per stage; 200,000 in the public code, which stops before")
     rhemo_patience: int = setting(100, "not given: stage 1; 100 in the public code, which takes 30 in stage 2")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting(
         "float32", "not given: float32; mixed_float16 or mixed_bfloat16 on a GPU"
@@ -109,8 +103,8 @@ class QuaternionAtConfig:
         self.layers()
         if self.network == "quaternion" and self.rhemo == "none":
             raise UserError(
-                "A quaternion network needs a multiple of four channels and a spectrogram has one; give it RH-Emo's "
-                "embedding with rhemo=newest (or random)."
+                "A quaternion network needs a multiple of four channels, but a spectrogram has one. Use RH-Emo's "
+                "embedding: rhemo=newest (or random)."
             )
         missing = [name for name in self.tasks if getattr(self, name) == "none"]
         if missing:
@@ -119,22 +113,22 @@ class QuaternionAtConfig:
             )
         if self.rhemo == "fold" and "newest" in [getattr(self, name) for name in self.tasks]:
             raise UserError(
-                "The network of an orthogonal task learns from one RH-Emo's embeddings and rhemo=fold makes one a "
-                "fold; take rhemo=newest, or name the network by its digest."
+                "The network of an orthogonal task is trained on one RH-Emo's embeddings, but rhemo=fold makes one per "
+                "fold. Use rhemo=newest, or name the network by its digest."
             )
         if self.rhemo == "fold" and self.scaling != "unit":
-            raise UserError("RH-Emo restores magnitudes in 0..1; with rhemo=fold leave normalisation at auto or unit.")
+            raise UserError("RH-Emo reconstructs magnitudes in 0..1, so rhemo=fold needs normalisation auto or unit.")
         numbers = (self.batch_size, self.epochs, self.patience, self.at_tries, self.shrink, self.word_classes)
         if min(*numbers, self.task_batch_size, self.task_epochs, self.rhemo_epochs) < 1:
             raise UserError("batch sizes, epochs, patience, at_tries, shrink and word_classes must be at least 1.")
         if min(self.learning_rate, self.task_learning_rate, self.width) <= 0 or not 0 <= self.dropout < 1:
             raise UserError("learning rates and width must be positive, dropout in [0, 1).")
         if self.at_beta < 0 or not 0 < self.task_share < 1:
-            raise UserError("at_beta must not be negative, task_share between 0 and 1.")
+            raise UserError("at_beta must not be negative, task_share must be between 0 and 1.")
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Orthogonal tasks in the order of training, as the fields that name their networks."""
+        """Orthogonal tasks in the order of training, as the names of their config fields."""
         fields = {letter: name for name, letter in TASKS.items()}
         return () if self.anti_transfer == "none" else tuple(fields[letter] for letter in self.anti_transfer)
 
@@ -147,14 +141,14 @@ class QuaternionAtConfig:
 
     @property
     def variant(self) -> str:
-        """`at_variant` as `common.layers.anti_transfer` names it."""
+        """`at_variant` in the words of `common.layers.anti_transfer`."""
         return "datapoint" if self.at_variant == "paper" else "batch"
 
     def layers(self) -> tuple[int, ...]:
         """The anti-transfer layers to choose among, ascending.
 
         Raises:
-            UserError: not written as 2, 2,5 or 1-13, or not layers of VGG16.
+            UserError: `at_layers` is not written like 2, 2,5 or 1-13, or names layers that VGG16 does not have.
         """
         found: set[int] = set()
         for piece in self.at_layers.split(","):
@@ -187,4 +181,4 @@ SCALED = {
     "rhemo_units": 64,
     "rhemo_epochs": 5,
 }
-"""What --scaled changes: a sixteenth of the channels on a quarter of the cells, which two cores train in seconds."""
+"""Changes of --scaled: a sixteenth of the channels and a quarter of the cells, which two cores train in seconds."""

@@ -1,4 +1,4 @@
-"""From recordings to chunks of 512 x 128 magnitudes (Guizzo et al. 2023, Sec. 3.1)."""
+"""Chunks of 512 x 128 magnitudes (Guizzo et al. 2023, Sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from common.features.stft16 import MagnitudeStft
 from papers.quaternion_at.config import QuaternionAtConfig
 
 CHUNK = 501
-"""Frames of 4 s."""
+"""Number of frames in 4 s."""
 
 FRAMES, BINS = 512, 128
-"""What chunks are padded, and their bins cut, to."""
+"""Frames that chunks are padded to, and bins that are kept of them."""
 
 
 def features(config: QuaternionAtConfig) -> dict[str, MagnitudeStft]:
-    """What a part must carry: "stft", the magnitudes of whole utterances."""
+    """The extractors that a config needs: "stft", the magnitudes of whole utterances."""
     return {"stft": MagnitudeStft()}
 
 
-def nothing(config: QuaternionAtConfig) -> dict:
-    """Of a part whose audio is read word by word: no features."""
+def no_features(config: QuaternionAtConfig) -> dict:
+    """No extractors, for the word recognition task, which reads its audio word by word."""
     return {}
 
 
@@ -33,26 +33,24 @@ def size(config: QuaternionAtConfig) -> tuple[int, int]:
     """Frames and bins of a network's input.
 
     Raises:
-        UserError: `shrink` does not divide them.
+        UserError: `shrink` does not divide them so that VGG16 and RH-Emo can be applied.
     """
     if FRAMES % (8 * config.shrink) or BINS % (2 * config.shrink):
-        raise UserError(f"shrink cannot be {config.shrink}: {FRAMES} x {BINS} cells must stay whole; take 1, 2 or 4.")
+        raise UserError(f"shrink cannot be {config.shrink}: it does not divide {FRAMES} x {BINS} cells. Use 1, 2 or 4.")
     return FRAMES // config.shrink, BINS // config.shrink
 
 
-def cut(magnitudes: np.ndarray, policy: str) -> list[np.ndarray]:
-    """Chunks of 4 s of an utterance.
-
-    "code": as the authors', on time running backwards: whole chunks from the utterance's end; what is left gives one
-    more chunk only beyond 8 s, which then begins where the utterance does and overlaps. So an utterance of 4 to 8 s
-    gives its last 4 s. "all": from the beginning, forwards; the last chunk is zero-padded.
+def cut_chunks(magnitudes: np.ndarray, policy: str) -> list[np.ndarray]:
+    """Cuts an utterance into chunks of 4 s, of which there is at least one.
 
     Args:
-        magnitudes: shape (frames, bins), time forwards.
-        policy: "code" or "all".
+        magnitudes: shape (frames, bins).
+        policy: "code", as the authors: time is reversed, and chunks are cut from the utterance's end on. What remains
+            gives one more, overlapping chunk only if the utterance is longer than 8 s. So an utterance of 4 to 8 s
+            gives its last 4 s. "all": chunks are cut from the utterance's start on, and the last one is zero-padded.
 
     Returns:
-        Arrays of shape (501, bins), at least one.
+        Arrays of shape (501, bins).
     """
     if len(magnitudes) < CHUNK:
         magnitudes = np.pad(magnitudes, ((0, CHUNK - len(magnitudes)), (0, 0)))
@@ -69,11 +67,11 @@ def cut(magnitudes: np.ndarray, policy: str) -> list[np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Magnitudes to the network's range: (x - shift) / factor.
+    """Scales magnitudes to the network's range: (x - shift) / factor.
 
     Attributes:
-        shift: 0 for "unit", the training chunks' mean for "standard".
-        factor: the training chunks' largest magnitude, or their standard deviation.
+        shift: 0 for "unit", the mean of the training chunks for "standard".
+        factor: the largest magnitude of the training chunks, or their standard deviation.
     """
 
     shift: float
@@ -81,10 +79,14 @@ class Scale:
 
     @classmethod
     def fitted(cls, chunks: Iterable[np.ndarray], kind: str) -> Scale:
-        """From the chunks of the training part alone, one number for all cells; they are seen once.
+        """Computes shift and factor for all cells.
+
+        Args:
+            chunks: chunks of the training part, which are iterated over once.
+            kind: "unit" or "standard".
 
         Raises:
-            UserError: they are silent.
+            UserError: All magnitudes are 0.
         """
         count, total, squares, largest = 0, 0.0, 0.0, 0.0
         for chunk in chunks:
@@ -100,55 +102,55 @@ class Scale:
         return cls(mean, float(np.sqrt(squares / count - mean**2)))
 
     def __call__(self, chunk: np.ndarray, frames: int = FRAMES) -> np.ndarray:
-        """A chunk as the network sees it: scaled, then padded with zeros to `frames`, its last bin dropped."""
+        """Scales a chunk, pads it with zeros to `frames` frames and drops its last bin."""
         scaled = (chunk[:, :BINS] - np.float32(self.shift)) / np.float32(self.factor)
         return np.pad(scaled, ((0, frames - len(scaled)), (0, 0)))
 
 
-def shrunk(image: np.ndarray, by: int) -> np.ndarray:
-    """Means of by x by cells; shape (frames / by, bins / by)."""
-    if by == 1:
+def average_cells(image: np.ndarray, size: int) -> np.ndarray:
+    """Averages size x size cells; returns shape (frames / size, bins / size)."""
+    if size == 1:
         return image
     frames, bins = image.shape
-    return image.reshape(frames // by, by, bins // by, by).mean(axis=(1, 3))
+    return image.reshape(frames // size, size, bins // size, size).mean(axis=(1, 3))
 
 
 @dataclasses.dataclass(frozen=True)
 class Chunks:
-    """Chunks of a part, of which several may belong to one utterance.
+    """Prepared chunks of a part; an utterance has one or more.
 
     Attributes:
         images: shape (chunks, frames, bins, 1), float32.
-        owner: number of each chunk's utterance in the part, shape (chunks,).
-        utterances: of the part.
+        utterance: position of each chunk's utterance in the part, shape (chunks,).
+        utterances: number of utterances of the part.
     """
 
     images: np.ndarray
-    owner: np.ndarray
+    utterance: np.ndarray
     utterances: int
 
-    def vote(self, values: np.ndarray) -> np.ndarray:
-        """Mean over each utterance's chunks; (chunks, n) to (utterances, n)."""
+    def utterance_means(self, values: np.ndarray) -> np.ndarray:
+        """Averages values over the chunks of each utterance; shape (chunks, n) becomes (utterances, n)."""
         sums = np.zeros((self.utterances, values.shape[1]))
-        np.add.at(sums, self.owner, values)
-        return sums / np.bincount(self.owner, minlength=self.utterances)[:, None]
+        np.add.at(sums, self.utterance, values)
+        return sums / np.bincount(self.utterance, minlength=self.utterances)[:, None]
 
 
-def cut_part(part: Part, config: QuaternionAtConfig) -> list[list[np.ndarray]]:
-    """The raw chunks of each utterance of a part."""
-    return [cut(magnitudes, config.chunks) for magnitudes in part.each("stft")]
+def raw_chunks(part: Part, config: QuaternionAtConfig) -> list[list[np.ndarray]]:
+    """Cuts each utterance of a part into chunks."""
+    return [cut_chunks(magnitudes, config.chunks) for magnitudes in part.each("stft")]
 
 
-def fitted_scale(pieces: list[list[np.ndarray]], config: QuaternionAtConfig, kind: str | None = None) -> Scale:
-    """The scale from a training part's chunks."""
-    return Scale.fitted((chunk for own in pieces for chunk in own), kind or config.scaling)
+def fitted_scale(raw: list[list[np.ndarray]], config: QuaternionAtConfig) -> Scale:
+    """Computes the scale from the raw chunks of a training part."""
+    return Scale.fitted((chunk for chunks in raw for chunk in chunks), config.scaling)
 
 
-def chunks(pieces: list[list[np.ndarray]], scale: Scale, config: QuaternionAtConfig) -> Chunks:
-    """Chunks as the network sees them."""
+def prepare_chunks(raw: list[list[np.ndarray]], scale: Scale, config: QuaternionAtConfig) -> Chunks:
+    """Scales and pads raw chunks, and averages their cells, so that a network can read them."""
     frames, bins = size(config)
-    owner = np.repeat(np.arange(len(pieces)), [len(own) for own in pieces])
-    images = np.empty((len(owner), frames, bins, 1), np.float32)
-    for number, chunk in enumerate(chunk for own in pieces for chunk in own):
-        images[number, :, :, 0] = shrunk(scale(chunk), config.shrink)
-    return Chunks(images, owner, len(pieces))
+    utterance = np.repeat(np.arange(len(raw)), [len(chunks) for chunks in raw])
+    images = np.empty((len(utterance), frames, bins, 1), np.float32)
+    for number, chunk in enumerate(chunk for chunks in raw for chunk in chunks):
+        images[number, :, :, 0] = average_cells(scale(chunk), config.shrink)
+    return Chunks(images, utterance, len(raw))

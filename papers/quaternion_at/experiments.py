@@ -1,15 +1,16 @@
-"""The 30 rows of Table 1 in both splits and in turn, the sweep behind Figure 2, and the resource claims."""
+"""The 30 rows of Table 1 in three splits, the sweep over layers of Figure 2, and the claims on resources."""
 
 from __future__ import annotations
 
 import dataclasses
+from itertools import product
 
 from common.contract import Experiment, Figure, Paper, Pretraining
 from common.splits import HoldOut, LeaveOneSpeakerOut
 from papers.quaternion_at.config import LAYERS, SCALED, QuaternionAtConfig
 
 SUBSETS = {"iemocap": "4class", "ravdess": "8class", "tess": "7class"}
-"""Sec. 3.1; that IEMOCAP is without excited is only in the authors' code, and fits the test sets' sizes."""
+"""Sec. 3.1. Only the authors' code leaves out excited utterances of IEMOCAP, which fits the sizes of the test sets."""
 
 METHODS = {"S": "Single S", "W": "Single W", "SW": "Dual SW", "WS": "Dual WS"}
 """Table 1, column AT Type."""
@@ -17,12 +18,12 @@ METHODS = {"S": "Single S", "W": "Single W", "SW": "Dual SW", "WS": "Dual WS"}
 NETWORKS = {"real": "Real", "quat": "Quat"}
 
 FOLD_TITLE = "Quat, RH-Emo of the fold"
-"""The honest twin of RH-Emo, a row a corpus: it learns from a fold's training part, the paper's from all of IEMOCAP."""
+"""One row per corpus whose RH-Emo is trained on the fold's training part; the paper's was trained on all of IEMOCAP."""
 
 SPLITS = {
     "rnd": dict.fromkeys(SUBSETS, HoldOut("utterance")),
-    # TESS has two speakers: the authors' code makes four "actors" of them, so that one half of the second actress
-    # validates and the other tests.
+    # TESS has two speakers. The authors' code makes four "actors" of them, so that one half of the second actress is
+    # the validation part and the other half the test part.
     "act": {"iemocap": HoldOut("session"), "ravdess": HoldOut("speaker"), "tess": HoldOut("half-speaker")},
     "turn": {
         "iemocap": HoldOut("session", in_turn=True),
@@ -30,18 +31,18 @@ SPLITS = {
         "tess": LeaveOneSpeakerOut(validation="stratified", share=0.2),
     },
 }
-"""Sec. 3.1 and 3.2: about 70/20/10, by utterance (Rnd-s) or by actor (Act-s), one fold; and the honest twin."""
+"""Sec. 3.1 and 3.2: one fold of about 70/20/10, by utterance (Rnd-s) or actor (Act-s); and ours, all actors in turn."""
 
 TITLES = {"rnd": "random split", "act": "actor split", "turn": "all speakers in turn"}
 
 
 def config_of(network: str, method: str = "none", **settings) -> QuaternionAtConfig:
-    """Settings of a row.
+    """Config of a row.
 
     Args:
         network: "real" or "quat".
         method: "none", "S", "W", "SW" or "WS".
-        **settings: further fields.
+        **settings: other fields.
     """
     return QuaternionAtConfig(
         network="quaternion" if network == "quat" else "real",
@@ -54,12 +55,12 @@ def config_of(network: str, method: str = "none", **settings) -> QuaternionAtCon
 
 
 def row_of(network: str, method: str) -> str:
-    """A row's name in ids: "real", "quat-sw"."""
+    """Name of a row in ids, for example "real" or "quat-sw"."""
     return network if method == "none" else f"{network}-{method.lower()}"
 
 
 def title_of(network: str, method: str) -> str:
-    """A row as Table 1 prints it."""
+    """Title of a row, as in Table 1."""
     return NETWORKS[network] if method == "none" else f"{NETWORKS[network]}-AT {METHODS[method]}"
 
 
@@ -71,58 +72,51 @@ def _experiment(name: str, title: str, corpus: str, split: str, config: Quaterni
         subset=SUBSETS[corpus],
         protocol=SPLITS[split][corpus],
         config=config,
-        repeats=1,  # single runs (Sec. 3.2 prints no deviation; the authors' configs have one fold and one seed)
+        repeats=1,  # Sec. 3.2 gives no deviation; the authors' configs have one fold and one seed
     )
 
 
 def _experiments() -> tuple[Experiment, ...]:
     rows = []
     for corpus in SUBSETS:
-        for network in NETWORKS:
-            for method in ("none", *METHODS):
-                for split in SPLITS:
-                    name = f"table1/{corpus}/{row_of(network, method)}/{split}"
-                    title = f"{corpus.upper()} {title_of(network, method)}"
-                    rows.append(_experiment(name, title, corpus, split, config_of(network, method)))
+        for network, method, split in product(NETWORKS, ("none", *METHODS), SPLITS):
+            name = f"table1/{corpus}/{row_of(network, method)}/{split}"
+            title = f"{corpus.upper()} {title_of(network, method)}"
+            rows.append(_experiment(name, title, corpus, split, config_of(network, method)))
         config = dataclasses.replace(config_of("quat"), rhemo="fold")
         title = f"{corpus.upper()} {FOLD_TITLE}"
         rows.append(_experiment(f"table1/{corpus}/quat-fold/turn", title, corpus, "turn", config))
-    for network in NETWORKS:
-        for method in ("none", "S"):
-            name = f"resources/iemocap/{row_of(network, method)}"
-            config = config_of(network, method, at_layers="2")
-            rows.append(_experiment(name, title_of(network, method), "iemocap", "act", config))
-    for corpus in SUBSETS:
-        for network in NETWORKS:
-            for method in ("S", "W"):
-                for split in ("rnd", "act"):
-                    for layer in range(1, LAYERS + 1):
-                        name = f"fig2/{corpus}/{row_of(network, method)}/{split}/layer{layer:02d}"
-                        title = f"{corpus.upper()} {title_of(network, method)}, layer {layer}"
-                        config = config_of(network, method, at_layers=str(layer))
-                        rows.append(_experiment(name, title, corpus, split, config))
+    for network, method in product(NETWORKS, ("none", "S")):
+        name = f"resources/iemocap/{row_of(network, method)}"
+        config = config_of(network, method, at_layers="2")
+        rows.append(_experiment(name, title_of(network, method), "iemocap", "act", config))
+    for corpus, network, method, split in product(SUBSETS, NETWORKS, ("S", "W"), ("rnd", "act")):
+        for layer in range(1, LAYERS + 1):
+            name = f"fig2/{corpus}/{row_of(network, method)}/{split}/layer{layer:02d}"
+            title = f"{corpus.upper()} {title_of(network, method)}, layer {layer}"
+            rows.append(_experiment(name, title, corpus, split, config_of(network, method, at_layers=str(layer))))
     return tuple(rows)
 
 
 def resolve(config: QuaternionAtConfig) -> tuple[QuaternionAtConfig, list[str]]:
-    """The config as it is, with a flag where it asks for random weights."""
+    """Returns the config unchanged, and a flag if it asks for random weights."""
     return config, ["random weights: RH-Emo"] if config.rhemo == "random" else []
 
 
 def _pretrainings() -> tuple[Pretraining, ...]:
-    alike = ("network", "rhemo", "width", "pooling", "shrink", "chunks", "normalisation")
+    matching = ("network", "rhemo", "width", "pooling", "shrink", "chunks", "normalisation")
     return (
         Pretraining(
             "rhemo", "RH-Emo", "rhemo", "iemocap", "vad",
-            "rhemo:rhemo", "data:features", ("shrink", "chunks"),
+            "rhemo:pretrain_rhemo", "data:features", ("shrink", "chunks"),
         ),
         Pretraining(
-            "speakers", "network that tells speakers", "speakers", "librispeech", "train-clean-100",
-            "pretraining:speakers", "data:features", (*alike, "speaker_labels"),
+            "speakers", "speaker recognition network", "speakers", "librispeech", "train-clean-100",
+            "pretraining:train_speaker_network", "data:features", (*matching, "speaker_labels"),
         ),
         Pretraining(
-            "words", "network that tells words", "words", "librispeech", "train-clean-100",
-            "pretraining:words", "data:nothing", alike,
+            "words", "word recognition network", "words", "librispeech", "train-clean-100",
+            "pretraining:train_word_network", "data:no_features", matching,
         ),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Figure 2, and what a training takes (Sec. 3.2.3), drawn from trials."""
+"""Figure 2, and a figure of time and memory of training (Sec. 3.2.3)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPLITS = {"rnd": "random", "act": "actor"}
 
 
 def accuracy(measured: RunResults) -> float:
-    """WA of a run in percent: the mean over its trials."""
+    """WA of a run in percent, averaged over its trials."""
     classes = measured.run["classes"]
     columns = [f"p_{name}" for name in classes]
     shares = [
@@ -30,16 +30,16 @@ def accuracy(measured: RunResults) -> float:
 
 
 def gains(runs: Mapping[str, RunResults], network: str, method: str, split: str) -> np.ndarray:
-    """Accuracy with anti-transfer less that without, by layer; the mean over the corpora that were run.
+    """Accuracy gained by anti-transfer at each layer, averaged over the corpora that were run.
 
     Args:
-        runs: by experiment.
+        runs: runs by experiment id.
         network: "real" or "quat".
         method: "S" or "W".
         split: "rnd" or "act".
 
     Returns:
-        shape (13,), percentage points; NaN where a layer, or its corpus without anti-transfer, was not run.
+        Shape (13,), percentage points; NaN if a layer, or the network without anti-transfer, was not run.
     """
     sums, counts = np.zeros(LAYERS), np.zeros(LAYERS)
     for corpus in SUBSETS:
@@ -53,7 +53,7 @@ def gains(runs: Mapping[str, RunResults], network: str, method: str, split: str)
 
 
 def draw_layers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
-    """Figure 2: what anti-transfer gains at each layer, a panel a kind of network, and the lines' mean."""
+    """Draws Figure 2: accuracy gained by anti-transfer at each layer, with the mean, one panel per network."""
     lines = {
         (network, method, split): gains(runs, network, method, split)
         for network in NETWORKS
@@ -85,17 +85,16 @@ def draw_layers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison
 
 
 def draw_resources(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
-    """Seconds an epoch and the process' highest memory, real and quaternion, without and with anti-transfer.
+    """Draws seconds per epoch and peak memory of real and quaternion networks, without and with anti-transfer.
 
-    Trials of one process share its memory, of which only the highest is known: for figures of memory, run each
-    experiment by a command of its own.
+    Trials in the same process share its peak memory, so run each experiment with a command of its own.
     """
     shown = {}
     for network in NETWORKS:
         for method in ("none", "S"):
             run = runs.get(f"quaternion_at/resources/iemocap/{row_of(network, method)}")
             if run is not None and run.trials:
-                seconds = [seconds_an_epoch(trial) for trial in run.trials]
+                seconds = [seconds_per_epoch(trial) for trial in run.trials]
                 memory = [trial["peak_memory_mib"] for trial in run.trials]
                 shown[title_of(network, method)] = float(np.mean(seconds)), float(np.mean(memory))
     if not shown:
@@ -104,14 +103,14 @@ def draw_resources(runs: Mapping[str, RunResults], comparisons: Sequence[Compari
 
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     axes = figure.subplots(1, 2)
-    for axis, number, label in zip(axes, (0, 1), ("seconds an epoch", "peak memory of the process, MiB"), strict=True):
+    for axis, number, label in zip(axes, (0, 1), ("seconds per epoch", "peak memory of the process, MiB"), strict=True):
         axis.barh(list(shown), [values[number] for values in shown.values()], color="steelblue")
         axis.invert_yaxis()
         axis.set_xlabel(label)
     return figure
 
 
-def seconds_an_epoch(trial: dict) -> float:
-    """Keras' time of a trial over its epochs, of both trainings for dual anti-transfer."""
+def seconds_per_epoch(trial: dict) -> float:
+    """Training time of a trial per epoch; with dual anti-transfer, over the epochs of both trainings."""
     epochs = sum(len(values) for name, values in trial["history"].items() if name.endswith("loss"))
     return trial["seconds"]["fit"] / max(1, epochs)

@@ -1,4 +1,4 @@
-"""The networks of Table 1: RH-Emo's encoder, the VGG16 under training, and the fixed ones it is trained away from."""
+"""The networks of Table 1: RH-Emo's encoder, the VGG16 to train, and the fixed networks of the orthogonal tasks."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from papers.quaternion_at.data import size
 
 
 def input_shape(config: QuaternionAtConfig) -> tuple[int, int, int]:
-    """What the VGG16 reads: magnitudes (512, 128, 1), or RH-Emo's embedding (64, 64, 4), at the config's size."""
+    """Input shape of the VGG16: magnitudes (512, 128, 1) or RH-Emo's embedding (64, 64, 4), smaller with `shrink`."""
     frames, bins = size(config)
     return (frames, bins, 1) if config.rhemo == "none" else (frames // 8, bins // 2, 4)
 
 
 def build_vgg(config: QuaternionAtConfig, classes: int) -> keras.Model:
-    """VGG16 with logits, real or quaternion (Sec. 3.1)."""
+    """Builds the real or quaternion VGG16, with logits as outputs (Sec. 3.1)."""
     return vgg16(
         input_shape(config),
         classes,
@@ -37,23 +37,23 @@ def build_vgg(config: QuaternionAtConfig, classes: int) -> keras.Model:
 
 
 def build_encoder(config: QuaternionAtConfig, context: Context) -> keras.Model | None:
-    """RH-Emo's encoder as it was pretrained, or None if the network reads magnitudes.
+    """Returns the pretrained encoder of RH-Emo, or None if the network reads magnitudes.
 
-    Without a pretrained one its weights are random, but the same in every fit and for every orthogonal task.
+    Without a pretrained one, its weights are random, but the same in every fit and for every orthogonal task.
 
     Raises:
-        UserError: the artefact that is asked for is not here, or of another size, or a fold's.
+        UserError: The artefact does not exist or has another input size, or the config says `rhemo=fold`.
     """
     if config.rhemo == "none":
         return None
     if config.rhemo == "fold":
-        raise UserError("rhemo=fold learns from a fold and here is none; take rhemo=newest, or random.")
+        raise UserError("rhemo=fold needs the training part of a fold. Use rhemo=newest or random here.")
     frames, bins = size(config)
     if config.rhemo not in ("newest", "random"):
         model = _stored(context, "rhemo", config.rhemo, "encoder.keras", config)
         if model.input_shape[1:] != (frames, bins, 1):
             raise UserError(
-                f"RH-Emo {config.rhemo} reads {model.input_shape[1:3]} cells; this network's have {(frames, bins)}. "
+                f"RH-Emo {config.rhemo} reads {model.input_shape[1:3]} cells, but this network needs {(frames, bins)}. "
                 "Choose one with the same shrink."
             )
         return model
@@ -68,15 +68,15 @@ def build_encoder(config: QuaternionAtConfig, context: Context) -> keras.Model |
 
 
 def build_extractor(config: QuaternionAtConfig, task: str, context: Context) -> keras.Model:
-    """The network of an orthogonal task, as it was pretrained, or of random weights if there is none.
+    """Returns the pretrained network of an orthogonal task, or one with random weights if there is none.
 
     Args:
         config: settings.
         task: "speakers" or "words".
-        context: where artefacts are.
+        context: has the artefacts.
 
     Raises:
-        UserError: the artefact that is asked for is not here, or reads something else.
+        UserError: The artefact does not exist, or has another input shape.
     """
     digest = getattr(config, task)
     if digest == "newest":
@@ -84,23 +84,23 @@ def build_extractor(config: QuaternionAtConfig, task: str, context: Context) -> 
     model = _stored(context, task, digest, "network.keras", config)
     if model.input_shape[1:] != input_shape(config):
         raise UserError(
-            f"The network {digest} that tells {task} reads {model.input_shape[1:]}; this one reads "
+            f"The network {digest} that recognises {task} reads {model.input_shape[1:]}; this one reads "
             f"{input_shape(config)}. Pretrain one with the same network, rhemo and shrink."
         )
     return model
 
 
 def _stored(context: Context, name: str, digest: str, file: str, config: QuaternionAtConfig) -> keras.Model:
-    """A network out of an artefact."""
+    """Reads a network from an artefact."""
     found = context.artefacts.find(f"quaternion_at/{name}", digest) if context.artefacts is not None else None
     path = found.folder / file if found is not None else Path()
     if not path.is_file():
-        raise UserError(f"There is no {name} {digest} here; `ser pretrain quaternion_at {name}` makes one.")
+        raise UserError(f"There is no {name} {digest} here. Make one with `ser pretrain quaternion_at {name}`.")
     return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def signature_of(extractor: keras.Model, layer: int, config: QuaternionAtConfig) -> keras.Model:
-    """The fixed extractor up to a layer and what the loss needs of it, in the paper's reading or the authors'."""
+    """Returns the fixed extractor up to a layer, followed by what the loss needs of it in the chosen variant."""
     return signature_model(extractor, _feature_map(extractor, layer, config), variant=config.variant)
 
 
@@ -112,18 +112,18 @@ def with_anti_transfer(
     *,
     encoder: keras.Model | None = None,
 ) -> AntiTransferTraining:
-    """The training model of one layer.
+    """Builds the model that is trained with anti-transfer at one layer.
 
     Args:
         vgg: the network.
-        layer: 1 to 13.
+        layer: number of the layer, from 1 to 13.
         config: weight and variant of the loss.
         source: the extractor's signatures: a result of `cached_signatures`, whose rows come with the inputs, or a model
-            of `signature_of`, which is run at each step.
-        encoder: RH-Emo, if it is trained too; `source` is then a model, and reads its embedding.
+            from `signature_of`, which is run in each step.
+        encoder: RH-Emo, if it is trained as well; `source` is then a model, which reads its embedding.
 
     Raises:
-        UserError: the extractor is of another width at the layer.
+        UserError: The extractor has another number of channels at the layer.
     """
     settings = {"beta": config.at_beta, "variant": config.variant}
     feature_maps = [_feature_map(vgg, layer, config)]
@@ -137,14 +137,14 @@ def _feature_map(network: keras.Model, layer: int, config: QuaternionAtConfig):
 
 
 class EmbeddingTraining(AntiTransferTraining):
-    """Anti-transfer with an RH-Emo that is trained too: both networks see the embedding it gives now (Fig. 1).
+    """Anti-transfer with an RH-Emo that is trained as well: both networks read its current embedding (Fig. 1).
 
-    The loss takes the extractor's side as given, so no gradient reaches RH-Emo through the extractor.
+    The loss treats the extractor's signatures as constants, so no gradient reaches RH-Emo through the extractor.
 
     Args:
         encoder: RH-Emo's encoder.
         *arguments: see `AntiTransferTraining`; the sources are models.
-        **kwargs: as there.
+        **kwargs: see `AntiTransferTraining`.
 
     Call:
         inputs: magnitudes (batch, frames, bins, 1). Returns logits.
@@ -155,10 +155,10 @@ class EmbeddingTraining(AntiTransferTraining):
         self.encoder = encoder
 
     def call(self, inputs, training=False):
-        """The network's outputs; the loss is added on the way."""
+        """Returns the network's outputs and adds the anti-transfer loss."""
         return super().call(self.encoder(inputs, training=training), training=training)
 
 
 def chained(encoder: keras.Model | None, vgg: keras.Model) -> keras.Model:
-    """From magnitudes, through RH-Emo if there is one, to logits."""
+    """Model from magnitudes, through RH-Emo if there is one, to logits."""
     return vgg if encoder is None else keras.Model(encoder.input, vgg(encoder.output), name="rhemo_vgg16")

@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from common.artefacts import Artefacts
 from common.contract import Context, Part
 from common.errors import UserError
 from common.metrics import softmax
@@ -21,7 +22,7 @@ from common.models.signature_cache import cached_signatures
 from common.saving import Saved, load_fitted, save_fitted
 from common.training import BestEpoch, jit_compile
 from papers.quaternion_at.config import QuaternionAtConfig
-from papers.quaternion_at.data import Chunks, Scale, chunks, cut_part, fitted_scale
+from papers.quaternion_at.data import Scale, fitted_scale, prepare_chunks, raw_chunks
 from papers.quaternion_at.model import (
     build_encoder,
     build_extractor,
@@ -30,22 +31,23 @@ from papers.quaternion_at.model import (
     signature_of,
     with_anti_transfer,
 )
-from papers.quaternion_at.rhemo import fold_encoder
+from papers.quaternion_at.rhemo import train_fold_encoder
 
 VERSION = 2
-"""Raised whenever the same settings, data and seed would train another network."""
+"""Increased whenever the same settings, data and seed would lead to another network."""
 
 
 @dataclasses.dataclass
 class FittedQuaternionAt:
-    """A trained network with what its input needs.
+    """A trained network with the preparation of its input.
 
     Attributes:
         config: its settings.
         classes: emotions in the order of the outputs.
         vgg: the network.
-        encoder: RH-Emo's, if it reads embeddings.
-        scale: of the magnitudes.
+        encoder: RH-Emo's encoder, if the network reads embeddings; otherwise None.
+        scale: scales magnitudes.
+        context: receives timings.
     """
 
     config: QuaternionAtConfig
@@ -56,16 +58,17 @@ class FittedQuaternionAt:
     context: Context = dataclasses.field(default_factory=Context)
 
     def predict(self, part: Part) -> dict[str, np.ndarray]:
-        """Probabilities "p_<emotion>", the mean over an utterance's chunks.
+        """Returns probabilities "p_<emotion>", averaged over the chunks of each utterance.
 
-        Beside them "chunks_<emotion>", how many of its chunks were heard as that: the paper counts chunks.
+        There are also columns "chunks_<emotion>", the number of chunks predicted as each emotion, since the paper's
+        accuracy counts chunks.
         """
-        cut = chunks(cut_part(part, self.config), self.scale, self.config)
+        chunks = prepare_chunks(raw_chunks(part, self.config), self.scale, self.config)
         with self.context.timed("predict"):
-            found = probabilities(chained(self.encoder, self.vgg), cut.images, self.config)
+            predicted = probabilities(chained(self.encoder, self.vgg), chunks.images, self.config)
         votes = np.zeros((len(part), len(self.classes)), np.int64)
-        np.add.at(votes, (cut.owner, found.argmax(axis=1)), 1)
-        means = cut.vote(found)
+        np.add.at(votes, (chunks.utterance, predicted.argmax(axis=1)), 1)
+        means = chunks.utterance_means(predicted)
         columns = {f"p_{emotion}": means[:, number] for number, emotion in enumerate(self.classes)}
         return columns | {f"chunks_{emotion}": votes[:, number] for number, emotion in enumerate(self.classes)}
 
@@ -87,48 +90,59 @@ def load(folder: Path) -> FittedQuaternionAt:
 
 
 def probabilities(model: keras.Model, inputs: np.ndarray, config: QuaternionAtConfig) -> np.ndarray:
-    """Softmax of a model's logits, shape (inputs, classes), float64."""
+    """Predicts class probabilities, float64, shape (inputs, classes)."""
     return softmax(model.predict(inputs, batch_size=config.batch_size, verbose=0))
 
 
-def cross_entropy(found: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over chunks of -log of the true class' probability."""
-    return float(-np.log(np.maximum(found[np.arange(len(labels)), labels], 1e-12)).mean())
+def cross_entropy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Mean of -log of the true class's probability, from probabilities (chunks, classes)."""
+    return float(-np.log(np.maximum(predicted[np.arange(len(labels)), labels], 1e-12)).mean())
 
 
 @dataclasses.dataclass
-class Data:
-    """What every training of a fit uses.
+class TrainingData:
+    """Data that all trainings of a fit share.
 
     Attributes:
         config: settings.
         inputs: training chunks: magnitudes, or embeddings if RH-Emo is frozen.
-        labels: of the chunks.
-        held_out: validation chunks, likewise; None if there are none.
-        held_out_labels: their labels.
-        classes: how many.
-        encoder: RH-Emo as it was pretrained, or None.
-        folder: for Gram matrices, as long as the fit lasts.
+        labels: class numbers of the training chunks.
+        validation_inputs: validation chunks, like `inputs`; None without a validation part.
+        validation_labels: class numbers of the validation chunks, or None.
+        classes: number of classes.
+        encoder: pretrained encoder of RH-Emo, or None.
+        folder: holds Gram matrices during the fit.
     """
 
     config: QuaternionAtConfig
     inputs: np.ndarray
     labels: np.ndarray
-    held_out: np.ndarray | None
-    held_out_labels: np.ndarray | None
+    validation_inputs: np.ndarray | None
+    validation_labels: np.ndarray | None
     classes: int
     encoder: keras.Model | None
     folder: Path
 
     @property
     def trains_encoder(self) -> bool:
-        """True if RH-Emo learns with the network."""
+        """True if RH-Emo is trained together with the network."""
         return self.encoder is not None and self.config.rhemo_training == "trainable"
+
+    def network(self, vgg: keras.Model, encoder: keras.Model | None) -> keras.Model:
+        """The model from `inputs` to logits."""
+        return chained(encoder, vgg) if self.trains_encoder else vgg
 
 
 @dataclasses.dataclass
-class Trained:
-    """A network after its training (or trainings, for dual anti-transfer)."""
+class TrainedNetwork:
+    """A network after its training; with dual anti-transfer, after both trainings.
+
+    Attributes:
+        vgg: the network.
+        encoder: RH-Emo's encoder, or None.
+        accuracy: validation accuracy of chunks; NaN without a validation part.
+        history: values over epochs, by name.
+    """
 
     vgg: keras.Model
     encoder: keras.Model | None
@@ -137,31 +151,34 @@ class Trained:
 
 
 def fit(config: QuaternionAtConfig, train: Part, validation: Part, context: Context) -> FittedQuaternionAt:
-    """Trains a network, once for each anti-transfer layer to choose among (Sec. 3.2).
+    """Trains a network, once for each anti-transfer layer to choose from (Sec. 3.2).
 
-    The epoch is the one of the lowest validation loss, the layer the one of the best validation accuracy.
+    The epoch with the lowest validation loss is kept, and the layer with the best validation accuracy.
 
     Args:
         config: settings.
-        train: what is learnt from; its chunks alone give the scale.
-        validation: may be empty if there is no layer to choose.
-        context: seed, artefacts, progress, timings.
+        train: training part; its chunks alone give the scale.
+        validation: validation part; may be empty if there is no layer to choose.
+        context: seed, artefacts, progress, timings; receives history and flags.
+
+    Raises:
+        UserError: There are layers to choose from, but no validation part.
     """
     layers = config.layers() if config.tasks else (0,)
     if len(layers) > 1 and not len(validation):
-        raise UserError("Choosing the anti-transfer layer needs a validation part; name one layer, as at_layers=2.")
+        raise UserError("Choosing the anti-transfer layer needs a validation part. Name one layer, as in at_layers=2.")
     keras.config.set_dtype_policy(config.precision)
-    with _prepared(config, train, validation, context) as (data, scale):
-        best: tuple[float, int, Trained | None] | None = None
-        for layer in layers:
-            accuracy, trained = _tried(data, layer, train, validation, context, remember=len(layers) > 1)
-            if len(layers) > 1:
-                context.history.setdefault("layer", []).append(float(layer))
+    with _training_data(config, train, validation, context) as (data, scale):
+        layer, trained = layers[0], None
+        if len(layers) > 1:
+            best = -1.0
+            for candidate in layers:
+                accuracy, network = _try_layer(data, candidate, train, validation, context)
+                context.history.setdefault("layer", []).append(float(candidate))
                 context.history.setdefault("layer_accuracy", []).append(accuracy)
-            if best is None or accuracy > best[0]:  # of equals the earliest, which costs least (Sec. 3.2.2)
-                best = accuracy, layer, trained
-        _, layer, trained = best
-        trained = trained or _trained(data, layer, context)  # an earlier process tried the layer
+                if accuracy > best:  # of equal ones the earliest, which costs least (Sec. 3.2.2)
+                    best, layer, trained = accuracy, candidate, network
+        trained = trained or train_at_layer(data, layer, context)  # a kept artefact has only the accuracy
     context.history.update(trained.history)
     if config.tasks:
         context.flags.append(f"anti-transfer layer {layer}" + (" (chosen on validation)" if len(layers) > 1 else ""))
@@ -169,126 +186,119 @@ def fit(config: QuaternionAtConfig, train: Part, validation: Part, context: Cont
 
 
 @contextlib.contextmanager
-def _prepared(config, train: Part, validation: Part, context: Context) -> Iterator[tuple[Data, Scale]]:
-    """The chunks of both parts, through RH-Emo if it is frozen, and a folder for the fit's Gram matrices."""
-    pieces = cut_part(train, config)
-    scale = fitted_scale(pieces, config)
-    learnt = chunks(pieces, scale, config)
-    del pieces
-    held_out = chunks(cut_part(validation, config), scale, config) if len(validation) else None
-    of_fold = config.rhemo == "fold"
-    encoder = fold_encoder(config, train, learnt, context) if of_fold else build_encoder(config, context)
-    root = None
-    if context.artefacts is not None:
-        context.artefacts.root.mkdir(parents=True, exist_ok=True)
-        root = context.artefacts.root
+def _training_data(config, train: Part, validation: Part, context: Context) -> Iterator[tuple[TrainingData, Scale]]:
+    """Prepares the chunks of both parts, through RH-Emo if it is frozen, and a folder for Gram matrices."""
+    raw = raw_chunks(train, config)
+    scale = fitted_scale(raw, config)
+    chunks = prepare_chunks(raw, scale, config)
+    del raw
+    held_out = prepare_chunks(raw_chunks(validation, config), scale, config) if len(validation) else None
+    if config.rhemo == "fold":
+        encoder = train_fold_encoder(config, train, chunks, context)
+    else:
+        encoder = build_encoder(config, context)
+    root = None if context.artefacts is None else context.artefacts.root
+    if root is not None:
+        root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".gram-", dir=root) as folder:
-        data = Data(
+        data = TrainingData(
             config,
-            learnt.images,
-            train.labels[learnt.owner],
+            chunks.images,
+            train.labels[chunks.utterance],
             held_out.images if held_out else None,
-            validation.labels[held_out.owner] if held_out else None,
+            validation.labels[held_out.utterance] if held_out else None,
             len(train.classes),
             encoder,
             Path(folder),
         )
         if encoder is not None and not data.trains_encoder:
-            data.inputs = _embedded(encoder, learnt, config)
-            data.held_out = _embedded(encoder, held_out, config) if held_out else None
+            data.inputs = encoder.predict(chunks.images, batch_size=config.batch_size, verbose=0)
+            if held_out:
+                data.validation_inputs = encoder.predict(held_out.images, batch_size=config.batch_size, verbose=0)
         yield data, scale
 
 
-def _embedded(encoder: keras.Model, cut: Chunks, config: QuaternionAtConfig) -> np.ndarray:
-    return encoder.predict(cut.images, batch_size=config.batch_size, verbose=0)
+def _try_layer(
+    data: TrainingData, layer: int, train: Part, validation: Part, context: Context
+) -> tuple[float, TrainedNetwork | None]:
+    """Returns the validation accuracy with anti-transfer at a layer, and the network if it was trained just now.
 
-
-def _tried(data: Data, layer: int, train, validation, context, *, remember: bool) -> tuple[float, Trained | None]:
-    """Validation accuracy with anti-transfer at a layer, and the network, unless an earlier process trained it."""
-    if not remember or context.artefacts is None:
-        trained = _trained(data, layer, context)
-        return trained.accuracy, trained
+    Only the accuracy is kept as an artefact: the thirteen real networks of a trial would take 9 GB.
+    """
     choosing = ("at_layers", "at_tries")
     config = {name: value for name, value in dataclasses.asdict(data.config).items() if name not in choosing}
     made_of = {
         "version": VERSION, "config": config, "layer": layer, "seed": context.seed, "train": train.fingerprint,
         "validation": validation.fingerprint, "classes": list(train.classes),
     }  # fmt: skip
-    kept = []
+    trained = None
 
     def make(folder: Path) -> dict:
-        kept.append(_trained(data, layer, context))
-        return {"accuracy": kept[0].accuracy}
+        nonlocal trained
+        trained = train_at_layer(data, layer, context)
+        return {"accuracy": trained.accuracy}
 
-    # Only the accuracy is kept: thirteen real networks of a trial would be 9 GB.
-    record = context.artefacts.get("quaternion_at/layer", made_of, make).record
-    return record["accuracy"], kept[0] if kept else None
+    artefacts = context.artefacts or Artefacts(data.folder)
+    return artefacts.get("quaternion_at/layer", made_of, make).record["accuracy"], trained
 
 
-def _trained(data: Data, layer: int, context: Context) -> Trained:
-    """One network, trained once, or for dual anti-transfer twice, from the trial's seed."""
+def train_at_layer(data: TrainingData, layer: int, context: Context) -> TrainedNetwork:
+    """Trains a network with anti-transfer at a layer, 1 to 13, if any; with dual anti-transfer, in two trainings."""
     config = data.config
-    keras.utils.set_random_seed(context.seed)  # a layer's network does not depend on which were tried before it
+    keras.utils.set_random_seed(context.seed)  # so that the network does not depend on layers tried before
     vgg = encoder = None
     history: dict[str, list[float]] = {}
     for number, task in enumerate(config.tasks or (None,), start=1):
-        before = vgg, encoder
+        first_vgg, first_encoder = vgg, encoder
         vgg = build_vgg(config, data.classes)
         encoder = keras.models.clone_model(data.encoder) if data.trains_encoder else data.encoder
         if data.trains_encoder:
-            encoder.set_weights((before[1] or data.encoder).get_weights())
-        if before[0] is not None:
-            copy_weights(before[0], vgg, leave_out=("logits",) if config.dual_last_layer == "fresh" else ())
+            encoder.set_weights((first_encoder or data.encoder).get_weights())
+        if first_vgg is not None:
+            copy_weights(first_vgg, vgg, leave_out=("logits",) if config.dual_last_layer == "fresh" else ())
         own = dataclasses.replace(context, history={})
-        _stage(data, vgg, encoder, task, layer, own)
+        _train_once(data, vgg, encoder, task, layer, own)
         prefix = f"stage{number}_" if len(config.tasks) > 1 else ""
         history |= {f"{prefix}{name}": values for name, values in own.history.items()}
     accuracy = float("nan")
-    if data.held_out is not None:
-        found = probabilities(_reader(data, vgg, encoder), data.held_out, config)
-        accuracy = float((found.argmax(axis=1) == data.held_out_labels).mean())
-    return Trained(vgg, encoder, accuracy, history)
+    if data.validation_inputs is not None:
+        predicted = probabilities(data.network(vgg, encoder), data.validation_inputs, config)
+        accuracy = float((predicted.argmax(axis=1) == data.validation_labels).mean())
+    return TrainedNetwork(vgg, encoder, accuracy, history)
 
 
-def _reader(data: Data, vgg: keras.Model, encoder: keras.Model | None) -> keras.Model:
-    """The network as it reads `data.inputs`."""
-    return chained(encoder, vgg) if data.trains_encoder else vgg
-
-
-def _stage(data: Data, vgg, encoder, task: str | None, layer: int, context: Context) -> None:
-    """Trains with anti-transfer from a task's network, or without if there is none."""
-    config = data.config
-    model, batches = _reader(data, vgg, encoder), None
+def _train_once(data: TrainingData, vgg, encoder, task: str | None, layer: int, context: Context) -> None:
+    """Trains a network with anti-transfer from the network of a task, or without if `task` is None."""
+    config, network = data.config, data.network(vgg, encoder)
+    model, inputs = network, {"x": data.inputs, "y": data.labels, "batch_size": config.batch_size}
     if task is not None:
         signature = signature_of(build_extractor(config, task, context), layer, config)
         if data.trains_encoder:
             model = with_anti_transfer(vgg, layer, config, signature, encoder=encoder)
         else:
-            # The extractor and what it reads stay as they are, so each chunk's Gram matrix is computed once.
+            # Extractor and inputs do not change, so the Gram matrices of each chunk are computed only once.
             with context.timed("targets"):
                 signatures = cached_signatures(data.folder, signature, data.inputs, batch_size=config.batch_size)
             model = with_anti_transfer(vgg, layer, config, signatures)
             batches = BatchesWithSignatures(
                 data.inputs, data.labels, [signatures], config.batch_size, seed=context.seed
             )
+            inputs = {"x": batches}
     model.compile(
         keras.optimizers.Adam(config.learning_rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=jit_compile(),
     )
     score = None
-    if data.held_out is not None:
-        reader = _reader(data, vgg, encoder)
+    if data.validation_inputs is not None:
 
         def score() -> float:
-            return -cross_entropy(probabilities(reader, data.held_out, config), data.held_out_labels)
+            predicted = probabilities(network, data.validation_inputs, config)
+            return -cross_entropy(predicted, data.validation_labels)
 
-    settings = {"epochs": config.epochs, "verbose": 0, "callbacks": [BestEpoch(score, config.patience, context)]}
     with context.timed("fit"):
-        if batches is None:
-            model.fit(data.inputs, data.labels, batch_size=config.batch_size, **settings)
-        else:
-            model.fit(batches, **settings)
+        callbacks = [BestEpoch(score, config.patience, context)]
+        model.fit(**inputs, epochs=config.epochs, callbacks=callbacks, verbose=0)
     for file in data.folder.glob("*.npy"):
         file.unlink()
 

@@ -19,7 +19,7 @@ from common.corpus import COLUMNS
 from common.training import data_parallel, predict_batch
 from papers.gmp_atl import model
 from papers.gmp_atl.config import SCALED, GmpConfig
-from papers.gmp_atl.stages import Workshop
+from papers.gmp_atl.stages import TrainingStages
 from tests.helpers import ROOT
 
 SMALL = {
@@ -65,7 +65,8 @@ def devices_of_a_stage(config):
         return {"history": {}}
 
     with tempfile.TemporaryDirectory() as root:
-        Workshop(config, nobody, nobody, Context(), Artefacts(Path(root)))._get("stage1", [], make)
+        stages = TrainingStages(config, nobody, nobody, Context(), Artefacts(Path(root)))
+        stages._artefact("stage1", [], make)
     return seen[0]
 
 

@@ -1,7 +1,7 @@
-"""Regression bands: what scaled stages learn from the embedded corpus (slow tier), and runs on EMODB (corpus tier).
+"""Bands of results: scaled stages on the embedded corpus (slow tier), and runs on EMODB (corpus tier).
 
-A small random HuBERT learns little, so most floors lie on the training part: what a stage must learn if frames, labels
-and weights reach it in the right order.
+A small random HuBERT learns little, so most bounds are for the training part: a stage reaches them only if frames,
+labels and weights arrive in the right order.
 """
 
 import json
@@ -30,7 +30,7 @@ from ser import cli
 from ser.results.report import build
 from tests.helpers import ROOT
 
-LEARNS = {
+CHANGES = {
     "longest_s": 1.0,
     "batch_size": 8,
     "epochs1": 8,
@@ -43,19 +43,19 @@ LEARNS = {
     "masked_only": False,
     "stage2_start": "stage1",
 }
-"""No frame is spared and stage 2 starts where the labels come from: then it must tell them, if they are its frames'."""
+"""Stage 2 trains on all frames and starts from the HuBERT that made the labels, so it must be able to predict them."""
 
 
 def entropy(labels):
-    """Loss of who knows how frequent each label is, and nothing else, in nats."""
+    """Cross-entropy of a constant prediction, the frequencies of the labels, in nats."""
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
     return float(-(shares * np.log(shares)).sum())
 
 
 @pytest.fixture(scope="module")
-def learnt(tmp_path_factory):
+def fitted_on_demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    config = override(GmpConfig(), {**SCALED, **LEARNS})
+    config = override(GmpConfig(), {**SCALED, **CHANGES})
     table = data_prep.load("demo", "4class-excited").table
     features = FeatureStore(folder / "features", jobs=1).get(table, data.features(config)["waveform"])
     whole = Part(table, {"waveform": features}, tuple(sorted(table["emotion"].unique())))
@@ -73,9 +73,9 @@ def recall(fitted, part):
 
 
 @pytest.mark.slow
-def test_every_stage_learns_more_than_how_frequent_its_labels_are(learnt):
-    """Seen: 1.17 of 1.31, 6.49 of 8.25 and 0.88 of 1.38 nats. With the labels of other utterances stage 2 gave 8.25."""
-    train, _, _, history, folder = learnt
+def test_every_stage_learns_more_than_the_frequencies_of_its_labels(fitted_on_demo):
+    """Seen: 1.17 of 1.31, 6.49 of 8.25 and 0.88 of 1.38 nats; with labels of other utterances, stage 2 gave 8.25."""
+    train, _, _, history, folder = fitted_on_demo
     (file,) = folder.rglob("labels.npz")
     frames = np.concatenate(list(read_labels(file).values()))
     emotion, gender = entropy(train.labels), entropy(gender_numbers(train.table, ""))
@@ -87,19 +87,19 @@ def test_every_stage_learns_more_than_how_frequent_its_labels_are(learnt):
 
 
 @pytest.mark.slow
-def test_emotion_is_heard_where_it_was_learnt_and_hardly_elsewhere(learnt):
-    """Chance is 25 %. Seen: UA of 57 % on the training part, 29 % on the session left out; above 60 something leaks."""
-    train, test, fitted, _, _ = learnt
+def test_emotion_is_recognised_in_training_data_but_hardly_in_test_data(fitted_on_demo):
+    """Chance is 25 %. Observed: UA of 57 % on the training part, 29 % on the test session; above 60 something leaks."""
+    train, test, fitted, _, _ = fitted_on_demo
     assert recall(fitted, train) > 40
     assert 15 < recall(fitted, test) < 60
 
 
 @pytest.mark.slow
-def test_pseudo_labels_tell_sounds_and_agree_with_each_other(learnt):
-    """Seen: neighbours share a label 1.5 to 2.1 times as often as any two frames; mutual information 0.47 to 0.54."""
+def test_pseudo_labels_are_stable_over_time_and_agree_between_scales(fitted_on_demo):
+    """Observed: neighbours share a label 1.5 to 2.1 times as often as any frames; mutual information 0.47 to 0.54."""
     from sklearn.metrics import adjusted_mutual_info_score
 
-    (file,) = learnt[-1].rglob("labels.npz")
+    (file,) = fitted_on_demo[-1].rglob("labels.npz")
     labels = read_labels(file)
     frames = np.concatenate(list(labels.values()))
     for number, clusters in enumerate((8, 16, 32)):
@@ -118,7 +118,7 @@ import os, signal, sys
 from ser import cli
 from papers.gmp_atl import stages
 
-report = stages.Workshop._report
+report = stages.TrainingStages._report_epoch
 
 
 def killing(self, epoch, epochs, logs):
@@ -128,13 +128,13 @@ def killing(self, epoch, epochs, logs):
 
 
 if sys.argv[1] == "kill":
-    stages.Workshop._report = killing
+    stages.TrainingStages._report_epoch = killing
 sys.exit(cli.main(sys.argv[2:]))
 """
 
 
 def run(corpus, folder, kill=False):
-    """One fold in a process of its own, which dies after the first of stage 2's two epochs if asked to."""
+    """Runs one fold in a process of its own; with `kill`, it dies after the first of stage 2's two epochs."""
     experiment = "public/emodb/gmp-ams" if corpus == "emodb" else "table2/iemocap/gmp-atl"
     command = [
         sys.executable, "-c", KILLED, "kill" if kill else "live", "run", f"gmp_atl/{experiment}", "--corpus", corpus,
@@ -149,7 +149,7 @@ def run(corpus, folder, kill=False):
 @pytest.mark.parametrize(
     "corpus", [pytest.param("demo", marks=pytest.mark.slow), pytest.param("emodb", marks=pytest.mark.corpus)]
 )
-def test_a_run_killed_in_the_middle_of_stage_2_ends_as_an_undisturbed_one(corpus, tmp_path):
+def test_a_run_killed_in_stage_2_ends_with_the_same_result(corpus, tmp_path):
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     run(corpus, unbroken)
     run(corpus, broken, kill=True)
@@ -165,8 +165,8 @@ def test_a_run_killed_in_the_middle_of_stage_2_ends_as_an_undisturbed_one(corpus
 
 
 @pytest.mark.corpus
-def test_two_folds_of_emodb_run_through_and_say_random_weights(tmp_path):
-    """Chance is 14 %; what a random HuBERT reaches in two epochs is hardly more, and below 60 if nothing leaks."""
+def test_two_folds_of_emodb_finish_and_state_random_weights(tmp_path):
+    """Chance is 14 %. A random HuBERT reaches hardly more in two epochs; above 60, something leaks."""
     arguments = ["reproduce", "gmp_atl", "--table", "public", "--scaled", "--no-yardstick", "--folds", "2"]
     folders = ["--results", str(tmp_path / "results"), "--cache", str(tmp_path / "cache")]
     assert cli.main([*arguments, *folders]) == 0
@@ -176,7 +176,7 @@ def test_two_folds_of_emodb_run_through_and_say_random_weights(tmp_path):
     assert {one.cell.column for one in measured} == {"WAR", "UAR"}
     for one in measured:
         assert one.verdict == "scaled run" and one.measured.folds == 2 and 8 < one.measured.value < 60
-        assert "random weights: HuBERT (random-tiny) never heard speech before" in one.flags
+        assert "random weights: HuBERT (random-tiny) is not pretrained" in one.flags
     for file in (tmp_path / "results").rglob("trial.json"):
         history = json.loads(file.read_bytes())["history"]
         assert {quantity.split("/")[0] for quantity in history} == {"stage1", "stage2", "stage3"}

@@ -1,4 +1,4 @@
-"""Codebooks: as good as scikit-learn's own, fitted from a file, labels by brute force."""
+"""Codebooks are as good as scikit-learn's, and labels are those of the nearest centres."""
 
 import tracemalloc
 
@@ -21,7 +21,7 @@ def inertia(frames, centres):
     return float(np.square(frames[:, None] - centres[None]).sum(-1).min(1).sum())
 
 
-def test_well_separated_clusters_are_found_from_a_file(tmp_path):
+def test_well_separated_clusters_are_found_in_frames_from_a_file(tmp_path):
     frames, centres, members = blobs()
     stored = write_frames(tmp_path / "frames", np.split(frames, [10, 500, 4000]), len(frames), 8)
     assert isinstance(stored, np.memmap) and stored.dtype == np.float16
@@ -31,14 +31,14 @@ def test_well_separated_clusters_are_found_from_a_file(tmp_path):
     assert sorted(distances.argmin(1)) == list(range(12)) and distances.min(1).max() < 0.1
     labels = assign(stored, found)
     assert labels.dtype == np.uint16
-    # One label a cluster, and another for each.
+    # One label per cluster, and no label twice.
     pairs = set(zip(members.tolist(), labels.tolist(), strict=True))
     assert len(pairs) == 12
 
 
 @pytest.mark.parametrize("clusters", [8, 40])
-def test_as_good_as_scikit_learns_own_fit(clusters):
-    """Same settings, on frames without clear clusters; a random choice of frames as centres is far worse."""
+def test_codebooks_are_as_good_as_those_of_scikit_learn(clusters):
+    """With the same settings on frames without clear clusters; random frames as centres are far worse."""
     generator = np.random.default_rng(3)
     frames = (generator.normal(size=(4000, 6)) @ generator.normal(size=(6, 6))).astype(np.float32)
     mine = fit_codebook(frames, clusters, seed=0, batch=400, starts=4, passes=30)
@@ -58,14 +58,14 @@ def test_labels_are_the_nearest_centres():
     assert np.mean(assign(frames, centres) == brute) == 1.0
 
 
-def test_the_same_seed_gives_the_same_codebook_and_another_another():
+def test_codebooks_depend_on_the_seed_alone():
     frames, _, _ = blobs(800, spread=3.0)
     first, again, other = (fit_codebook(frames, 9, seed, batch=100, starts=2, passes=3) for seed in (4, 4, 5))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
 
 
-def test_frames_are_never_in_memory_as_a_whole(tmp_path):
+def test_frames_are_never_all_in_memory(tmp_path):
     stored = write_frames(tmp_path / "f", (np.ones((1000, 64), np.float32) * k for k in range(30)), 30_000, 64)
     tracemalloc.start()
     fit_codebook(stored, 4, seed=0, batch=200, starts=1, passes=1)
@@ -75,14 +75,16 @@ def test_frames_are_never_in_memory_as_a_whole(tmp_path):
     assert peak < 0.5 * 30_000 * 64 * 4
 
 
-def test_too_few_frames_and_a_wrong_count_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"64 clusters need as many frames; the training part has 63.*--set clusters"):
+def test_too_few_frames_and_a_wrong_count_are_refused(tmp_path):
+    with pytest.raises(
+        UserError, match=r"64 clusters need at least as many frames; the training part has 63.*--set clusters"
+    ):
         fit_codebook(np.zeros((63, 2), np.float16), 64, seed=0)
     with pytest.raises(ValueError, match="9 frames were announced, 3 came"):
         write_frames(tmp_path / "f", [np.zeros((3, 2))], 9, 2)
 
 
-def test_labels_of_utterances_come_back(tmp_path):
+def test_saved_labels_are_read_again(tmp_path):
     labels = {4: np.arange(5, dtype=np.uint16), 8: np.arange(10, 15, dtype=np.uint16)}
     save_labels(tmp_path / "labels.npz", ["b", "a"], [2, 3], labels)
     found = read_labels(tmp_path / "labels.npz")

@@ -1,4 +1,4 @@
-"""Stages: what is there is not made again, a killed run ends as an unbroken one, codebooks know training data only."""
+"""Stages: kept ones are not trained again, a killed run ends with the same result, codebooks use training data only."""
 
 import dataclasses
 import json
@@ -18,9 +18,9 @@ from common.corpus import COLUMNS
 from papers.gmp_atl.config import SCALED, GmpConfig
 from papers.gmp_atl.data import frame_count
 from papers.gmp_atl.pseudo_labels import read_labels
-from papers.gmp_atl.stages import Workshop
+from papers.gmp_atl.stages import TrainingStages
 from papers.gmp_atl.train import fit
-from tests.helpers import ROOT
+from tests.helpers import ROOT, gmp_atl_data
 from tests.helpers.eagerly import eagerly
 
 eager = pytest.fixture(scope="module")(eagerly)
@@ -56,21 +56,21 @@ def part(count, seed):
 
 
 class WatchedArtefacts(Artefacts):
-    """Notes which artefacts are made, and may kill the process before one is stored."""
+    """Records which artefacts are made, and may kill the process before one is stored."""
 
     def __init__(self, root: Path, kill_in: str):
         super().__init__(root)
         self.kill_in, self.made = kill_in, []
 
     def get(self, name, made_of, make):
-        def noted(folder):
+        def recorded(folder):
             if name.endswith(self.kill_in):
-                make(folder)  # the work is done, the artefact does not exist yet: the worst moment
+                make(folder)  # the worst moment: the work is done, but the artefact does not exist yet
                 os.kill(os.getpid(), signal.SIGKILL)
             self.made.append(name.split("/")[1])
             return make(folder)
 
-        return super().get(name, made_of, noted)
+        return super().get(name, made_of, recorded)
 
 
 def run(root, kill_in="nowhere", test_seed=2):
@@ -94,7 +94,7 @@ def whole(tmp_path_factory, eager):
     return root, run(root)
 
 
-def test_a_killed_run_goes_on_after_the_last_finished_stage_and_ends_the_same(whole, tmp_path):
+def test_a_killed_run_continues_after_the_last_finished_stage_and_ends_the_same(whole, tmp_path):
     _, unbroken = whole
     assert unbroken["made"] == ["stage1", "pseudo_labels", "stage2", "stage3"]
     run_killed(tmp_path, "stage2")
@@ -103,8 +103,8 @@ def test_a_killed_run_goes_on_after_the_last_finished_stage_and_ends_the_same(wh
     assert resumed["history"] == unbroken["history"] and resumed["angry"] == unbroken["angry"]
 
 
-def test_other_test_data_find_every_stage_and_so_the_same_codebooks(whole):
-    """Nothing of the test part enters a stage's key or its making: all are found, none is made."""
+def test_stages_do_not_depend_on_test_data(whole):
+    """With another test part, every stage is found again and none is made."""
     root, first = whole
     books = {file: file.read_bytes() for file in root.rglob("codebook-*.npy")}
     assert sorted(file.name for file in books) == ["codebook-3.npy", "codebook-5.npy", "codebook-6.npy"]
@@ -113,7 +113,7 @@ def test_other_test_data_find_every_stage_and_so_the_same_codebooks(whole):
     assert {file: file.read_bytes() for file in root.rglob("codebook-*.npy")} == books
 
 
-def test_labels_are_those_of_the_training_part_s_frames(whole):
+def test_every_frame_of_the_training_part_has_labels(whole):
     root, _ = whole
     (file,) = root.rglob("labels.npz")
     labels = read_labels(file)
@@ -121,43 +121,32 @@ def test_labels_are_those_of_the_training_part_s_frames(whole):
         f"u0-{k}": frame_count(3000 + 400 * k) for k in range(6)
     }
     assert (np.concatenate(list(labels.values())).max(axis=0) <= [2, 4, 5]).all()
-    assert not list(root.rglob("frames.f16"))  # 1.9 GB at full size, and of no use any more
+    assert not list(root.rglob("frames.f16"))  # 1.9 GB at full size
     for clusters in (3, 5, 6):
         (book,) = root.rglob(f"codebook-{clusters}.npy")
         assert np.load(book).shape == (clusters, 32)
 
 
-def test_a_stage_s_key_changes_with_all_that_could_change_it(tmp_path):
-    table_part = _table_part()
-    config = override(GmpConfig(), SCALED)
+def test_a_stage_s_key_contains_everything_that_can_change_it(tmp_path):
+    class Recording(Artefacts):
+        def get(self, name, made_of, make):
+            raise StopIteration(json.dumps(made_of, sort_keys=True))
 
-    def key(stage, config=config, train=table_part, seed=1, before=()):
-        seen = []
+    config, train = gmp_atl_data.reduced(), gmp_atl_data.part(3)
 
-        class Noted(Artefacts):
-            def get(self, name, made_of, make):
-                seen.append(json.dumps(made_of, sort_keys=True))
-                raise StopIteration
+    def key(stage, config=config, train=train, seed=1):
+        stages = TrainingStages(config, train, train.take(()), Context(seed), Recording(tmp_path))
+        with pytest.raises(StopIteration) as raised:
+            stages._artefact(stage, [], None)
+        return raised.value.value
 
-        none = Part(train.table.iloc[:0], {}, train.classes)
-        with pytest.raises(StopIteration):
-            Workshop(config, train, none, Context(seed), Noted(tmp_path))._get(stage, list(before), None)
-        return seen[0]
-
-    # Table 4's rows share stage 1; its labels are another layer's.
+    # The rows of Table 4 share stage 1, but not the pseudo-labels.
     deeper = dataclasses.replace(config, layer=-2)
     assert key("stage1", deeper) == key("stage1") and key("pseudo_labels", deeper) != key("pseudo_labels")
-    # Table 3's losses share everything before stage 3.
+    # The rows of Table 3 with pseudo-labels share everything before stage 3.
     plain = dataclasses.replace(config, loss="ce")
     for stage in ("stage1", "pseudo_labels", "stage2"):
         assert key(stage, plain) == key(stage)
     assert key("stage3", plain) != key("stage3")
     assert key("stage1", seed=2) != key("stage1")
-    fewer = dataclasses.replace(table_part, table=table_part.table.iloc[:2])
-    assert key("pseudo_labels", train=fewer) != key("pseudo_labels")
-
-
-def _table_part():
-    table = pd.DataFrame({"utterance": ["a", "b", "c"]}).reindex(columns=list(COLUMNS))
-    table["emotion"], table["path"] = ["angry", "sad", "sad"], "nowhere.wav"
-    return Part(table, {}, ("angry", "sad"))
+    assert key("pseudo_labels", train=train.take(("u0-0", "u0-1"))) != key("pseudo_labels")

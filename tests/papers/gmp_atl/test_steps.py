@@ -1,37 +1,26 @@
-"""Steps of the three stages: traced once for all folds, in half precision, with gradients of parts added up."""
+"""Steps of the three stages: traced once for all folds, in half precision, with accumulated gradients."""
 
 import dataclasses
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
-from common.contract import Context, Part, override
-from common.corpus import COLUMNS
+from common.contract import Context
 from common.training import predict_batch
 from papers.gmp_atl import data, model
-from papers.gmp_atl.config import SCALED, GmpConfig
 from papers.gmp_atl.train import fit
+from tests.helpers import gmp_atl_data
 from tests.helpers.eagerly import eagerly
-
-CLASSES = ("angry", "sad")
-SMALL = {"clusters": "3,5,6", "batch_size": 4, "lstm_units": 4, "projection": 6, "label_projection": 6, "epochs1": 1,
-         "epochs3": 1, "longest_s": 0.5}  # fmt: skip
 
 
 def reduced(**changes):
-    return override(GmpConfig(), {**SCALED, **SMALL, **changes})
+    """With dropout and skipped layers, which the other tests switch off."""
+    return gmp_atl_data.reduced(**{"layerdrop": 0.05, "hubert_dropout": 0.1, **changes})
 
 
 def part(count, seed):
-    generator = np.random.default_rng(seed)
-    table = pd.DataFrame({"utterance": [f"u{seed}-{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
-    table["emotion"] = [CLASSES[k % 2] for k in range(count)]
-    table["gender"] = ["female" if k % 3 else "male" for k in range(count)]
-    table["path"] = "nowhere.wav"
-    waveforms = {u: generator.normal(size=800 + 320 * k).astype("f4") for k, u in enumerate(table["utterance"])}
-    return Part(table, {"waveform": waveforms}, CLASSES)
+    return gmp_atl_data.part(count, seed, 800, 2400)
 
 
 eager = pytest.fixture(eagerly)
@@ -44,9 +33,9 @@ def policy():
     keras.config.set_dtype_policy(before)
 
 
-def test_a_fold_gives_the_same_whatever_fold_came_before(eager, monkeypatch):
-    """With dropout, dropped layers and accumulated gradients: all that a network could carry over."""
-    monkeypatch.setattr(model, "_LEARNERS", {})
+def test_a_fold_does_not_depend_on_earlier_folds(eager, monkeypatch):
+    """Dropout, skipped layers and accumulated gradients are on: everything that a reused network could carry over."""
+    monkeypatch.setattr(model, "_TRACED", {})
     config = reduced(accumulation=2, pseudo_labels=False, loss="ce")
     train, none, test = part(4, 0), part(0, 1), part(3, 2).without_labels()
 
@@ -55,26 +44,28 @@ def test_a_fold_gives_the_same_whatever_fold_came_before(eager, monkeypatch):
         return fitted, fitted.predict(test)["p_angry"]
 
     first, alone = predicted(1)
-    kept = model._LEARNERS["gmp_atl_stage3"][1]
+    kept = model._TRACED["gmp_atl_stage3"][1]
     assert kept is not first.model
     _, other = predicted(2, part(5, 5))
     _, again = predicted(1)
     np.testing.assert_array_equal(again, alone)
     assert np.abs(other - alone).max() > 1e-4
-    np.testing.assert_array_equal(first.predict(test)["p_angry"], alone)  # what was fitted stays as it was
-    assert model._LEARNERS["gmp_atl_stage3"][1] is kept
+    np.testing.assert_array_equal(first.predict(test)["p_angry"], alone)  # later folds do not change it
+    assert model._TRACED["gmp_atl_stage3"][1] is kept
 
 
-def test_another_config_or_more_classes_take_another_network(monkeypatch):
-    monkeypatch.setattr(model, "_LEARNERS", {})
+def test_another_config_or_number_of_classes_needs_another_network(monkeypatch):
+    monkeypatch.setattr(model, "_TRACED", {})
     taken = []
     for config, classes in ((reduced(), 2), (reduced(), 3), (reduced(margin=0.3), 3), (reduced(margin=0.3), 3)):
-        taken.append(model.learner(config, model.build_stage3(config, model.build_hubert(config), classes)))
+        taken.append(model.traced_network(config, model.build_stage3(config, model.build_hubert(config), classes)))
     assert len({id(network) for network in taken[:3]}) == 3 and taken[3] is taken[2]
-    monkeypatch.setattr(model, "SMALL", 0)  # a large network is not kept: three of base's size would fill a GPU
+    monkeypatch.setattr(model, "MAX_KEPT_WEIGHTS", 0)  # three networks of base size would fill a GPU
     config = reduced(margin=0.4)
-    assert model.learner(config, model.build_stage3(config, model.build_hubert(config), 3)).name == "gmp_atl_stage3"
-    assert model._LEARNERS["gmp_atl_stage3"][1] is taken[2]
+    assert (
+        model.traced_network(config, model.build_stage3(config, model.build_hubert(config), 3)).name == "gmp_atl_stage3"
+    )
+    assert model._TRACED["gmp_atl_stage3"][1] is taken[2]
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces steps twice")
@@ -94,24 +85,24 @@ def test_a_step_is_traced_once():
 
     batch = {"x": np.ones((4, 3), np.float32)}, {"emotion": np.zeros(4, np.int32), "gender": np.ones(4, np.int32)}
     network("plain").train_on_batch(*batch)
-    assert len(calls) == 4  # two outputs, twice: what is to be avoided
+    assert len(calls) == 4  # two outputs, each traced twice: this is what must not happen
     prepared = network("prepared")
-    model._create_states(prepared)
+    model._create_variables(prepared)
     calls.clear()
     prepared.train_on_batch(*batch)
     assert len(calls) == 2
 
 
-def test_answers_are_the_network_s_whatever_the_batch_s_shape():
+def test_batches_of_any_shape_are_predicted_with_a_single_trace():
     entry = {"waveform": keras.Input((None, 2), name="waveform"), "lengths": keras.Input((), name="lengths")}
     seen = []
 
-    class Noted(keras.layers.Layer):
+    class Counting(keras.layers.Layer):
         def call(self, inputs):
             seen.append(1)
             return keras.ops.sum(inputs, axis=(1, 2))
 
-    network = keras.Model(entry, {"sum": Noted()(entry["waveform"]) + entry["lengths"]})
+    network = keras.Model(entry, {"sum": Counting()(entry["waveform"]) + entry["lengths"]})
     seen.clear()
     for rows, length in ((1, 5), (1, 9), (3, 7), (2, 5)):
         batch = {"waveform": np.full((rows, length, 2), 0.5, "f4"), "lengths": np.arange(rows, dtype="f4")}
@@ -126,7 +117,7 @@ def test_answers_are_the_network_s_whatever_the_batch_s_shape():
 
 
 def batch(stage, rows):
-    """Four utterances of one length; each has as many masked frames, so that the mean of halves is that of all."""
+    """Four utterances of equal length and with equally many masked frames, so the mean of the halves is that of all."""
     generator = np.random.default_rng(7)
     inputs = {"waveform": generator.normal(size=(4, 2400)).astype("f4"), "lengths": np.full(4, 2400, "i4")}
     labels = {"emotion": np.array([0, 1, 1, 0]), "gender": np.array([1, 1, 0, 0])}
@@ -143,8 +134,8 @@ def batch(stage, rows):
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])
-def test_two_halves_make_the_step_of_the_whole(stage, precision, eager, policy):
-    """Adam's first moment is a tenth of the clipped gradient of all four utterances, however they were taken."""
+def test_two_accumulated_halves_make_the_step_of_the_whole_batch(stage, precision, eager, policy):
+    """Adam's first moment is a tenth of the clipped gradient of all four utterances in both cases."""
     policy(precision)
     config = reduced(hubert_dropout=0.0, layerdrop=0.0, clip_norm=0.05, precision=precision)
     moments = {}
@@ -156,22 +147,22 @@ def test_two_halves_make_the_step_of_the_whole(stage, precision, eager, policy):
         assert model.encoder_of(network).get_layer("layer_1").compute_dtype == precision.removeprefix("mixed_")
         before = network.get_weights()
         for k in range(parts):
-            assert all(map(np.array_equal, network.get_weights(), before))  # no step before all parts came
+            assert all(map(np.array_equal, network.get_weights(), before))  # no step before the last part
             loss = network.train_on_batch(*batch(stage, slice(4 * k // parts, 4 * (k + 1) // parts)))
         assert np.isfinite(loss).all()
         assert not all(map(np.array_equal, network.get_weights(), before))
         first = [np.asarray(one).ravel() for one in network.optimizer._momentums]
         moments[parts] = np.concatenate(first)
-    assert np.linalg.norm(moments[1]) == pytest.approx(0.1 * 0.05, rel=0.01)  # clipped, once, after adding up
+    assert np.linalg.norm(moments[1]) == pytest.approx(0.1 * 0.05, rel=0.01)  # clipped once, after accumulation
     apart = np.linalg.norm(moments[2] - moments[1]) / np.linalg.norm(moments[1])
-    # bfloat16 errs by 2^-9 a rounding.
+    # bfloat16 rounds with an error of 2^-9.
     assert apart < (1e-3 if precision == "float32" else 0.05)
 
 
-def test_all_stages_learn_in_the_precision_that_is_asked_for(eager, policy):
+def test_all_stages_train_in_the_chosen_precision(eager, policy):
     fitted = fit(reduced(precision="mixed_bfloat16", accumulation=2), part(4, 0), part(0, 1), Context(seed=1))
     for name in ("gmp_atl_stage1", "gmp_atl_stage2", "gmp_atl_stage3"):
-        network = model._LEARNERS[name][1]
+        network = model._TRACED[name][1]
         assert network.get_layer("hubert").get_layer("layer_2").compute_dtype == "bfloat16"
         assert all(weight.dtype == "float32" for weight in network.trainable_weights)
     assert fitted.model.get_layer("hubert").get_layer("layer_2").compute_dtype == "bfloat16"

@@ -1,4 +1,4 @@
-"""Regression bands: what a scaled run reaches on the embedded corpus (slow tier) and on real ones (corpus tier)."""
+"""Bands of results: scaled runs on the embedded corpus (slow tier) and on real corpora (corpus tier)."""
 
 import math
 import os
@@ -21,8 +21,8 @@ def section(table, corpus, folder, *more):
 
 
 @pytest.mark.slow
-def test_every_loss_hears_emotion_in_the_demo_corpus(tmp_path):
-    """Chance is 25 %. All folds gave UA of 48 to 65 %: below 40 something broke, above 80 something leaks."""
+def test_every_loss_recognises_emotion_in_the_demo_corpus(tmp_path):
+    """Chance is 25 %. All folds gave UAs of 48 to 65 %; below 40 something is broken, above 80 something leaks."""
     shown = section("3", "demo", tmp_path)
     measured = {one.cell.cell.split("/")[-2]: one for one in shown.comparisons if one.cell.column == "UA"}
     assert measured.keys() == set(LOSSES)
@@ -34,7 +34,7 @@ def test_every_loss_hears_emotion_in_the_demo_corpus(tmp_path):
 
 @pytest.mark.corpus
 def test_every_loss_is_far_above_chance_on_unseen_speakers_of_emodb(tmp_path):
-    """Chance is 14 %. A run of all ten folds gave UA of 54 to 58 %; four folds and half the epochs here."""
+    """Chance is 14 %. A run of all ten folds gave UAs of 54 to 58 %; this one has four folds and half the epochs."""
     shown = section("1", "emodb", tmp_path, "--folds", "4", "--set", "epochs=10")
     for one in shown.comparisons:
         if one.measured is not None and one.cell.column == "UA":

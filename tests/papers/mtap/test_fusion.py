@@ -1,4 +1,4 @@
-"""MTAP's fusion: what enters F, what the gender head reads and costs, features made once, and the two pictures."""
+"""MTAP's fusion: the features F, the gender head and its loss, cached features, and Figures 4 and 5."""
 
 import dataclasses
 import math
@@ -33,20 +33,20 @@ TINY = GOLDEN / "bert_tiny"
 def test_f_is_the_concatenation_of_image_text_and_audio():
     config = reduced(FUSED)
     model = build_model(config, 3, frozen(config))
-    inputs, arrays = data.Inputs.fitted(config, part(6))
+    preparation, arrays = data.InputPreparation.fitted(config, part(6))
     features = fused_features(model).predict(arrays, verbose=0)
     np.testing.assert_allclose(features[:, -5:], arrays["audio"], atol=1e-6)
     np.testing.assert_allclose(features[:, -11:-5], arrays["text"], atol=1e-6)
     image = keras.Model(model.get_layer("spectrogram").output, model.get_layer("features").output)
     np.testing.assert_allclose(features[:, :-11], image.predict(arrays["spectrogram"], verbose=0), atol=1e-5)
-    assert inputs.widths == {"text": 6, "audio": 5}
+    assert preparation.widths == {"text": 6, "audio": 5}
 
 
 @pytest.mark.parametrize(("head", "reads"), [("a", ()), ("b", ("audio",)), ("c", ("text", "audio"))])
 def test_the_gender_head_reads_what_figure_2_shows(head, reads):
     config = reduced(FUSED, gender_head=head)
     model = build_model(config, 3, frozen(config))
-    _, arrays = data.Inputs.fitted(config, part(4))
+    _, arrays = data.InputPreparation.fitted(config, part(4))
     before = model.predict(arrays, verbose=0)
     for name in ("text", "audio"):
         changed = {**arrays, name: arrays[name] + 1}
@@ -62,12 +62,12 @@ def test_the_loss_is_apfl_plus_lambda_times_cross_entropy(weight):
     config = reduced(FUSED, loss="apfl", gamma=2.0, margin=0.3, gender_weight=weight)
     model = build_model(config, 3, frozen(config))
     compile_model(model, config)
-    learnt = part(4)
-    _, arrays = data.Inputs.fitted(config, learnt)
-    loss = model.test_on_batch(arrays, [learnt.labels, gender_numbers(learnt.table, "")], return_dict=True)["loss"]
+    train = part(4)
+    _, arrays = data.InputPreparation.fitted(config, train)
+    loss = model.test_on_batch(arrays, [train.labels, gender_numbers(train.table, "")], return_dict=True)["loss"]
     cosines, gender = model.predict(arrays, verbose=0)
     expected = 0.0
-    for k, (label, who) in enumerate(zip(learnt.labels, gender_numbers(learnt.table, ""), strict=True)):
+    for k, (label, who) in enumerate(zip(train.labels, gender_numbers(train.table, ""), strict=True)):
         row, spoken = cosines[k].astype(float), gender[k].astype(float)
         logits = 10 * row
         logits[label] = 10 * math.cos(math.acos(row[label]) + 0.3)  # Eq. 2
@@ -80,26 +80,26 @@ def test_the_loss_is_apfl_plus_lambda_times_cross_entropy(weight):
 @pytest.mark.parametrize(
     ("modalities", "projection"), [(("text",), 0), (("audio",), 0), (("text", "audio"), 8), (("image", "text"), 0)]
 )
-def test_any_subset_of_modalities_is_fitted(modalities, projection):
+def test_any_subset_of_modalities_can_be_trained(modalities, projection):
     chosen = {name: name in modalities for name in ("image", "text", "audio")}
     config = reduced(
         FUSED, **chosen, gender_head="none", gender_weight=0.0, epochs=12, learning_rate=0.02, projection=projection
     )
-    learnt = part(24)
+    train = part(24)
     keras.utils.set_random_seed(1)
-    fitted = fit(config, learnt, part(0), Context())
-    answers = np.stack(list(fitted.predict(learnt.without_labels()).values()), axis=1).argmax(axis=1)
-    # The text features tell the class, the audio features only the gender.
-    assert (answers == learnt.labels).mean() > (0.9 if "text" in modalities else 0.3)
+    fitted = fit(config, train, part(0), Context())
+    answers = np.stack(list(fitted.predict(train.without_labels()).values()), axis=1).argmax(axis=1)
+    # The text features show the class, the audio features only the gender.
+    assert (answers == train.labels).mean() > (0.9 if "text" in modalities else 0.3)
 
 
-def test_gender_is_learnt_beside_emotion():
+def test_gender_is_learnt_together_with_emotion():
     keras.utils.set_random_seed(1)
     config = reduced(FUSED, epochs=16, learning_rate=0.01)
-    learnt = part(24)
+    train = part(24)
     context = Context()
-    fitted = fit(config, learnt, part(9, seed=1), context)
-    gender = fitted.model.predict(fitted.inputs(part(12, seed=2)), verbose=0)[1].argmax(axis=1)
+    fitted = fit(config, train, part(9, seed=1), context)
+    gender = fitted.model.predict(fitted.preparation(part(12, seed=2)), verbose=0)[1].argmax(axis=1)
     assert (gender == gender_numbers(part(12, seed=2).table, "")).mean() > 0.7  # chance is 0.5
     assert context.history["gender_loss"][-1] < context.history["gender_loss"][0]
 
@@ -108,7 +108,7 @@ def with_gender(one, gender):
     return dataclasses.replace(one, table=one.table.assign(gender=gender))
 
 
-def test_one_gender_is_an_error_of_the_corpus_but_not_of_a_fold():
+def test_a_single_gender_is_an_error_in_a_corpus_and_a_flag_in_a_fold():
     config = reduced(FUSED)
     men = with_gender(part(6), "male")
     with pytest.raises(UserError, match=r"all speakers here are male\. Use gender_head=none"):
@@ -125,11 +125,11 @@ def test_one_gender_is_an_error_of_the_corpus_but_not_of_a_fold():
         fit(config, unknown, part(0), Context())
 
 
-def test_a_corpus_without_transcripts_says_so():
-    learnt = part(6)
-    learnt.table["text"] = None
+def test_a_corpus_without_transcripts_sets_a_flag():
+    train = part(6)
+    train.table["text"] = None
     context = Context()
-    fit(reduced(FUSED), learnt, part(0), context)
+    fit(reduced(FUSED), train, part(0), context)
     assert context.flags == ["no transcripts: the text features are those of an empty text"]
 
 
@@ -137,20 +137,22 @@ def test_a_corpus_without_transcripts_says_so():
 
 
 def fused_inputs(scaling):
-    """The text features that the network gets of a training part with known vectors, and of a part with other ones."""
+    """Scaled text features of a training part with known vectors, and of another part."""
     vectors = {"u0": [1, 5, 0.3], "u1": [3, 5, 0.3], "v0": [5, 6, 0.3], "v1": [0, 0, 0]}
     source = {"text": {name: np.array(vector, np.float32) for name, vector in vectors.items()}}
     parts = [Part(pd.DataFrame({"utterance": names}), source, CLASSES) for names in (["u0", "u1"], ["v0", "v1"])]
-    inputs, learnt = data.Inputs.fitted(MtapConfig(text=True, image=False, frozen_scaling=scaling), parts[0])
-    return learnt["text"], inputs(parts[1])["text"]
+    preparation, train = data.InputPreparation.fitted(
+        MtapConfig(text=True, image=False, frozen_scaling=scaling), parts[0]
+    )
+    return train["text"], preparation(parts[1])["text"]
 
 
 def test_frozen_features_are_scaled_with_training_statistics():
-    learnt, other = fused_inputs("standard")
-    np.testing.assert_allclose(learnt, [[-1, 0, 0], [1, 0, 0]], atol=1e-6)
+    train, other = fused_inputs("standard")
+    np.testing.assert_allclose(train, [[-1, 0, 0], [1, 0, 0]], atol=1e-6)
     np.testing.assert_allclose(other[0], [3, 1, 0], atol=1e-6)
-    learnt, other = fused_inputs("unit")
-    np.testing.assert_allclose(np.linalg.norm(learnt, axis=1), 1, rtol=1e-6)
+    train, other = fused_inputs("unit")
+    np.testing.assert_allclose(np.linalg.norm(train, axis=1), 1, rtol=1e-6)
     assert np.isfinite(other).all()
     np.testing.assert_array_equal(fused_inputs("none")[0], np.array([[1, 5, 0.3], [3, 5, 0.3]], np.float32))
 
@@ -158,7 +160,7 @@ def test_frozen_features_are_scaled_with_training_statistics():
 # --- checkpoints and the cache ---------------------------------------------------------------------------------------
 
 
-def test_checkpoints_that_are_here_are_used_and_others_said(tmp_path, monkeypatch):
+def test_available_checkpoints_are_used_and_missing_ones_flagged(tmp_path, monkeypatch):
     monkeypatch.setenv("SER_MODELS", str(tmp_path))
     config = MtapConfig(text=True, audio=True, image=False)
     resolved, flags = resolve(config)
@@ -177,17 +179,17 @@ def test_checkpoints_that_are_here_are_used_and_others_said(tmp_path, monkeypatc
     assert extractors["text"]("I am happy").shape == (32,)
     with pytest.raises(UserError, match="is not a BERT checkpoint"):
         data.features(MtapConfig(text=True, bert=str(tmp_path / "nowhere")))
-    with pytest.raises(UserError, match="vggish_pca: there is no file"):
+    with pytest.raises(UserError, match=r"vggish_pca: the file .* does not exist"):
         data.features(MtapConfig(audio=True, vggish="random-tiny", vggish_pca="/nowhere.npz"))
 
 
-def test_settings_of_what_is_not_used_are_no_difference():
+def test_checkpoints_of_unused_networks_are_not_changed():
     resolved, _ = resolve(override(PAPER.experiment("mtap/table3/iemocap/softmax").config, PAPER.scaled))
     assert (resolved.bert, resolved.vggish) == (MtapConfig().bert, MtapConfig().vggish)
 
 
-def test_the_spectrogram_networks_are_those_of_the_loss_study():
-    """Rows of Tables 1 to 3 keep their network: one input, one output, and as many weights as before."""
+def test_networks_without_fusion_have_one_input_and_one_output():
+    """Fusion leaves the networks of Tables 1 to 3 as they are, with the number of weights counted here by hand."""
     model = build_model(override(PAPER.experiment("mtap/table1/emodb/softmax").config, PAPER.scaled), 7)
     assert isinstance(model.input, keras.KerasTensor) and isinstance(model.output, keras.KerasTensor)
     kernels = 9 * (1 * 16 + 16 * 32 + 32 * 64 + 64 * 96)
@@ -196,7 +198,7 @@ def test_the_spectrogram_networks_are_those_of_the_loss_study():
 
 
 def test_frozen_features_are_never_computed_twice(tmp_path, monkeypatch):
-    """Four experiments that fuse, two runs of each: every clip and every sentence goes through its network once."""
+    """All experiments with fusion resolve twice: every clip and every sentence goes through its network once."""
     seen = {"clips": 0, "texts": 0}
 
     def counting(kind, original):
@@ -230,7 +232,7 @@ def test_frozen_features_are_never_computed_twice(tmp_path, monkeypatch):
 
 
 def measured(tmp_path, names, classes=CLASSES, count=24, kept=True):
-    """Runs as they are read back: two folds, in the wrong order, features by class in clear directions."""
+    """Runs as read from disk: two folds in the wrong order, and features with a clear direction for each class."""
     runs = {}
     for offset, name in enumerate(names):
         folders, trials, tables = [], [], []
@@ -244,8 +246,6 @@ def measured(tmp_path, names, classes=CLASSES, count=24, kept=True):
             folder.mkdir(parents=True)
             if kept:
                 np.savez(folder / "activations.npz", features=features)
-            import pandas as pd
-
             folders.append(folder)
             trials.append({"fold": fold, "repeat": 1})
             tables.append(pd.DataFrame({"label": labels}))
@@ -254,13 +254,13 @@ def measured(tmp_path, names, classes=CLASSES, count=24, kept=True):
     return runs
 
 
-def test_the_picture_is_of_the_first_fold_and_has_a_row_a_loss(tmp_path, monkeypatch):
+def test_the_figure_shows_the_first_fold_with_one_row_per_loss(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "embed", lambda features, metric: features[:, :2])
     names = [e.id for e in PAPER.experiments if e.table == "fig4"]
     runs = measured(tmp_path, names)
     features, labels = figures.first_fold(runs[names[0]])
     assert len(features) == len(labels) == 24
-    assert features[labels == CLASSES[0], 0].mean() > 3  # fold "one", where classes lie apart
+    assert features[labels == CLASSES[0], 0].mean() > 3  # only in fold "one" are the classes apart
     drawn = figures.draw_losses(runs, [])
     assert [axis.get_title() for axis in drawn.axes][:3] == [
         "Softmax, Euclidean space", "Softmax, angular space", "Focal, Euclidean space",
@@ -276,11 +276,11 @@ def test_runs_without_kept_features_draw_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("metric", figures.SPACES)
-def test_neighbours_stay_neighbours(metric):
+def test_tsne_keeps_neighbours_together(metric):
     generator = np.random.default_rng(0)
     labels = np.arange(45) % 3
     features = generator.normal(0, 0.1, (45, 6)) + 3 * np.eye(6)[labels]
-    features *= generator.uniform(0.2, 5, (45, 1)) if metric == "cosine" else 1.0  # lengths mean nothing to angles
+    features *= generator.uniform(0.2, 5, (45, 1)) if metric == "cosine" else 1.0  # lengths do not change angles
     points = figures.embed(features, metric)
     np.testing.assert_array_equal(points, figures.embed(features, metric))
     distances = np.linalg.norm(points[:, None] - points[None], axis=2) + 1e9 * np.eye(45)
@@ -288,8 +288,8 @@ def test_neighbours_stay_neighbours(metric):
     assert figures.embed(features[:5], metric).shape == (5, 2)
 
 
-def test_from_the_corpus_to_the_picture(tmp_path, monkeypatch):
-    """All three modalities on the embedded corpus: features, one short trial, kept F, its picture in the report."""
+def test_a_run_on_the_demo_corpus_ends_in_a_figure(tmp_path, monkeypatch):
+    """With all three modalities: features, one short trial, kept F, and its figure in the report."""
     monkeypatch.chdir(tmp_path)
     arguments = ["run", "mtap/fig5/iemocap/image+text+audio", "--corpus", "demo", "--scaled", "--folds", "1"]
     arguments += ["--set", "epochs=1", "--set", "frames=40", "--no-yardstick", "--results", str(tmp_path / "results")]

@@ -1,4 +1,4 @@
-"""On a GPU: the reference network at the paper's input size, in full and in mixed precision."""
+"""DenseNet169 at the paper's input size on a GPU, in full and in mixed precision."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.gpu
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16", "mixed_bfloat16"])
-def test_densenet169_steps_at_the_papers_size(precision):
+def test_densenet169_trains_at_the_paper_s_size(precision):
     import keras
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Regression bands: what scaled runs reach on the embedded corpus (slow tier) and on real ones (corpus tier)."""
+"""Bands of results: scaled runs on the embedded corpus (slow tier) and on real corpora (corpus tier)."""
 
 import math
 
@@ -10,7 +10,7 @@ from ser.results.report import build
 
 
 def measured(folder, row, *more):
-    """The cells of one row that were measured, by their column."""
+    """Runs one row and returns its measured cells, by column."""
     arguments = ["run", f"quaternion_at/{row}", "--scaled", "--no-yardstick", *more]
     assert cli.main([*arguments, "--results", str(folder / "results"), "--cache", str(folder / "cache")]) == 0
     report = build.from_results([PAPER], folder / "results")
@@ -24,7 +24,7 @@ def measured(folder, row, *more):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["real", "quat"])
-def test_networks_hear_emotion_in_the_demo_corpus(network, tmp_path):
+def test_networks_recognise_emotion_in_the_demo_corpus(network, tmp_path):
     """Chance is 25 %. The real network gave a WA of 62.5 %, the quaternion one, on a random RH-Emo, of 67.5 %."""
     (one,) = measured(tmp_path, f"resources/iemocap/{network}", "--corpus", "demo").values()
     assert one.verdict == "scaled run" and math.isnan(one.difference)
@@ -34,8 +34,8 @@ def test_networks_hear_emotion_in_the_demo_corpus(network, tmp_path):
 
 @pytest.mark.corpus
 @pytest.mark.parametrize(("network", "least"), [("real", 30), ("quat", 20)])
-def test_networks_hear_emotion_of_unseen_speakers_of_emodb(network, least, tmp_path):
-    """A constant answer has a UA of 14.3 %. Real gave 47.5 (four folds), quaternion on a random RH-Emo 34.7 (two)."""
+def test_networks_recognise_emotion_of_unseen_speakers_of_emodb(network, least, tmp_path):
+    """A constant prediction has a UA of 14.3 %. Real gave 47.5 (4 folds), quaternion on random RH-Emo 34.7 (2)."""
     cells = measured(tmp_path, f"table1/ravdess/{network}/turn", "--corpus", "emodb", "--folds", "2", "--partial")
     one = cells["In turn, UA"]
     assert one.verdict == "scaled run" and one.measured.folds == 2
@@ -43,8 +43,8 @@ def test_networks_hear_emotion_of_unseen_speakers_of_emodb(network, least, tmp_p
 
 
 @pytest.mark.corpus
-def test_a_network_hears_emotion_in_both_speakers_of_tess(tmp_path):
-    """Chance is 14.3 %; the 350 utterances of 2,800 that were at hand gave 91.4 %."""
+def test_a_network_recognises_emotion_of_both_speakers_of_tess(tmp_path):
+    """Chance is 14.3 %; the 350 of 2,800 utterances that were available gave 91.4 %."""
     one = measured(tmp_path, "table1/tess/real/rnd", "--partial")["Rnd-s"]
     assert one.verdict == "scaled run"
     assert 45 < one.measured.value <= 100

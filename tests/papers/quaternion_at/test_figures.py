@@ -1,4 +1,4 @@
-"""Quaternion anti-transfer: what the figures draw from trials."""
+"""Quaternion anti-transfer: the figures show the numbers of the trials."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from papers.quaternion_at import figures
 
 
 def run(right, of=4, fit_s=6.0, memory=500):
-    """A run with one trial, `right` of whose predictions are right."""
+    """A run with one trial, with `right` correct predictions."""
     label = ["angry"] * of
     first = [0.9] * right + [0.2] * (of - right)
     table = pd.DataFrame({"label": label, "p_angry": first, "p_sad": [1 - value for value in first]})
@@ -19,13 +19,13 @@ def run(right, of=4, fit_s=6.0, memory=500):
     return RunResults({"classes": ["angry", "sad"]}, [trial], [table])
 
 
-def test_gains_are_means_over_corpora_of_accuracy_with_less_without():
+def test_gains_are_differences_of_accuracy_averaged_over_corpora():
     runs = {
         "quaternion_at/table1/iemocap/real/rnd": run(1),
         "quaternion_at/table1/tess/real/rnd": run(2),
         "quaternion_at/fig2/iemocap/real-s/rnd/layer03": run(3),
         "quaternion_at/fig2/tess/real-s/rnd/layer03": run(2),
-        "quaternion_at/fig2/ravdess/real-s/rnd/layer03": run(4),  # whose baseline was not run
+        "quaternion_at/fig2/ravdess/real-s/rnd/layer03": run(4),  # its baseline was not run
         "quaternion_at/fig2/tess/real-s/rnd/layer13": run(1),
     }
     found = figures.gains(runs, "real", "S", "rnd")
@@ -39,7 +39,7 @@ def test_gains_are_means_over_corpora_of_accuracy_with_less_without():
     assert right.get_title() == "Quat" and figures.draw_layers({}, []) is None
 
 
-def test_resources_are_seconds_an_epoch_and_memory():
+def test_resources_are_seconds_per_epoch_and_memory():
     runs = {"quaternion_at/resources/iemocap/real": run(1), "quaternion_at/resources/iemocap/quat-s": run(1, fit_s=3)}
     seconds, memory = figures.draw_resources(runs, []).axes
     assert [bar.get_width() for bar in seconds.patches] == [2.0, 1.0]  # 6 s and 3 s in three epochs
@@ -48,6 +48,6 @@ def test_resources_are_seconds_an_epoch_and_memory():
     assert figures.draw_resources({}, []) is None
 
 
-def test_seconds_an_epoch_count_both_trainings_of_dual_anti_transfer():
+def test_seconds_per_epoch_count_both_trainings_of_dual_anti_transfer():
     trial = {"seconds": {"fit": 10.0}, "history": {"stage1_loss": [1, 1], "stage2_loss": [1, 1, 1], "layer": [2]}}
-    assert figures.seconds_an_epoch(trial) == 2.0
+    assert figures.seconds_per_epoch(trial) == 2.0

@@ -1,4 +1,4 @@
-"""Quaternion anti-transfer: the networks of the orthogonal tasks and RH-Emo, from recordings to artefacts in use."""
+"""Quaternion anti-transfer: pretraining of the orthogonal tasks' networks and of RH-Emo, and use of the artefacts."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def small(network="real", **changes):
 
 @pytest.fixture
 def read(tmp_path):
-    """Twelve recordings of 3 s in LibriSpeech's layout: two voices (pitches), three words (bursts) each, aligned."""
+    """Twelve aligned recordings of 3 s in LibriSpeech's layout: two voices (pitches), three words (bursts) each."""
     rows, lines = [], {}
     generator = np.random.default_rng(0)
     for number in range(12):
@@ -64,84 +64,87 @@ def part(table):
     return Part(table, {"stft": stft}, ())
 
 
-def test_speakers_are_told_and_the_network_is_one_of_the_papers(read, tmp_path):
+def test_the_speaker_network_learns_and_has_the_architecture_of_the_experiments(read, tmp_path):
     context, config = Context(), small()
     keras.utils.set_random_seed(1)
-    record = pretraining.speakers(config, part(read), tmp_path, context)
+    record = pretraining.train_speaker_network(config, part(read), tmp_path, context)
     assert record["classes"] == 2 and record["datapoints"] == [9, 2, 1]  # 12 utterances of one chunk, 70/20/10
     assert len(context.history["loss"]) == 6 and context.history["loss"][-1] < context.history["loss"][0]
     network = keras.saving.load_model(tmp_path / "network.keras", compile=False)
     assert network.input_shape[1:] == model.input_shape(config) and network.output_shape == (None, 2)
 
 
-def test_words_are_cut_by_their_alignments(read, tmp_path, monkeypatch):
+def test_words_are_cut_according_to_their_alignments(read, tmp_path, monkeypatch):
     seen = {}
 
-    def trained(config, rows, labels, image, classes, folder, context):
-        seen.update(rows=rows, labels=labels, image=image, classes=classes)
+    def record_arguments(config, rows, labels, make_image, classes, folder, context):
+        seen.update(rows=rows, labels=labels, image=make_image, classes=classes)
         return {}
 
-    monkeypatch.setattr(pretraining, "_train", trained)
+    monkeypatch.setattr(pretraining, "_train_task_network", record_arguments)
     context = Context()
     config = small(shrink=1)
-    assert pretraining.words(config, Part(read, {}, ()), tmp_path, context) == {"words": ["A", "MAN", "SAID"]}
+    record = pretraining.train_word_network(config, Part(read, {}, ()), tmp_path, context)
+    assert record == {"words": ["A", "MAN", "SAID"]}
     assert context.flags == ["3 words instead of 1000"]
     assert len(seen["labels"]) == 36 and [len(rows) for rows in seen["rows"]] == [27, 6, 3]
     for row in range(9):
         image = seen["image"](row, np.random.default_rng(row))
         spoken = np.flatnonzero(image.any(axis=1))
-        # 0.4 s are 6400 samples: 51 windows a hop of 128 apart, from one edge to the other; silence around them.
+        # 0.4 s are 6400 samples: 51 windows with a hop of 128; the rest is silence.
         assert image.shape == (512, 128) and spoken[-1] - spoken[0] + 1 == len(spoken) == 51
         loudest = image.mean(axis=0)[12:].argmax() + 12  # above the first voice's 500 Hz, bin 8
         known = {16: 0, 48: 1, 80: 2}  # 1000, 3000 and 5000 Hz are bins of 62.5 Hz; a voice is at 3000 Hz too
         assert known[loudest] == seen["labels"][row] or loudest == 48
     places = {np.flatnonzero(seen["image"](0, np.random.default_rng(k)).any(axis=1))[0] for k in range(30)}
-    assert len(places) > 20 and max(places) <= 512 - 51  # dropped anywhere in the frame
+    assert len(places) > 20 and max(places) <= 512 - 51  # at random places
 
 
-def test_words_are_learnt_on_embeddings_too(read, tmp_path):
+def test_the_word_network_can_read_embeddings(read, tmp_path):
     config = small("quat", shrink=2, task_epochs=1, rhemo="random")
-    record = pretraining.words(config, Part(read, {}, ()), tmp_path, Context())
+    record = pretraining.train_word_network(config, Part(read, {}, ()), tmp_path, Context())
     assert record["datapoints"] == [27, 6, 3] and 0 <= record["accuracy"] <= 1
     network = keras.saving.load_model(tmp_path / "network.keras", compile=False)
     assert network.input_shape[1:] == (32, 32, 4) and network.output_shape == (None, 3)
 
 
-def test_the_most_frequent_words_are_kept_and_segments_limited():
+def test_the_most_frequent_words_are_kept_and_their_number_is_limited():
     spoken = [(0, word, 0.0, 0.1) for word in "BBBAACCD"] + [(0, "B", 0.5, 0.5)]
-    segments, classes = pretraining._chosen(spoken, small(word_classes=3))
+    segments, classes = pretraining._frequent_words(spoken, small(word_classes=3))
     assert classes == ["A", "B", "C"] and len(segments) == 7  # D is rare, the last B has no length
-    segments, _ = pretraining._chosen(spoken, small(word_classes=3, word_segments=4))
+    segments, _ = pretraining._frequent_words(spoken, small(word_classes=3, word_segments=4))
     assert len(segments) == 4
 
 
-def test_missing_alignments_are_named(read, tmp_path):
+def test_missing_alignments_are_flagged_or_refused(read, tmp_path):
     files = list(tmp_path.rglob("*.alignment.txt"))
     files[0].unlink()
     context = Context()
     config = small(task_epochs=1)
-    pretraining.words(config, Part(read, {}, ()), tmp_path, context)
+    pretraining.train_word_network(config, Part(read, {}, ()), tmp_path, context)
     assert context.flags[0] == "alignments for 6 of 12 utterances"
     files[1].unlink()
     with pytest.raises(UserError, match="holds no alignments"):
-        pretraining.words(config, Part(read, {}, ()), tmp_path, Context())
+        pretraining.train_word_network(config, Part(read, {}, ()), tmp_path, Context())
     with pytest.raises(UserError, match="elsewhere holds no alignments"):
-        pretraining.words(dataclasses.replace(config, alignments="elsewhere"), Part(read, {}, ()), tmp_path, Context())
+        pretraining.train_word_network(
+            dataclasses.replace(config, alignments="elsewhere"), Part(read, {}, ()), tmp_path, Context()
+        )
 
 
-def test_sessions_for_speakers_as_the_authors_need_sessions(read, tmp_path):
+def test_sessions_instead_of_speakers_need_two_sessions(read, tmp_path):
     with pytest.raises(UserError, match="no session for each utterance"):
-        pretraining.speakers(small(speaker_labels="session"), part(read), tmp_path, Context())
+        pretraining.train_speaker_network(small(speaker_labels="session"), part(read), tmp_path, Context())
     one = read.assign(session="1")
-    with pytest.raises(UserError, match="two of them"):
-        pretraining.speakers(small(speaker_labels="session"), part(one), tmp_path, Context())
+    with pytest.raises(UserError, match="at least two speakers"):
+        pretraining.train_speaker_network(small(speaker_labels="session"), part(one), tmp_path, Context())
 
 
-def test_rhemo_learns_to_restore_and_then_with_its_heads(read, tmp_path):
+def test_rhemo_learns_to_reconstruct_and_then_with_its_heads(read, tmp_path):
     emotions = ["neutral", "angry", "happy", "sad", "fearful", "other"] * 2
     rated = read.assign(emotion=emotions, valence=2.0, arousal=3.0, dominance=np.arange(12) % 5 + 1.0)
     config, context = small(shrink=2), Context()
-    record = rhemo.rhemo(config, part(rated), tmp_path, context)
+    record = rhemo.pretrain_rhemo(config, part(rated), tmp_path, context)
     assert record["datapoints"][:2] == [9, 2] and record["datapoints"][2] < 9
     loss = context.history["loss"]
     assert len(loss) == 6 and loss[2] < loss[0]  # three epochs a stage; the second's loss has more terms
@@ -150,10 +153,10 @@ def test_rhemo_learns_to_restore_and_then_with_its_heads(read, tmp_path):
     assert encoder.input_shape == (None, 256, 64, 1) and encoder.output_shape == (None, 32, 32, 4)
     assert (tmp_path / "decoder.keras").is_file()
     with pytest.raises(UserError, match="some utterances lack them"):
-        rhemo.rhemo(config, part(read.assign(valence=float("nan"))), tmp_path, context)
+        rhemo.pretrain_rhemo(config, part(read.assign(valence=float("nan"))), tmp_path, context)
 
 
-def test_batches_draw_anew_in_training_and_alike_in_validation():
+def test_batches_are_random_in_training_and_constant_in_validation():
     labels = np.arange(7)
 
     def image(row, generator):
@@ -164,20 +167,20 @@ def test_batches_draw_anew_in_training_and_alike_in_validation():
     first = held_out[0][0]
     held_out.on_epoch_end()
     np.testing.assert_array_equal(held_out[0][0], first)
-    learnt = pretraining.Batches(np.arange(7), labels, image, 7, seed=1)
-    images, own = learnt[0]
+    training = pretraining.Batches(np.arange(7), labels, image, 7, seed=1)
+    images, own = training[0]
     np.testing.assert_array_equal(images[:, 0, 0, 0].astype(int), own)  # images and labels go together
-    learnt.on_epoch_end()
-    assert sorted(learnt[0][1]) == list(range(7)) and not np.array_equal(learnt[0][1], own)
+    training.on_epoch_end()
+    assert sorted(training[0][1]) == list(range(7)) and not np.array_equal(training[0][1], own)
 
 
-def test_utterances_are_parted_about_70_20_10():
-    parts = pretraining.drawn(100, 0.2)
-    assert [len(some) for some in parts] == [70, 20, 10] and sorted(np.concatenate(parts)) == list(range(100))
+def test_utterances_are_split_about_70_20_10():
+    parts = pretraining.split_utterances(100, 0.2, ("angry", "sad"), "emotion")
+    assert [len(part) for part in parts] == [70, 20, 10] and sorted(np.concatenate(parts)) == list(range(100))
 
 
-def test_from_the_command_to_a_run_that_names_its_network(tmp_path):
-    """`ser pretrain` makes it, and a row takes the newest one that fits; a quaternion row does not take a real one."""
+def test_a_run_uses_the_newest_pretrained_network_and_names_it(tmp_path):
+    """`ser pretrain` makes the network; a quaternion row would not use this real one."""
     folders = ["--results", str(tmp_path / "r"), "--cache", str(tmp_path / "c"), "--corpus", "demo", "--scaled"]
     tiny = ["--set", "width=0.001", "--set", "shrink=4", "--set", "epochs=1", "--set", "task_epochs=1"]
     assert cli.main(["pretrain", "quaternion_at", "speakers", *folders, *tiny]) == 0
@@ -186,13 +189,13 @@ def test_from_the_command_to_a_run_that_names_its_network(tmp_path):
     assert cli.main(["run", row, *folders, *tiny, "--no-yardstick"]) == 0
     (trial,) = (json.loads(file.read_bytes()) for file in (tmp_path / "r").rglob("trial.json"))
     assert trial["config"]["speakers"] == made.name
-    named = f"network that tells speakers {made.name}, trained on demo/4class-improvised: synthetic corpus"
+    named = f"speaker recognition network {made.name}, trained on demo/4class-improvised: synthetic corpus"
     assert [flag for flag in trial["flags"] if flag.startswith(named)]
     assert not [flag for flag in trial["flags"] if flag.startswith("random weights")]
     assert Artefacts(tmp_path / "c" / "artefacts").newest("quaternion_at/speakers", {"network": "quaternion"}) is None
 
 
-def test_scale_is_of_words_alone():
-    """Silence around a word is no part of the mean: as all is scaled before it is placed."""
+def test_silence_around_words_does_not_change_the_scale():
+    """Words are scaled before they are placed in silence."""
     scale = Scale.fitted([np.full((51, 129), 3.0), np.full((51, 129), 5.0)], "standard")
     assert (scale.shift, scale.factor) == (4.0, 1.0)

@@ -1,4 +1,4 @@
-"""Quaternion anti-transfer: configs resolve, networks are built and stepped, what may move moves and nothing else."""
+"""Quaternion anti-transfer: experiments, chunks, networks, losses, the choice of the layer, pretrained networks."""
 
 import dataclasses
 import json
@@ -11,8 +11,8 @@ import pytest
 
 import data_prep
 from common.artefacts import Artefacts
-from common.contract import Context, Part, override
-from common.corpus import COLUMNS, build_table
+from common.contract import Context, override
+from common.corpus import build_table
 from common.errors import UserError
 from common.models.vgg16 import vgg16
 from papers.quaternion_at import data, model, train
@@ -21,32 +21,7 @@ from papers.quaternion_at.experiments import PAPER, config_of, resolve
 from papers.quaternion_at.train import fit, load
 from tests.helpers.declared import parameters
 from tests.helpers.eagerly import eagerly
-
-CLASSES = ("angry", "neutral", "sad")
-SMALL = {
-    "width": 0.001, "shrink": 2, "epochs": 1, "batch_size": 6, "learning_rate": 1e-3, "initializer": "he",
-    "task_epochs": 2, "task_batch_size": 8, "rhemo_units": 8, "rhemo_epochs": 1,
-}  # fmt: skip
-
-
-def part(count=9, seed=0, frames=(300, 620)):
-    """Utterances whose class is the band where they are loud."""
-    generator = np.random.default_rng(seed)
-    table = pd.DataFrame({"utterance": [f"u{seed}-{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
-    table["emotion"] = [CLASSES[k % 3] for k in range(count)]
-    table["speaker"] = [f"s{k % 2}" for k in range(count)]
-    table["path"] = "nowhere"
-    magnitudes = {}
-    for k, utterance in enumerate(table["utterance"]):
-        image = np.abs(generator.normal(0, 0.01, (int(generator.integers(*frames)), 129))).astype(np.float32)
-        image[:, 40 * (k % 3) : 40 * (k % 3) + 30] += 0.05
-        magnitudes[utterance] = image
-    return Part(table, {"stft": magnitudes}, CLASSES)
-
-
-def small(network="real", method="none", **changes):
-    return dataclasses.replace(config_of(network, method), **{**SMALL, "at_layers": "2", **changes})
-
+from tests.helpers.quaternion_at_data import CLASSES, part, small
 
 eager = pytest.fixture(scope="module")(eagerly)
 
@@ -54,17 +29,13 @@ eager = pytest.fixture(scope="module")(eagerly)
 # --- experiments -----------------------------------------------------------------------------------------------------
 
 
-def test_there_is_every_row_of_table_1_in_three_splits_and_every_point_of_figure_2():
+def test_every_row_of_table_1_and_every_point_of_figure_2_exists():
     tables = pd.Series([experiment.table for experiment in PAPER.experiments]).value_counts()
     assert tables.to_dict() == {"fig2": 3 * 2 * 2 * 2 * 13, "1": 30 * 3 + 3, "resources": 4}
-    assert len({experiment.id for experiment in PAPER.experiments}) == sum(tables)
 
 
-def test_every_experiment_resolves_as_declared_and_scaled():
+def test_experiments_have_the_paper_s_settings_and_scaled_ones_keep_their_row():
     for experiment in PAPER.experiments:
-        corpus = data_prep.corpus(experiment.corpus)
-        assert experiment.subset in [subset.name for subset in corpus.subsets]
-        assert experiment.protocol.count(corpus) >= 1
         config = experiment.config
         assert resolve(config) == (config, []) and resolve(override(config, PAPER.scaled))[1] == []
         scaled = override(config, PAPER.scaled)
@@ -89,7 +60,7 @@ def test_rows_ask_for_the_networks_of_their_tasks():
     assert rows["SW"].rhemo == "newest" and config_of("real", "SW").rhemo == "none"
 
 
-def test_protocols_are_the_papers():
+def test_protocols_are_those_of_the_paper():
     """IEMOCAP sessions 1-3/4/5, RAVDESS 17/5/2 actors; TESS' test part is 700 = half of one actress (facts of 3.2)."""
     rows = [
         {
@@ -119,15 +90,8 @@ def test_protocols_are_the_papers():
     }  # fmt: skip
 
 
-def test_every_field_names_its_source():
-    for item in dataclasses.fields(QuaternionAtConfig):
-        source = item.metadata["source"]
-        assert source.startswith(("Sec.", "Eq.", "Table", "not given: ")), item.name
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
+def test_impossible_settings_are_refused():
+    for changes, said in (
         ({"network": "quaternion"}, "multiple of four channels"),
         ({"anti_transfer": "SW", "speakers": "newest"}, "words=newest"),
         ({"at_layers": "14"}, "1 to 13"),
@@ -136,22 +100,17 @@ def test_every_field_names_its_source():
         ({"batch_size": 0}, "at least 1"),
         ({"width": 0.0}, "must be positive"),
         ({"at_beta": -1.0}, "must not be negative"),
-    ],
-)
-def test_impossible_settings_are_named(changes, said):
-    with pytest.raises(UserError, match=said):
-        QuaternionAtConfig(**changes)
+    ):
+        with pytest.raises(UserError, match=said):
+            QuaternionAtConfig(**changes)
 
 
-@pytest.mark.parametrize(
-    ("text", "tries", "layers"),
-    [
+def test_layers_to_choose_from():
+    for text, tries, layers in (
         ("1-13", 13, tuple(range(1, 14))), ("2", 13, (2,)), ("5-7, 2", 13, (2, 5, 6, 7)), ("1-13", 3, (1, 7, 13)),
         ("1-13", 1, (1,)), ("4", 3, (4,)),
-    ],
-)  # fmt: skip
-def test_layers_to_choose_among(text, tries, layers):
-    assert QuaternionAtConfig(at_layers=text, at_tries=tries).layers() == layers
+    ):  # fmt: skip
+        assert QuaternionAtConfig(at_layers=text, at_tries=tries).layers() == layers
 
 
 def test_shrink_must_divide():
@@ -162,33 +121,30 @@ def test_shrink_must_divide():
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("frames", "starts"),
-    [
+def test_chunks_are_cut_as_by_the_authors():
+    """Time is reversed; a remainder counts only beyond 1002 frames, as the last 501 rows (facts of Sec. 3.1)."""
+    for frames, starts in (
         (300, [0]), (501, [0]), (502, [0]), (1001, [0]), (1002, [0, 501]), (1003, [0, 501, 502]),
         (1503, [0, 501, 1002]), (1504, [0, 501, 1002, 1003]),
-    ],
-)  # fmt: skip
-def test_chunks_are_cut_as_by_the_authors(frames, starts):
-    """Time backwards; a remainder counts only beyond 1002 frames, as the last 501 rows (facts of Sec. 3.1)."""
-    magnitudes = np.repeat(np.arange(1, frames + 1, dtype=np.float32)[:, None], 2, axis=1)
-    backwards = np.pad(magnitudes, ((0, max(0, 501 - frames)), (0, 0)))[::-1]
-    found = data.cut(magnitudes, "code")
-    assert [len(chunk) for chunk in found] == [501] * len(starts)
-    for chunk, start in zip(found, starts, strict=True):
-        np.testing.assert_array_equal(chunk, backwards[start : start + 501])
-    if 501 < frames < 1002:  # the last 4 s alone
-        assert found[0].min() == frames - 500 and found[0].max() == frames
+    ):  # fmt: skip
+        magnitudes = np.repeat(np.arange(1, frames + 1, dtype=np.float32)[:, None], 2, axis=1)
+        backwards = np.pad(magnitudes, ((0, max(0, 501 - frames)), (0, 0)))[::-1]
+        found = data.cut_chunks(magnitudes, "code")
+        assert [len(chunk) for chunk in found] == [501] * len(starts), frames
+        for chunk, start in zip(found, starts, strict=True):
+            np.testing.assert_array_equal(chunk, backwards[start : start + 501])
+        if 501 < frames < 1002:  # only the last 4 s
+            assert found[0].min() == frames - 500 and found[0].max() == frames
 
 
-def test_all_chunks_hold_the_whole_utterance():
+def test_chunks_of_policy_all_contain_the_whole_utterance():
     magnitudes = np.arange(1, 1201, dtype=np.float32)[:, None]
-    found = data.cut(magnitudes, "all")
+    found = data.cut_chunks(magnitudes, "all")
     assert len(found) == 3 and not found[2][198:].any()
     np.testing.assert_array_equal(np.concatenate(found)[:1200], magnitudes)
 
 
-def test_scale_and_padding():
+def test_scaling_and_padding_of_chunks():
     chunks = [np.full((501, 129), 2.0, np.float32), np.full((501, 129), 6.0, np.float32)]
     chunks[1][0, 128] = 8.0  # the Nyquist bin counts for the scale and is then dropped
     unit = data.Scale.fitted(chunks, "unit")
@@ -202,21 +158,21 @@ def test_scale_and_padding():
         data.Scale.fitted([np.zeros((501, 129), np.float32)], "unit")
 
 
-def test_shrinking_averages_cells():
+def test_cells_are_averaged():
     image = np.arange(16, dtype=np.float32).reshape(4, 4)
-    np.testing.assert_array_equal(data.shrunk(image, 2), [[2.5, 4.5], [10.5, 12.5]])
-    assert data.shrunk(image, 1) is image
+    np.testing.assert_array_equal(data.average_cells(image, 2), [[2.5, 4.5], [10.5, 12.5]])
+    assert data.average_cells(image, 1) is image
 
 
-def test_an_utterances_chunks_vote():
+def test_values_are_averaged_over_the_chunks_of_an_utterance():
     cut = data.Chunks(np.zeros((3, 1, 1, 1)), np.array([0, 1, 1]), 2)
-    np.testing.assert_allclose(cut.vote(np.array([[1, 0], [0.2, 0.8], [0.6, 0.4]])), [[1, 0], [0.4, 0.6]])
+    np.testing.assert_allclose(cut.utterance_means(np.array([[1, 0], [0.2, 0.8], [0.6, 0.4]])), [[1, 0], [0.4, 0.6]])
 
 
 # --- networks --------------------------------------------------------------------------------------------------------
 
 
-def test_parameters_are_table_1s():
+def test_numbers_of_parameters_are_those_of_table_1():
     """1.6e8 and 1e7 (Table 1) are 165.7 and 10.0 million; each network is counted from its layers' shapes."""
     real, quaternion = config_of("real"), config_of("quat")
     assert model.input_shape(real) == (512, 128, 1) and model.input_shape(quaternion) == (64, 64, 4)
@@ -248,7 +204,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_step_moves_what_it_may(name, eager, monkeypatch):
+def test_one_epoch_changes_exactly_the_trainable_weights(name, eager, monkeypatch):
     network, method, changes = NETWORKS[name]
     config = small(network, method, **changes)
     extractors, before = [], []
@@ -282,7 +238,7 @@ def test_a_step_moves_what_it_may(name, eager, monkeypatch):
         assert {"stage1_loss", "stage2_loss"} <= context.history.keys()
 
 
-def test_cached_gram_matrices_are_computed_once_and_give_the_same_losses(monkeypatch):
+def test_gram_matrices_are_computed_once_and_give_the_same_losses(monkeypatch):
     config = small("quat", "S", rhemo_training="frozen", epochs=3, dropout=0.0, batch_size=30)
     calls = []
     cached = train.cached_signatures
@@ -298,12 +254,12 @@ def test_cached_gram_matrices_are_computed_once_and_give_the_same_losses(monkeyp
         return cached(folder, signature, inputs, **settings)
 
     monkeypatch.setattr(train, "cached_signatures", counted)
-    context, learnt = Context(seed=5), part(9)
-    fit(config, learnt, part(0), context)
-    chunks = sum(len(one) for one in data.cut_part(learnt, config))
+    context, utterances = Context(seed=5), part(9)
+    fit(config, utterances, part(0), context)
+    chunks = sum(len(one) for one in data.raw_chunks(utterances, config))
     assert calls == [chunks] and len(context.history["loss"]) == 3  # each chunk once for three epochs
-    # The same steps with the extractor run at each of them.
-    cut = data.chunks(pieces := data.cut_part(learnt, config), data.fitted_scale(pieces, config), config)
+    # The same steps with an extractor that is run in each of them.
+    cut = data.prepare_chunks(pieces := data.raw_chunks(utterances, config), data.fitted_scale(pieces, config), config)
     encoder = model.build_encoder(config, context)
     encoder.trainable = False
     keras.utils.set_random_seed(5)
@@ -311,7 +267,7 @@ def test_cached_gram_matrices_are_computed_once_and_give_the_same_losses(monkeyp
     signature = model.signature_of(model.build_extractor(config, "speakers", context), 2, config)
     running = model.with_anti_transfer(vgg, 2, config, signature, encoder=encoder)
     running.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    labels, losses = learnt.labels[cut.owner], []
+    labels, losses = utterances.labels[cut.utterance], []
     for _ in range(3):
         running.reset_metrics()
         losses.append(float(running.train_on_batch(cut.images, labels)))
@@ -319,7 +275,7 @@ def test_cached_gram_matrices_are_computed_once_and_give_the_same_losses(monkeyp
 
 
 def test_the_loss_is_equation_1(eager):
-    """By hand: vectorised Gram matrices of a datapoint each, their squared cosine, the mean over the batch."""
+    """By NumPy: squared cosines of each datapoint's vectorised Gram matrices, averaged over the batch."""
     config = small("real", "S", at_beta=0.7)
     keras.utils.set_random_seed(0)
     vgg, extractor = model.build_vgg(config, 3), model.build_vgg(config, 10)
@@ -337,7 +293,7 @@ def test_the_loss_is_equation_1(eager):
     assert float(training.losses[0]) == pytest.approx(0.7 * np.mean(cosines), rel=1e-4)
 
 
-def test_the_layer_is_chosen_on_validation_and_a_killed_fit_goes_on(tmp_path, monkeypatch):
+def test_the_layer_is_chosen_on_validation_and_a_killed_fit_continues(tmp_path, monkeypatch):
     accuracies = {2: 0.5, 3: 0.75, 5: 0.75}
     tried = []
 
@@ -345,16 +301,17 @@ def test_the_layer_is_chosen_on_validation_and_a_killed_fit_goes_on(tmp_path, mo
         tried.append(layer)
         if layer == 5 and len(tried) == 3:
             raise KeyboardInterrupt
-        return train.Trained(model.build_vgg(data_.config, 3), None, accuracies[layer], {"loss": [float(layer)]})
+        return train.TrainedNetwork(model.build_vgg(data_.config, 3), None, accuracies[layer], {"loss": [float(layer)]})
 
-    monkeypatch.setattr(train, "_trained", trained)
+    monkeypatch.setattr(train, "train_at_layer", trained)
     config = small("real", "S", at_layers="2,3,5")
     context = Context(artefacts=Artefacts(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         fit(config, part(6), part(3, seed=1), context)
     context = Context(artefacts=Artefacts(tmp_path))
     fit(config, part(6), part(3, seed=1), context)
-    assert tried == [2, 3, 5, 5, 3]  # 2 and 3 are known; 3, the earlier of two equals, is trained for its weights
+    # The accuracies of 2 and 3 are kept; 3, the earlier of two equal ones, is trained again for its weights.
+    assert tried == [2, 3, 5, 5, 3]
     assert context.history["layer"] == [2, 3, 5] and context.history["layer_accuracy"] == [0.5, 0.75, 0.75]
     assert context.history["loss"] == [3.0] and context.flags == ["anti-transfer layer 3 (chosen on validation)"]
     assert [path.name for path in tmp_path.glob(".gram-*")] == []
@@ -364,9 +321,11 @@ def test_the_layer_is_chosen_on_validation_and_a_killed_fit_goes_on(tmp_path, mo
 
 def test_dual_anti_transfer_starts_from_the_first_training(monkeypatch, eager):
     seen = []
-    monkeypatch.setattr(
-        train, "_stage", lambda data_, vgg, encoder, task, layer, context: seen.append((task, vgg.get_weights(), vgg))
-    )
+
+    def record(data_, vgg, encoder, task, layer, context):
+        seen.append((task, vgg.get_weights(), vgg))
+
+    monkeypatch.setattr(train, "_train_once", record)
     config = small("real", "WS")
     fit(config, part(6), part(0), Context(seed=1))
     assert [task for task, _, _ in seen] == ["words", "speakers"]
@@ -378,7 +337,7 @@ def test_dual_anti_transfer_starts_from_the_first_training(monkeypatch, eager):
     assert all(np.array_equal(*pair) for pair in zip(seen[0][1], seen[1][1], strict=True))
 
 
-def test_it_learns_what_can_be_learnt():
+def test_a_simple_problem_is_learnt():
     config = small("real", "S", shrink=4, width=0.02, epochs=14, learning_rate=3e-3)
     fitted = fit(config, part(30), part(9, seed=1), Context(seed=2))
     test = part(12, seed=2)
@@ -387,7 +346,7 @@ def test_it_learns_what_can_be_learnt():
     assert (answers == test.labels).mean() > 0.8
 
 
-def test_chunks_are_counted():
+def test_predictions_count_chunks():
     fitted = fit(small(), part(6), part(0), Context())
     test = part(3, seed=4, frames=(1200, 1201))
     columns = fitted.predict(test.without_labels())
@@ -396,7 +355,7 @@ def test_chunks_are_counted():
 
 
 @pytest.mark.parametrize("network", ["real", "quat"])
-def test_a_kept_model_predicts_the_same(network, tmp_path, eager):
+def test_a_saved_model_predicts_the_same(network, tmp_path, eager):
     fitted = fit(small(network), part(6), part(0), Context())
     fitted.save(tmp_path)
     test = part(5, seed=1)
@@ -415,7 +374,7 @@ def stored(artefacts, name, network, file="network.keras"):
     return artefacts.get(f"quaternion_at/{name}", {"config": {}}, lambda folder: network.save(folder / file))
 
 
-def test_pretrained_networks_are_opened_or_refused(tmp_path):
+def test_pretrained_networks_are_read_or_refused(tmp_path):
     artefacts = Artefacts(tmp_path)
     context, config = Context(artefacts=artefacts), small("real", "S")
     made = stored(artefacts, "speakers", model.build_vgg(config, 7))
@@ -425,7 +384,7 @@ def test_pretrained_networks_are_opened_or_refused(tmp_path):
     assert all(np.array_equal(*pair) for pair in zip(found.get_weights(), expected.get_weights(), strict=True))
     with pytest.raises(UserError, match=r"reads \(256, 64, 1\); this one reads \(512, 128, 1\)"):
         model.build_extractor(dataclasses.replace(config, shrink=1), "speakers", context)
-    with pytest.raises(UserError, match="no speakers 0123 here; `ser pretrain quaternion_at speakers`"):
+    with pytest.raises(UserError, match=r"no speakers 0123 here\. Make one with `ser pretrain quaternion_at speakers`"):
         model.build_extractor(dataclasses.replace(config, speakers="0123"), "speakers", context)
     with pytest.raises(UserError, match="no speakers"):
         model.build_extractor(config, "speakers", Context())
@@ -442,7 +401,7 @@ def test_an_extractor_of_another_width_is_refused(tmp_path):
         fit(config, part(6), part(0), Context(artefacts=artefacts))
 
 
-def test_rhemo_is_the_pretrained_one_or_one_fixed_draw(tmp_path):
+def test_rhemo_is_the_pretrained_one_or_has_fixed_random_weights(tmp_path):
     artefacts, config = Artefacts(tmp_path), small("quat")
     context = Context(artefacts=artefacts)
     one, other = model.build_encoder(config, context), model.build_encoder(config, Context(seed=9))
@@ -457,6 +416,6 @@ def test_rhemo_is_the_pretrained_one_or_one_fixed_draw(tmp_path):
     assert resolve(dataclasses.replace(config, rhemo="random"))[1] == ["random weights: RH-Emo"]
 
 
-def test_json_of_a_config_is_a_config():
+def test_a_config_can_be_stored_as_json():
     config = small("quat", "SW")
     assert override(QuaternionAtConfig(), json.loads(json.dumps(dataclasses.asdict(config)))) == config

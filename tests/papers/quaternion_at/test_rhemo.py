@@ -1,4 +1,4 @@
-"""Quaternion anti-transfer: the RH-Emo of a fold hears the fold's training part and nothing else."""
+"""Quaternion anti-transfer: the RH-Emo of a fold is trained on the fold's training part and nothing else."""
 
 import dataclasses
 import json
@@ -6,74 +6,61 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from common.artefacts import Artefacts
-from common.contract import Context, Part
-from common.corpus import COLUMNS
+from common.contract import Context
 from common.errors import UserError
 from papers.quaternion_at import model, rhemo
 from papers.quaternion_at.config import QuaternionAtConfig
-from papers.quaternion_at.data import chunks, cut_part, fitted_scale
-from papers.quaternion_at.experiments import PAPER, config_of
+from papers.quaternion_at.data import fitted_scale, prepare_chunks, raw_chunks
+from papers.quaternion_at.experiments import PAPER
 from papers.quaternion_at.train import fit, load
 from ser import cli
+from tests.helpers import quaternion_at_data
 from tests.helpers.eagerly import eagerly
-
-CLASSES = ("angry", "neutral", "sad")
-
 
 eager = pytest.fixture(scope="module", autouse=True)(eagerly)
 
 
 def part(count=12, seed=0, rated=True):
-    """Utterances whose class is the band where they are loud; every fourth gives two chunks."""
-    generator = np.random.default_rng(seed)
-    table = pd.DataFrame({"utterance": [f"u{seed}-{k}" for k in range(count)]}).reindex(columns=list(COLUMNS))
-    table["emotion"] = [CLASSES[k % 3] for k in range(count)]
-    table["path"] = "nowhere"
-    if rated:
-        table = table.assign(valence=1.0 + np.arange(count) % 5, arousal=2.5, dominance=2.6)
-    magnitudes = {}
-    for k, utterance in enumerate(table["utterance"]):
-        image = np.abs(generator.normal(0, 0.01, (300 if k % 4 else 1002, 129))).astype(np.float32)
-        image[:, 40 * (k % 3) : 40 * (k % 3) + 30] += 0.05
-        magnitudes[utterance] = image
-    return Part(table, {"stft": magnitudes}, CLASSES)
+    """The first utterance and every fourth after it give two chunks."""
+    one = quaternion_at_data.part(count, seed, frames=(300, 301))
+    for utterance in one.table["utterance"][::4]:
+        one.features["stft"][utterance] = np.tile(one.features["stft"][utterance], (4, 1))[:1002]
+    ratings = {"valence": 1.0 + np.arange(count) % 5, "arousal": 2.5, "dominance": 2.6} if rated else {}
+    return dataclasses.replace(one, table=one.table.assign(**ratings))
 
 
 def small(**changes):
-    settings = {
-        "rhemo": "fold", "width": 0.001, "shrink": 2, "epochs": 1, "batch_size": 6, "initializer": "he",
-        "rhemo_units": 8, "rhemo_epochs": 2, "rhemo_training": "frozen",
-    }  # fmt: skip
-    return dataclasses.replace(config_of("quat"), **{**settings, **changes})
+    return quaternion_at_data.small(
+        "quat", **{"rhemo": "fold", "rhemo_epochs": 2, "rhemo_training": "frozen", **changes}
+    )
 
 
-def test_a_folds_rhemo_learns_from_its_training_part_alone(monkeypatch, tmp_path):
+def test_the_rhemo_of_a_fold_is_trained_on_the_training_part_alone(monkeypatch, tmp_path):
     seen = []
-    learn = rhemo._train
+    train_both_stages = rhemo._train_both_stages
 
-    def watched(config, cut, targets, parts, *others):
+    def recording(config, cut, targets, parts, *others):
         seen.append((cut, targets, parts))
-        return learn(config, cut, targets, parts, *others)
+        return train_both_stages(config, cut, targets, parts, *others)
 
-    monkeypatch.setattr(rhemo, "_train", watched)
+    monkeypatch.setattr(rhemo, "_train_both_stages", recording)
     train, config = part(), small()
     context = Context(seed=4, artefacts=Artefacts(tmp_path))
     fitted = fit(config, train, part(6, seed=1), context)
     ((cut, targets, (learnt, held_out)),) = seen
-    pieces = cut_part(train, config)
-    expected = chunks(pieces, fitted_scale(pieces, config), config).images
+    raw = raw_chunks(train, config)
+    expected = prepare_chunks(raw, fitted_scale(raw, config), config).images
     assert len(expected) == 15 and np.array_equal(cut.images, expected)
-    assert sorted([*learnt, *held_out]) == list(range(12)) and len(held_out) == 2  # a share of what trains validates
+    assert sorted([*learnt, *held_out]) == list(range(12)) and len(held_out) == 2  # a share of the training part
     assert targets["emotion"].tolist() == train.labels.tolist()
     high = {name: targets[name].ravel().tolist() for name in ("valence", "arousal", "dominance")}
     assert high == {"valence": [0, 0, 1, 1, 1] * 2 + [0, 0], "arousal": [0] * 12, "dominance": [1] * 12}
     assert context.flags == ["RH-Emo of the fold's training part alone"]
     assert len(context.history["rhemo_loss"]) == 4 and "rhemo_valence_loss" in context.history
-    # The network reads what this RH-Emo says: frozen, it is the artefact's.
+    # The frozen RH-Emo of the fitted network is the artefact's.
     (made,) = (tmp_path / "quaternion_at" / "rhemo-fold").glob("[!.]*")
     kept = keras.saving.load_model(made / "encoder.keras", compile=False)
     assert all(np.array_equal(*pair) for pair in zip(fitted.encoder.get_weights(), kept.get_weights(), strict=True))
@@ -84,7 +71,7 @@ def test_a_folds_rhemo_learns_from_its_training_part_alone(monkeypatch, tmp_path
     np.testing.assert_array_equal(again["p_sad"], fitted.predict(part(4, seed=2).without_labels())["p_sad"])
 
 
-def test_a_folds_rhemo_is_one_of_fold_and_seed(monkeypatch, tmp_path):
+def test_a_rhemo_is_kept_for_each_fold_and_seed(monkeypatch, tmp_path):
     made = []
 
     def train(config, cut, targets, parts, classes, folder, context):
@@ -92,38 +79,38 @@ def test_a_folds_rhemo_is_one_of_fold_and_seed(monkeypatch, tmp_path):
         model.build_encoder(small(rhemo="random"), Context()).save(folder / "encoder.keras")
         return {}
 
-    monkeypatch.setattr(rhemo, "_train", train)
+    monkeypatch.setattr(rhemo, "_train_both_stages", train)
     artefacts, cut = Artefacts(tmp_path), None
     fold = part()
     for seed in (0, 0, 1):
-        rhemo.fold_encoder(small(), fold, cut, Context(seed=seed, artefacts=artefacts))
+        rhemo.train_fold_encoder(small(), fold, cut, Context(seed=seed, artefacts=artefacts))
     assert made == [0, 1]
-    again = small(width=0.01, dropout=0.1, epochs=9)  # what does not concern RH-Emo makes no other one
-    rhemo.fold_encoder(again, fold, cut, Context(artefacts=artefacts))
+    again = small(width=0.01, dropout=0.1, epochs=9)  # settings that do not concern RH-Emo
+    rhemo.train_fold_encoder(again, fold, cut, Context(artefacts=artefacts))
     assert made == [0, 1]
     for config, train in ((small(), part(seed=1)), (small(rhemo_epochs=3), fold), (small(), part(rated=False))):
         before = len(made)
-        rhemo.fold_encoder(config, train, cut, Context(artefacts=artefacts))
+        rhemo.train_fold_encoder(config, train, cut, Context(artefacts=artefacts))
         assert len(made) == before + 1
-    # A row that asks for the newest RH-Emo never takes a fold's, which may have heard its test speakers.
+    # rhemo=newest never finds the RH-Emo of a fold, whose training part may contain test speakers.
     assert artefacts.newest("quaternion_at/rhemo", {}) is None
 
 
-def test_without_ratings_a_folds_rhemo_learns_emotion_and_says_so():
+def test_the_rhemo_of_a_fold_without_ratings_learns_emotion_and_sets_a_flag():
     context = Context()
-    fit(small(), part(rated=False), part(0), context)  # without a folder for artefacts, too
+    fit(small(), part(rated=False), part(0), context)  # also without a folder for artefacts
     assert context.flags == [
         "RH-Emo of the fold's training part alone without valence, arousal and dominance, which this corpus lacks"
     ]
     assert "rhemo_emotion_loss" in context.history and "rhemo_valence_loss" not in context.history
 
 
-def test_the_rhemo_of_a_fold_is_refused_where_there_is_no_fold():
-    with pytest.raises(UserError, match="learns from one RH-Emo's embeddings and rhemo=fold makes one a fold"):
+def test_the_rhemo_of_a_fold_is_refused_without_a_fold():
+    with pytest.raises(UserError, match="trained on one RH-Emo's embeddings, but rhemo=fold makes one per fold"):
         QuaternionAtConfig(network="quaternion", rhemo="fold", anti_transfer="S", speakers="newest")
-    with pytest.raises(UserError, match="leave normalisation at auto or unit"):
+    with pytest.raises(UserError, match="needs normalisation auto or unit"):
         small(normalisation="standard")
-    with pytest.raises(UserError, match="rhemo=fold learns from a fold and here is none"):
+    with pytest.raises(UserError, match="rhemo=fold needs the training part of a fold"):
         model.build_encoder(small(), Context())
 
 
@@ -138,7 +125,7 @@ def test_each_corpus_has_one_experiment_with_the_rhemo_of_the_fold():
         assert dataclasses.replace(experiment.config, rhemo="newest") == twin.config
 
 
-def test_from_the_command_to_a_result_that_says_whose_rhemo_it_is(tmp_path):
+def test_a_run_states_that_its_rhemo_is_of_the_fold(tmp_path):
     folders = ["--results", str(tmp_path / "r"), "--cache", str(tmp_path / "c"), "--corpus", "demo", "--scaled"]
     tiny = ["--set", "width=0.001", "--set", "epochs=1", "--set", "rhemo_epochs=1", "--set", "rhemo_units=8"]
     row = "quaternion_at/table1/iemocap/quat-fold/turn"
