@@ -106,7 +106,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A reported cell beside what was measured.
+    """A reported cell and what was measured.
 
     Attributes:
         cell: the reported number.
