@@ -17,7 +17,7 @@ import data_prep
 from papers.mtap.experiments import PAPER
 from ser import cli, registry
 from ser.session import Session
-from tests.helpers import ROOT
+from tests.helpers import ROOT, eagerly
 
 QUICK = ["--scaled", "--set", "epochs=1", "--set", "frames=40", "--set", "bins=40", "--jobs", "1", "--no-yardstick"]
 
@@ -26,6 +26,11 @@ QUICK = ["--scaled", "--set", "epochs=1", "--set", "frames=40", "--set", "bins=4
 def _folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SER_CORPORA", raising=False)
+
+
+@pytest.fixture(scope="module")
+def eager():
+    yield from eagerly.eagerly()
 
 
 def ser(*arguments, code=0):
@@ -171,6 +176,7 @@ def spoil(folder, kind):
     return file
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
     ("kind", "word"),
     [("unreadable", "not readable"), ("empty", "empty"), ("silent", "silent"), ("nan", "not finite")],
@@ -190,6 +196,7 @@ def test_bad_audio_is_named_and_can_be_skipped(tmp_path, capsys, kind, word):
     assert "Bad audio skipped: 1 of 18" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.usefixtures("eager")
 def test_run_report_predict_and_resume(tmp_path, capsys):
     folder = emodb(tmp_path / "emodb")
     run_partial(folder, "--keep-models")
@@ -222,6 +229,7 @@ def test_run_report_predict_and_resume(tmp_path, capsys):
     assert "missing.wav" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_training_script_does_the_same_as_ser_run(tmp_path, capsys):
     folder = emodb(tmp_path / "emodb")
     arguments = ["mtap/table1/emodb/apfl", "--root", str(folder), "--partial", "--folds", "1", *QUICK]
@@ -232,6 +240,7 @@ def test_a_training_script_does_the_same_as_ser_run(tmp_path, capsys):
     assert cli.train_main("mtap", ["mtap/table1/emodb/apf"]) == 2
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_changed_protocol_is_stated(tmp_path, capsys):
     run_partial(emodb(tmp_path / "emodb"), "--set", "protocol.validation=none", "--folds", "1")
     assert "validation = none instead of speaker" in " ".join(capsys.readouterr().out.split())
@@ -256,6 +265,7 @@ def test_deterministic_runs_write_the_same_bytes_with_all_executors(tmp_path):
     assert all(one == found["here"] for one in found.values())
 
 
+@pytest.mark.usefixtures("eager")
 def test_reproduce_selects_rows_by_corpus_and_marks_absent_corpora(tmp_path, capsys, monkeypatch):
     ids = [experiment.id for experiment in registry.experiments_on(PAPER, ("1",), "savee")]
     assert ids == [f"mtap/table1/savee/{loss}" for loss in ("softmax", "focal", "arcface", "apfl")]
@@ -271,6 +281,7 @@ def test_reproduce_selects_rows_by_corpus_and_marks_absent_corpora(tmp_path, cap
     assert Path("results/report.html").exists()
 
 
+@pytest.mark.usefixtures("eager")
 def test_an_interruption_keeps_finished_trials(tmp_path, capsys, monkeypatch):
     folder = emodb(tmp_path / "emodb")
     from ser import progress
