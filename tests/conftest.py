@@ -20,14 +20,18 @@ os.environ["SER_EXECUTOR"] = "here"  # a test that does not look at executors ne
 
 LONGEST_FIRST = (
     "papers/gmp_atl/test_backends.py",
-    "papers/quaternion_at/test_backends.py",
-    "papers/gmp_atl/test_stages.py",
-    "ser/execution/test_cluster.py",
     "papers/mtap/test_mtap.py",
-    "papers/mtl_aae/test_backends.py",
-    "papers/mtap/test_backends.py",
-    "papers/dimensional_mtl/test_backends.py",
     "ser/test_cli.py",
+    "ser/execution/test_cluster.py",
+    "papers/quaternion_at/test_pretraining.py",
+    "papers/gmp_atl/test_stages.py",
+    "papers/dimensional_mtl/test_dimensional_mtl.py",
+    "papers/quaternion_at/test_quaternion_at.py",
+    "papers/gmp_atl/test_steps.py",
+    "papers/mtl_aae/test_fit.py",
+    "ser/execution/test_executor.py",
+    "papers/mtl_aae/test_backends.py",
+    "papers/quaternion_at/test_backends.py",
 )
 """Files that take longest, often with few tests."""
 

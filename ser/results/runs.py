@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ class Run:
         """The classes to predict: the target's own, or the emotions of the subset; empty for a regression."""
         return () if self.target.dimensions else self.target.classes or self.subset.classes
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Hash of everything that can change the numbers; repeats and chosen folds only add trials."""
         everything = {

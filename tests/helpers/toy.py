@@ -24,12 +24,25 @@ from ser.results import trials
 from ser.results.runs import Run
 from tests.helpers import ROOT
 
+
+def without_keras(set_item, set_attribute):
+    """Keeps Keras, which takes seconds to import in each process, out of trials that do not need it.
+
+    Args:
+        set_item: `dict.__setitem__`, or `MonkeyPatch.setitem` for the time of a test.
+        set_attribute: `setattr`, or `MonkeyPatch.setattr`.
+    """
+    training, backend = types.ModuleType("common.training"), types.ModuleType("common.backend")
+    training.clear_models, training.seed_everything = lambda: None, lambda seed, deterministic: None
+    backend.start_backend = lambda: None
+    set_item(sys.modules, "common.training", training)
+    set_item(sys.modules, "common.backend", backend)
+    versions = {"python": "3", "keras": "none", "numpy": "none", "backend": "none"}
+    set_attribute(trials, "versions", lambda: versions)
+
+
 if os.environ.get("TOY_LIGHT"):
-    # The toy paper does not need Keras, which takes seconds to import in each process.
-    light = types.ModuleType("common.training")
-    light.clear_models, light.seed_everything = lambda: None, lambda seed, deterministic: None
-    sys.modules["common.training"] = light
-    trials.versions = lambda: {"python": "3", "keras": "none", "numpy": "none", "backend": "none"}
+    without_keras(dict.__setitem__, setattr)
 
 CLASSES = ("angry", "sad")
 SUBSET = Subset("2class", {"angry": 12, "sad": 12})

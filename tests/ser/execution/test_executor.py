@@ -20,6 +20,11 @@ from ser.execution.resources import Plan, Request, plan
 from tests.helpers import ROOT, toy
 
 
+@pytest.fixture(autouse=True)
+def _without_keras(monkeypatch):
+    toy.without_keras(monkeypatch.setitem, monkeypatch.setattr)
+
+
 def processes(log: Path) -> list[int]:
     return [int(line.split()[0]) for line in log.read_text().splitlines()]
 
@@ -141,7 +146,7 @@ def test_the_drivers_memory_does_not_grow_during_ten_thousand_trials(tmp_path):
     from ser.progress import Progress
 
     pool = SimulatedPool(lambda: tracemalloc.get_traced_memory()[0])
-    with open(os.devnull, "w") as nowhere, Progress(Console(file=nowhere)) as observer:
+    with open(os.devnull, "w") as nowhere, Progress(Console(file=nowhere, highlight=False)) as observer:
         run = toy.run(repeats=2500)
         observer.runs_planned([run], tmp_path)
         tracemalloc.start()
