@@ -234,9 +234,9 @@ def test_training_with_cached_signatures_and_with_extractors_is_the_same(tmp_pat
         sources = files if cached else signatures
         training = AntiTransferTraining(model, feature_maps, sources, beta=0.5, variant=variant)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        training.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=False)
+        training.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=False, run_eagerly=True)  # a few steps
         data = BatchesWithSignatures(x, y, files if cached else [], 4, seed=0)
-        batches = [data[number] for number in (0, 1, 0, 1, 1, 0)]
+        batches = [data[number] for number in (0, 1, 1, 0)]
         losses = [float(training.train_on_batch(x if cached else x[0], y)) for x, y in batches]
         history.append(losses)
         weights.append(model.get_weights())

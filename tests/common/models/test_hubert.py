@@ -120,7 +120,7 @@ def errors_and_a_few_steps():
     full, none = np.full(2, 16000, np.int32), np.zeros((2, 49), bool)
 
     def predict(lengths, masked):
-        return both.predict_on_batch({"waveform": waveform, "lengths": lengths, "masked": masked})
+        return both({"waveform": waveform, "lengths": lengths, "masked": masked})
 
     plain = predict(full, none)
     padded = predict(expected["attention_mask"].sum(1).astype("int32"), none)["hidden_states"][-1]

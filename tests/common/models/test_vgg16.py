@@ -144,7 +144,7 @@ def test_mixed_precision_trains():
     expected = ops.convert_to_numpy(whole(x))
     np.testing.assert_allclose(found, expected, atol=0.1 * np.abs(expected).max())
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=False)
+    model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=False, run_eagerly=True)
     history = model.fit(x, np.arange(4) % 3, epochs=3, verbose=0).history["loss"]
     assert history[-1] < history[0]
 

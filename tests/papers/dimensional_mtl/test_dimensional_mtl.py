@@ -23,6 +23,9 @@ from papers.dimensional_mtl.model import build_loss, build_model
 from papers.dimensional_mtl.train import fit, load
 from tests.helpers import ROOT
 from tests.helpers.dimensional import DIMENSIONS, part, reduced
+from tests.helpers.eagerly import eagerly
+
+eager = pytest.fixture(eagerly)
 
 BY_ID = {experiment.id.removeprefix("dimensional_mtl/"): experiment for experiment in PAPER.experiments}
 
@@ -84,14 +87,14 @@ DISTINCT = {kind(experiment.config): experiment.config for experiment in PAPER.e
 
 
 @pytest.mark.parametrize("config", DISTINCT.values(), ids=lambda c: "-".join(str(word) for word in kind(c)))
-def test_a_step_changes_every_weight_of_every_distinct_network(config):
+def test_a_step_changes_every_weight_of_every_distinct_network(config, eager):
     config = reduced(config, acoustic_dropout=0.0, text_dropout=0.0, fusion_dropout=0.0)
     train_part = part(6, acoustic=config.acoustic)
     preprocessor = Preprocessor.fitted(config, train_part)
     words = len(preprocessor.vocabulary) if config.uses_words else 0
     model = build_model(config, preprocessor.acoustic_shape if config.uses_audio else (), words)
     before = [weight.numpy().copy() for weight in model.trainable_weights]
-    model.compile(keras.optimizers.SGD(0.5), build_loss(config), jit_compile=False, run_eagerly=True)
+    model.compile(keras.optimizers.SGD(0.5), build_loss(config), jit_compile=False)
     ((inputs, targets),) = Batches(preprocessor, train_part, 6, labels(train_part, config))
     loss = float(model.train_on_batch(inputs, targets))
     unchanged = [
@@ -201,7 +204,7 @@ SOME = {
 
 
 @pytest.mark.parametrize("row", SOME.values(), ids=SOME)
-def test_a_trained_model_predicts_ratings_and_is_the_same_after_loading(row, tmp_path):
+def test_a_trained_model_predicts_ratings_and_is_the_same_after_loading(row, tmp_path, eager):
     config = reduced(BY_ID[row].config)
     context = Context(seed=1)
     fitted = fit(config, part(8, acoustic=config.acoustic), part(3, 1, config.acoustic), context)
@@ -239,11 +242,13 @@ def test_arousal_is_predicted_from_audio_and_valence_from_words():
     assert min(found["both"].values()) > 0.7
 
 
-def test_the_epoch_with_the_lowest_or_highest_validation_loss_is_kept():
+def test_the_epoch_with_the_lowest_or_highest_validation_loss_is_kept(eager):
     train_part, validation = part(12), part(7, 1)  # 7 is not a multiple of the batch size
     truth = labels(validation, DimensionalConfig())
     for keep, best in (("lowest", min), ("highest", max)):
-        config = reduced(BY_ID["table5/iemocap/dense-cnn"].config, epochs=6, keep=keep, learning_rate=0.01)
+        config = reduced(
+            BY_ID["table5/iemocap/dense-cnn"].config, epochs=6, batch_size=6, keep=keep, learning_rate=0.01
+        )
         keras.utils.set_random_seed(3)
         context = Context(seed=3)
         fitted = fit(config, train_part, validation, context)
@@ -253,7 +258,7 @@ def test_the_epoch_with_the_lowest_or_highest_validation_loss_is_kept():
         assert kept == pytest.approx(best(losses), abs=1e-4)
 
 
-def test_weights_or_dropout_are_chosen_on_validation():
+def test_weights_or_dropout_are_chosen_on_validation(eager):
     base = reduced(BY_ID["table6/iemocap/two-chosen-weights"].config, acoustic_network="dense", text_network="dense")
     config = dataclasses.replace(base, grid="0.2, 0.7", epochs=2)
     assert config.choices() == [{"alpha": 0.2, "beta": 0.2}, {"alpha": 0.2, "beta": 0.7}, {"alpha": 0.7, "beta": 0.2}]

@@ -13,6 +13,9 @@ from papers.mtl_aae.config import FALLBACK_ALPHA, SCALED, AaeConfig
 from papers.mtl_aae.experiments import PAPER
 from papers.mtl_aae.train import fit, load, prepare_training_data
 from tests.helpers import aae
+from tests.helpers.eagerly import eagerly
+
+eager = pytest.fixture(eagerly)
 
 
 def predictions(fitted, part):
@@ -24,10 +27,10 @@ def test_training_finds_the_classes_and_a_saved_model_predicts_the_same(tmp_path
     progress = []
     context = Context(seed=3, on_epoch=lambda epoch, epochs, logs: progress.append((epoch, epochs)))
     context.auxiliary = aae.auxiliary(12)
-    fitted = fit(aae.small(epochs=20, learning_rate=3e-3), aae.part(36), aae.part(9, seed=1), context)
+    fitted = fit(aae.small(epochs=10, learning_rate=6e-3), aae.part(36), aae.part(9, seed=1), context)
     test = aae.part(18, seed=2)
     assert (predictions(fitted, test) == test.labels).mean() > 0.8
-    assert progress == [(epoch, 20) for epoch in range(1, 21)]
+    assert progress == [(epoch, 10) for epoch in range(1, 11)]
     assert {"reconstruction", "discriminator", "generator", "emotion", "gender", "speaker"} <= context.history.keys()
     assert context.history["reconstruction"][-1] < context.history["reconstruction"][0]
     assert context.history["auxiliary_speakers"] == [3] and context.history["alpha"] == [0.5]
@@ -73,7 +76,7 @@ def test_alpha_is_chosen_on_the_development_fold():
     assert ua == pytest.approx(max(scores))
 
 
-def test_without_a_development_fold_alpha_is_the_best_one_of_the_paper():
+def test_without_a_development_fold_alpha_is_the_best_one_of_the_paper(eager):
     context = Context()
     fitted = fit(aae.small(alpha=None, model="ae"), aae.part(8), aae.part(0), context)
     assert fitted.config.alpha == FALLBACK_ALPHA == 0.4
@@ -84,7 +87,7 @@ def test_without_a_development_fold_alpha_is_the_best_one_of_the_paper():
     assert context.flags == [] and "alpha" not in context.history  # a supervised network has no trade-off
 
 
-def test_all_classes_are_predicted_if_one_is_missing_in_training():
+def test_all_classes_are_predicted_if_one_is_missing_in_training(eager):
     train, test = aae.part(8, classes=("angry", "sad")), aae.part(6, seed=1)
     fitted = fit(aae.small(tasks="emotion"), train, aae.part(4, seed=2, classes=("sad",)), Context())
     columns = fitted.predict(test.without_labels())
@@ -154,7 +157,7 @@ def test_auxiliary_utterances_are_normalised_by_their_own_or_the_shared_statisti
     np.testing.assert_array_equal(own.labelled.normalisation.mean, shared.labelled.normalisation.mean)
 
 
-def test_the_supervised_network_has_no_reconstructions():
+def test_the_supervised_network_has_no_reconstructions(eager):
     fitted = fit(aae.small(model="cnn", tasks="emotion"), aae.part(8), aae.part(0), Context())
     with pytest.raises(UserError, match="model=ae"):
         fitted.reconstructions(aae.part(2))
