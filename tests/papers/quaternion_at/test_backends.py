@@ -16,6 +16,9 @@ from common.contract import Context
 from common.training import jit_compile
 from papers.quaternion_at import model
 from papers.quaternion_at.experiments import config_of
+from tests.helpers.eagerly import eagerly
+
+eager = pytest.fixture(eagerly)
 
 ROWS = (
     ("real", "none", "paper"),
@@ -74,7 +77,7 @@ def two_steps():
     return {"results": results, "tensorflow imported": "tensorflow" in sys.modules}
 
 
-def test_one_step_is_the_same_under_tensorflow_and_jax(_single_precision_afterwards, under_jax):
+def test_one_step_is_the_same_under_tensorflow_and_jax(_single_precision_afterwards, under_jax, eager):
     tensorflow, jax = two_steps(), under_jax(two_steps_in_64_bits)
     assert tensorflow["tensorflow imported"] and not jax["tensorflow imported"]
     assert set(tensorflow["results"]) == {

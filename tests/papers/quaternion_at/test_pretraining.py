@@ -18,6 +18,9 @@ from papers.quaternion_at import model, pretraining, rhemo
 from papers.quaternion_at.data import Scale
 from papers.quaternion_at.experiments import PAPER, config_of
 from ser import cli
+from tests.helpers.eagerly import eagerly
+
+eager = pytest.fixture(scope="module", autouse=True)(eagerly)
 
 SMALL = {
     "width": 0.001, "shrink": 4, "initializer": "he", "task_epochs": 6, "task_batch_size": 8, "rhemo_units": 8,
