@@ -82,7 +82,7 @@ class Measurement:
     Attributes:
         value: mean over repeats, in percent or a CCC.
         std: sample standard deviation over repeats; NaN for one repeat.
-        low: lower end of the 95 % interval (speakers resampled).
+        low: lower end of the 95 % interval (see `common.intervals.speaker_interval`); NaN if there is none.
         high: its upper end.
         repeats: how many repeats were used.
         folds: how many folds were used.
