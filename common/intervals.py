@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.special import expit, stdtrit
 
+
 def aggregate(
     statistics: np.ndarray, metric: Callable, aggregation: str, *, weights: np.ndarray | float = 1.0
 ) -> np.ndarray:
@@ -74,24 +75,59 @@ def speaker_interval(
         Lower and upper end. NaN for fewer than `FEWEST_SPEAKERS`, and for a metric at one of its bounds, where all
         speakers are alike and nothing can be said about others.
     """
-    runs, folds, speakers, rows, columns = statistics.shape
+    speakers = statistics.shape[2]
     if speakers < FEWEST_SPEAKERS:
         return math.nan, math.nan
+    value, *without_one = _without_each_speaker(statistics, metric, aggregation)
+    low, high = bounds
+    if not low < value < high:
+        return math.nan, math.nan
+    width = _half_width(without_one, level) * (high - low) / ((value - low) * (high - value))
+    middle = math.log((value - low) / (high - value))
+    lower, upper = (low + (high - low) * float(expit(middle + sign * width)) for sign in (-1, 1))
+    return lower, upper
+
+
+def paired_interval(
+    first: np.ndarray, second: np.ndarray, metric: Callable, aggregation: str, *, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Difference between two methods on the same folds and speakers, with its interval for new speakers.
+
+    The same speakers are left out of both, so what makes a speaker hard for both methods cancels out. As in
+    `speaker_interval`, with Student's t and without a transformation, because a difference may have any sign.
+
+    Args:
+        first: statistics of the one method by run, fold and speaker, shape (runs, folds, speakers, a, b).
+        second: those of the other; same folds and speakers, any number of runs.
+        metric: see `aggregate`.
+        aggregation: "folds" or "pooled".
+        level: coverage.
+
+    Returns:
+        The difference, first minus second, and both ends of its interval; NaN for fewer than `FEWEST_SPEAKERS`.
+    """
+    pair = [_without_each_speaker(one, metric, aggregation) for one in (first, second)]
+    difference, *without_one = pair[0] - pair[1]
+    half = _half_width(without_one, level) if first.shape[2] >= FEWEST_SPEAKERS else math.nan
+    return float(difference), float(difference - half), float(difference + half)
+
+
+def _without_each_speaker(statistics: np.ndarray, metric: Callable, aggregation: str) -> np.ndarray:
+    """The mean over runs of a metric with all speakers, and then without each of them, shape (1 + speakers,)."""
+    runs, folds, speakers, rows, columns = statistics.shape
     kept = np.vstack([np.ones(speakers), 1 - np.eye(speakers)])
     by_speaker = statistics.transpose(2, 0, 1, 3, 4).reshape(speakers, -1).astype(np.float64)
     present = (statistics != 0).any((-2, -1))
     share = present / np.maximum(present.sum(-1, keepdims=True), 1)
     sums = (kept @ by_speaker).reshape(len(kept), runs, folds, rows, columns)
-    values = aggregate(sums, metric, aggregation, weights=np.tensordot(kept, share, (1, 2))).mean(axis=1)
-    value, without_one = values[0], values[1:]
-    low, high = bounds
-    if np.isnan(values).any() or not low < value < high:
-        return math.nan, math.nan
-    deviation = math.sqrt((speakers - 1) / speakers * np.square(without_one - without_one.mean()).sum())
-    width = stdtrit(speakers - 1, (1 + level) / 2) * deviation * (high - low) / ((value - low) * (high - value))
-    middle = math.log((value - low) / (high - value))
-    ends = (low + (high - low) * expit(middle + sign * width) for sign in (-1, 1))
-    return tuple(float(end) for end in ends)
+    return aggregate(sums, metric, aggregation, weights=np.tensordot(kept, share, (1, 2))).mean(axis=1)
+
+
+def _half_width(without_one: Sequence[float], level: float) -> float:
+    """Quantile of Student's t times the jackknife's standard error."""
+    speakers = len(without_one)
+    squares = np.square(np.asarray(without_one) - np.mean(without_one)).sum()
+    return float(stdtrit(speakers - 1, (1 + level) / 2)) * math.sqrt((speakers - 1) / speakers * squares)
 
 
 def by_run_fold_speaker(
