@@ -142,4 +142,5 @@ def measure(found: FoldStatistics, cell: Cell, of_folds: int) -> Measurement:
         utterances=int(kind.utterances(found.sums[0]).sum()),
         speakers=speakers,
         digits=metric.digits,
+        by_repeat=tuple(by_repeat.tolist()),
     )
