@@ -1,17 +1,16 @@
 """Folds and repeats combined into one number, and confidence intervals clustered by speaker.
 
 All functions here work on statistics that add up over utterances (confusion counts or moments, see `common.metrics`),
-so that folds are pooled and speakers are resampled by adding arrays.
+so that folds are pooled and speakers are left out by adding arrays.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-
-AGGREGATIONS = ("folds", "pooled")
-"""How folds become one number: the mean of the folds' metrics, or the metric of all predictions pooled."""
+from scipy.special import expit, stdtrit
 
 
 def aggregate(
@@ -23,7 +22,7 @@ def aggregate(
         statistics: what `metric` takes, with the folds along the third axis from the end, shape (..., folds, a, b).
         metric: function of statistics, shape (..., a, b) -> (...), for example `common.metrics.ua`.
         aggregation: "folds" or "pooled".
-        weights: weights of the folds in their mean, shape (..., folds), as a bootstrap draws them.
+        weights: weights of the folds in their mean, shape (..., folds).
 
     Returns:
         Shape (...).
@@ -31,60 +30,104 @@ def aggregate(
     if aggregation == "pooled":
         return metric(statistics.sum(-3))
     values = metric(statistics)
-    # A resample may leave a fold empty; the mean is over the folds that are not.
+    # A fold may be empty without its only speaker; the mean is over the folds that are not.
     filled = ~np.isnan(values) * weights
     count = filled.sum(-1)
     total = (np.nan_to_num(values) * filled).sum(-1)
     return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
-CHUNK = 4_000_000
-"""Numbers that a bootstrap holds at once."""
+FEWEST_SPEAKERS = 5
+"""With fewer speakers no interval is given: the spread of two to four values says too little about new speakers."""
 
 
-def clustered_interval(
+def speaker_interval(
     statistics: np.ndarray,
     metric: Callable,
     aggregation: str,
     *,
+    bounds: tuple[float, float] = (0.0, 1.0),
     level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over runs, resampling whole speakers.
+    """Interval of the mean over runs that says how far it holds for new speakers.
 
-    Utterances of one speaker are not independent, so speakers are drawn, with replacement, and each brings all of its
-    utterances in all runs and folds. In a mean over folds, a fold weighs as often as its speakers were drawn on
-    average: with one speaker a fold, a speaker drawn twice must count twice, or the interval is a quarter too narrow.
+    Utterances of one speaker are not independent, so whole speakers are left out, one at a time, with all their
+    utterances in all runs and folds (delete-one-cluster jackknife, Efron and Stein 1981). With n speakers, the metric
+    m and its values m_i without speaker i::
+
+        s^2 = (n - 1) / n * sum_i (m_i - mean_i m_i)^2
+        h(m) +- t(n - 1, (1 + level) / 2) * h'(m) * s,   h(m) = log((m - low) / (high - m))
+
+    and the ends are transformed back by the inverse of h, which keeps them within the metric's bounds (for a
+    correlation, h is twice Fisher's z). Quantiles of Student's t, instead of a bootstrap's, keep the coverage for few
+    speakers: 93 to 97 % for 5 to 24 of them (`python -m benchmarks coverage`).
+
+    In a mean over folds, a fold loses weight with each of its speakers that is left out.
 
     Args:
         statistics: by run, fold and speaker, shape (runs, folds, speakers, a, b).
         metric: see `aggregate`.
         aggregation: "folds" or "pooled".
+        bounds: lowest and highest value that the metric can have.
         level: coverage.
-        resamples: bootstrap resamples.
-        seed: of the resampling.
 
     Returns:
-        Lower and upper end; NaN for fewer than two speakers, of whom nothing can be said.
+        Lower and upper end. NaN for fewer than `FEWEST_SPEAKERS`, and for a metric at one of its bounds, where all
+        speakers are alike and nothing can be said about others.
     """
+    speakers = statistics.shape[2]
+    if speakers < FEWEST_SPEAKERS:
+        return math.nan, math.nan
+    value, *without_one = _without_each_speaker(statistics, metric, aggregation)
+    low, high = bounds
+    if not low < value < high:
+        return math.nan, math.nan
+    width = _half_width(without_one, level) * (high - low) / ((value - low) * (high - value))
+    middle = math.log((value - low) / (high - value))
+    lower, upper = (low + (high - low) * float(expit(middle + sign * width)) for sign in (-1, 1))
+    return lower, upper
+
+
+def paired_interval(
+    first: np.ndarray, second: np.ndarray, metric: Callable, aggregation: str, *, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Difference between two methods on the same folds and speakers, with its interval for new speakers.
+
+    The same speakers are left out of both, so what makes a speaker hard for both methods cancels out. As in
+    `speaker_interval`, with Student's t and without a transformation, because a difference may have any sign.
+
+    Args:
+        first: statistics of the one method by run, fold and speaker, shape (runs, folds, speakers, a, b).
+        second: those of the other; same folds and speakers, any number of runs.
+        metric: see `aggregate`.
+        aggregation: "folds" or "pooled".
+        level: coverage.
+
+    Returns:
+        The difference, first minus second, and both ends of its interval; NaN for fewer than `FEWEST_SPEAKERS`.
+    """
+    pair = [_without_each_speaker(one, metric, aggregation) for one in (first, second)]
+    difference, *without_one = pair[0] - pair[1]
+    half = _half_width(without_one, level) if first.shape[2] >= FEWEST_SPEAKERS else math.nan
+    return float(difference), float(difference - half), float(difference + half)
+
+
+def _without_each_speaker(statistics: np.ndarray, metric: Callable, aggregation: str) -> np.ndarray:
+    """The mean over runs of a metric with all speakers, and then without each of them, shape (1 + speakers,)."""
     runs, folds, speakers, rows, columns = statistics.shape
-    if speakers < 2:
-        return float("nan"), float("nan")
-    draws = np.random.default_rng(seed).multinomial(speakers, np.full(speakers, 1 / speakers), size=resamples)
-    # Two speakers can be drawn in three ways only: each way is worked out once.
-    draws, way = np.unique(draws, axis=0, return_inverse=True)
+    kept = np.vstack([np.ones(speakers), 1 - np.eye(speakers)])
     by_speaker = statistics.transpose(2, 0, 1, 3, 4).reshape(speakers, -1).astype(np.float64)
     present = (statistics != 0).any((-2, -1))
     share = present / np.maximum(present.sum(-1, keepdims=True), 1)
-    means = []
-    for chosen in np.array_split(draws, -(-len(draws) * by_speaker.shape[1] // CHUNK)):
-        resampled = (chosen @ by_speaker).reshape(len(chosen), runs, folds, rows, columns)
-        weights = np.tensordot(chosen, share, (1, 2))
-        means.append(np.nanmean(aggregate(resampled, metric, aggregation, weights=weights), axis=1))
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(np.concatenate(means)[way.ravel()], [tail, 1 - tail])
-    return float(low), float(high)
+    sums = (kept @ by_speaker).reshape(len(kept), runs, folds, rows, columns)
+    return aggregate(sums, metric, aggregation, weights=np.tensordot(kept, share, (1, 2))).mean(axis=1)
+
+
+def _half_width(without_one: Sequence[float], level: float) -> float:
+    """Quantile of Student's t times the jackknife's standard error."""
+    speakers = len(without_one)
+    squares = np.square(np.asarray(without_one) - np.mean(without_one)).sum()
+    return float(stdtrit(speakers - 1, (1 + level) / 2)) * math.sqrt((speakers - 1) / speakers * squares)
 
 
 def by_run_fold_speaker(

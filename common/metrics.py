@@ -7,7 +7,7 @@ coefficient of a continuous label. Only `ccc_batches` averages over batches; it 
 with papers that did so.
 
 Every metric is a function of statistics that add up over utterances: a confusion matrix, or moments of truth and
-prediction. So folds are pooled and speakers are resampled by adding, whatever the metric (see `common.intervals`).
+prediction. So folds are pooled and speakers are left out by adding, whatever the metric (see `common.intervals`).
 """
 
 from __future__ import annotations
@@ -223,6 +223,8 @@ class Metric:
             (..., dimensions, 6) -> (..., dimensions).
         scale: factor from the value to what is printed, 100 for percent.
         digits: digits after the decimal point that papers print.
+        bounds: lowest and highest value, before scaling.
+        margin: difference between paper and re-run that does not matter, after scaling.
         always: reports show it for every run of its task, also where the paper does not report it.
     """
 
@@ -231,6 +233,8 @@ class Metric:
     of: Callable[[np.ndarray], np.ndarray]
     scale: float = 100.0
     digits: int = 2
+    bounds: tuple[float, float] = (0.0, 1.0)
+    margin: float = 2.0
     always: bool = False
 
     @property
@@ -263,7 +267,9 @@ METRICS = {
     "weighted_f1": Metric("weighted F1", "confusions", weighted_f1, always=True),
     "wa_chunks": Metric("WA, chunks", "chunk confusions", wa),
     "ua_chunks": Metric("UA, chunks", "chunk confusions", ua),
-    "ccc": Metric("CCC", "ccc", ccc_of, scale=1.0, digits=3),
-    "ccc_batch32": Metric("CCC, batches of 32", "ccc_batch32", ccc_of, scale=1.0, digits=3),
+    "ccc": Metric("CCC", "ccc", ccc_of, scale=1.0, digits=3, bounds=(-1.0, 1.0), margin=0.02),
+    "ccc_batch32": Metric(
+        "CCC, batches of 32", "ccc_batch32", ccc_of, scale=1.0, digits=3, bounds=(-1.0, 1.0), margin=0.02
+    ),
 }
 """Every metric that a reported cell can name. An entry here is all that a new metric needs."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.agreement import Agreement
 from common.metrics import METRICS, Metric
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Measurement:
     Attributes:
         value: mean over repeats, in percent or a CCC.
         std: sample standard deviation over repeats; NaN for one repeat.
-        low: lower end of the 95 % interval (speakers resampled).
+        low: lower end of the 95 % interval (see `common.intervals.speaker_interval`); NaN if there is none.
         high: its upper end.
         repeats: how many repeats were used.
         folds: how many folds were used.
@@ -90,6 +91,7 @@ class Measurement:
         utterances: test utterances of one repeat.
         speakers: test speakers.
         digits: digits after the decimal point to print.
+        by_repeat: the values whose mean is `value`.
     """
 
     value: float
@@ -102,6 +104,7 @@ class Measurement:
     utterances: int
     speakers: int
     digits: int = 2
+    by_repeat: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class Comparison:
         verdict: one of `ser.results.comparing.VERDICTS`.
         measured: None if nothing was run.
         corpus: corpus of the run.
-        difference: measured minus reported; NaN where the two may not be compared.
+        agreement: measured minus reported, and what follows from it; None where the two may not be compared.
         changes: how the run differs from the experiment as declared.
         flags: of the corpus and the trials ("synthetic corpus", "random weights", "partial: ...").
         audit: what folds share, in words.
@@ -123,10 +126,15 @@ class Comparison:
     verdict: str
     measured: Measurement | None = None
     corpus: str = ""
-    difference: float = math.nan
+    agreement: Agreement | None = None
     changes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     audit: tuple[str, ...] = ()
+
+    @property
+    def difference(self) -> float:
+        """Measured minus reported; NaN where the two may not be compared."""
+        return self.agreement.difference if self.agreement else math.nan
 
 
 @dataclass(frozen=True)

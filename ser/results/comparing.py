@@ -6,14 +6,15 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 
+from common.agreement import agreement
 from common.metrics import METRICS
 from common.results import Cell, Comparison, RunResults
 from ser.results.measuring import FoldStatistics, measure, statistics_of_run
 
-VERDICTS = ("within", "above", "below", "not run", "corpus absent", "scaled run", "not reported")
-"""within, above, below: the measured 95 % interval lies around, above or below the reported value. Only a run of the
-experiment as the paper declares it, with all folds and repeats, gets one of these; all other runs are "scaled run".
-"not reported": the metric was measured, and the paper prints no such number."""
+VERDICTS = ("agrees", "differs", "undecided", "not run", "corpus absent", "scaled run", "not reported")
+"""agrees, differs, undecided: see `common.agreement`. Only a run of the experiment as the paper declares it, with all
+folds and repeats, gets one of these; all other runs are "scaled run". "not reported": the metric was measured, and the
+paper prints no such number."""
 
 
 def whole_vector(cell: Cell) -> Cell:
@@ -95,41 +96,26 @@ def _compared(cell: Cell, run: RunResults, found: FoldStatistics) -> Comparison:
     measured = measure(found, cell, len(run.run["folds"]))
     changes = [*run.run["changes"], *_incomplete(run)]
     flags = sorted({flag for trial in run.trials for flag in trial["flags"]})
-    comparable = not changes and not any(flag.startswith(("partial", "bad audio")) for flag in flags)
-    if not comparable:
+    agrees = None
+    if changes or any(flag.startswith(("partial", "bad audio")) for flag in flags):
         said = "scaled run"
     elif math.isnan(cell.value):
         said = "not reported"
     else:
-        said = verdict(measured.value, measured.low, measured.high, cell.value, cell.places)
-    difference = measured.value - cell.value if comparable else math.nan
+        # A standard deviation that a paper prints is over its runs, of which the experiment declares the number.
+        runs, margin = run.run["declared_repeats"], cell.registered.margin
+        agrees = agreement(measured.by_repeat, cell.value, cell.std, runs, margin=margin)
+        said = agrees.verdict
     return Comparison(
         cell,
         said,
         measured,
         run.run["corpus"],
-        difference,
+        agrees,
         tuple(changes),
         tuple(flags),
         audit_in_words(run.trials),
     )
-
-
-def verdict(value: float, low: float, high: float, reported: float, places: int = 2) -> str:
-    """Says where a measured interval lies relative to a reported value; without an interval, where the value lies.
-
-    Args:
-        value: measured mean.
-        low: lower end of its interval, or NaN.
-        high: upper end, or NaN.
-        reported: the paper's number.
-        places: digits that the paper prints: 83.33 is not below 83.3333.
-    """
-    low, high = (value, value) if math.isnan(low) or math.isnan(high) else (low, high)
-    low, high = round(low, places), round(high, places)
-    if low > reported:
-        return "above"
-    return "below" if high < reported else "within"
 
 
 def _incomplete(run: RunResults) -> list[str]:

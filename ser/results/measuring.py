@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import UserError
-from common.intervals import aggregate, by_run_fold_speaker, clustered_interval
+from common.intervals import aggregate, by_run_fold_speaker, speaker_interval
 from common.metrics import STATISTICS
 from common.results import Cell, Measurement, RunResults
 
@@ -129,7 +129,7 @@ def measure(found: FoldStatistics, cell: Cell, of_folds: int) -> Measurement:
     # The batches of a fold stand where folds stand: their mean is what the paper's toolkit printed.
     aggregation = "folds" if kind.batch else cell.aggregation
     by_repeat = metric.scale * aggregate(found.sums.sum(axis=2), function, aggregation)
-    low, high = clustered_interval(found.sums, function, aggregation)
+    low, high = speaker_interval(found.sums, function, aggregation, bounds=metric.bounds)
     repeats, _, speakers = found.sums.shape[:3]
     return Measurement(
         value=float(by_repeat.mean()),
@@ -142,4 +142,5 @@ def measure(found: FoldStatistics, cell: Cell, of_folds: int) -> Measurement:
         utterances=int(kind.utterances(found.sums[0]).sum()),
         speakers=speakers,
         digits=metric.digits,
+        by_repeat=tuple(by_repeat.tolist()),
     )

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.contract import Context, Part
-from common.errors import UserError
 from common.files import checksum, write_json
 from common.machine import peak_bytes, reset_peak
+from ser.results import health
 from ser.results.runs import FORMAT, Run, Trial, as_record
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def run_trial(
         on_epoch: called after each epoch, for progress.
 
     Raises:
-        UserError: The predictions are not finite numbers; nothing is written.
+        UserError: Training diverged (see `ser.results.health`); nothing is written.
     """
     from common.training import clear_models, seed_everything
 
@@ -128,11 +128,8 @@ def run_trial(
     fitted = fit(run.config, data.take(fold["train"]), data.take(fold["validation"]), context)
     columns = fitted.predict(test.without_labels())
     activations = fitted.activations(test.without_labels()) if hasattr(fitted, "activations") else {}
-    if not all(np.isfinite(values).all() for values in columns.values()):
-        raise UserError(
-            f"{run.experiment.id}, {trial.name}: the predictions are not finite numbers, so training diverged. "
-            "Lower the learning rate or use float32; the trial was not written."
-        )
+    health.refuse_divergence(f"{run.experiment.id}, {trial.name}", fitted, context.history, columns)
+    context.flags += health.suspicions(context.history, columns, run.classes)
 
     with _whole_folder(trial, results) as temporary:
         predictions = test.table[["utterance", "speaker", "emotion", "valence", "arousal", "dominance"]].assign(

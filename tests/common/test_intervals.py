@@ -2,9 +2,10 @@ import functools
 
 import numpy as np
 import pytest
+from scipy import special, stats
 from sklearn.metrics import accuracy_score
 
-from common.intervals import aggregate, by_run_fold_speaker, clustered_interval
+from common.intervals import aggregate, by_run_fold_speaker, paired_interval, speaker_interval
 from common.metrics import METRICS, confusion, moments, ua, wa
 from tests.helpers.concordance import literal_ccc, ratings
 
@@ -25,21 +26,23 @@ def test_an_empty_fold_is_left_out_of_the_mean():
     assert np.isnan(aggregate(np.zeros((3, 2, 2)), wa, "pooled"))
 
 
-def random_counts(runs=2, folds=3, speakers=4, classes=3, shared=True):
-    generator = np.random.default_rng(3)
+def random_counts(runs=2, folds=3, speakers=4, classes=3, shared=True, seed=3):
+    generator = np.random.default_rng(seed)
     counts = generator.integers(0, 6, (runs, folds, speakers, classes, classes))
     if not shared:  # each speaker in one fold
         counts *= (np.arange(speakers)[None, :] % folds == np.arange(folds)[:, None])[None, ..., None, None]
     return counts
 
 
-def literal_interval(counts, metric, aggregation, resamples, seed):
-    """The same draws, and everything else in loops over lists of utterances."""
-    runs, folds, speakers, classes, _ = counts.shape
-    score = {
-        "wa": accuracy_score,
-        "ua": lambda t, p: np.mean([np.mean(p[t == c] == c) for c in range(classes) if (t == c).any()]),
-    }[metric]
+SCORES = {
+    "wa": accuracy_score,
+    "ua": lambda t, p: np.mean([np.mean(p[t == c] == c) for c in np.unique(t)]),
+}
+
+
+def literal_value(counts, metric, aggregation, speakers):
+    """The metric over some speakers, from lists of utterances."""
+    runs, folds, everyone, classes, _ = counts.shape
 
     def utterances(run, fold, speaker):
         pairs = [
@@ -47,91 +50,100 @@ def literal_interval(counts, metric, aggregation, resamples, seed):
         ]
         return np.array(pairs, int).reshape(-1, 2)
 
-    draws = np.random.default_rng(seed).multinomial(speakers, np.full(speakers, 1 / speakers), size=resamples)
-    means = []
-    for draw in draws:
-        of_runs = []
-        for run in range(runs):
-            values, weights, everything = [], [], []
-            for fold in range(folds):
-                here = [s for s in range(speakers) if len(utterances(run, fold, s))]
-                drawn = [utterances(run, fold, s) for s in here for _ in range(draw[s])]
-                if not drawn:
-                    continue
-                pairs = np.concatenate(drawn)
-                everything.append(pairs)
-                values.append(score(pairs[:, 0], pairs[:, 1]))
-                weights.append(sum(draw[s] for s in here) / len(here))
-            if aggregation == "folds":
-                of_runs.append(np.average(values, weights=weights))
-            else:
-                pairs = np.concatenate(everything)
-                of_runs.append(score(pairs[:, 0], pairs[:, 1]))
-        means.append(np.mean(of_runs))
-    return np.quantile(means, [0.025, 0.975])
+    of_runs = []
+    for run in range(runs):
+        values, weights, everything = [], [], []
+        for fold in range(folds):
+            here = [s for s in range(everyone) if len(utterances(run, fold, s))]
+            left = [utterances(run, fold, s) for s in here if s in speakers]
+            if not left:
+                continue
+            pairs = np.concatenate(left)
+            everything.append(pairs)
+            values.append(SCORES[metric](pairs[:, 0], pairs[:, 1]))
+            weights.append(len(left) / len(here))
+        if aggregation == "folds":
+            of_runs.append(np.average(values, weights=weights))
+        else:
+            pairs = np.concatenate(everything)
+            of_runs.append(SCORES[metric](pairs[:, 0], pairs[:, 1]))
+    return np.mean(of_runs)
+
+
+def literal_values(counts, metric, aggregation):
+    everyone = set(range(counts.shape[2]))
+    return [literal_value(counts, metric, aggregation, everyone - {left_out}) for left_out in (None, *sorted(everyone))]
 
 
 @pytest.mark.parametrize("metric", ["wa", "ua"])
 @pytest.mark.parametrize("aggregation", ["folds", "pooled"])
 @pytest.mark.parametrize("shared", [True, False])
-def test_interval_against_a_literal_bootstrap(metric, aggregation, shared):
-    counts = random_counts(shared=shared)
-    found = clustered_interval(counts, METRICS[metric].of, aggregation, resamples=60, seed=5)
-    np.testing.assert_allclose(found, literal_interval(counts, metric, aggregation, 60, 5), rtol=1e-12)
+def test_interval_against_a_literal_jackknife(metric, aggregation, shared):
+    counts, other = random_counts(speakers=6, shared=shared), random_counts(runs=1, speakers=6, shared=shared, seed=4)
+    value, *without_one = literal_values(counts, metric, aggregation)
+    error = np.sqrt(5 / 6 * np.sum((without_one - np.mean(without_one)) ** 2))
+    width = stats.t.ppf(0.975, 5) * error / (value * (1 - value))  # the derivative of the logit is 1 / (m (1 - m))
+    expected = special.expit(special.logit(value) + np.array([-1, 1]) * width)
+    np.testing.assert_allclose(speaker_interval(counts, METRICS[metric].of, aggregation), expected, rtol=1e-12)
+
+    difference, *without_one = np.subtract(
+        literal_values(counts, metric, aggregation), literal_values(other, metric, aggregation)
+    )
+    half = stats.t.ppf(0.975, 5) * np.sqrt(5 / 6 * np.sum((without_one - np.mean(without_one)) ** 2))
+    found = paired_interval(counts, other, METRICS[metric].of, aggregation)
+    np.testing.assert_allclose(found, [difference, difference - half, difference + half], rtol=1e-10)
 
 
 @pytest.mark.parametrize("metric", ["wa", "ua"])
-def test_with_one_speaker_per_fold_it_is_the_bootstrap_of_the_fold_values(metric):
-    # The mean over folds is then the mean of one value a speaker, whose bootstrap scipy knows.
-    from scipy.stats import bootstrap
-
-    counts = random_counts(runs=1, folds=12, speakers=12, shared=False)
-    values = [float(METRICS[metric].of(counts[0, s, s])) for s in range(12)]
-    found = clustered_interval(counts, METRICS[metric].of, "folds", resamples=4000, seed=1)
-    peer = bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=2).confidence_interval
-    np.testing.assert_allclose(found, peer, atol=0.1 * (peer[1] - peer[0]))
+def test_with_one_speaker_per_fold_a_paired_interval_is_that_of_the_paired_t_test(metric):
+    # The mean over folds is then the mean of one value per speaker.
+    first, second = (random_counts(runs=1, folds=12, speakers=12, shared=False, seed=seed) for seed in (3, 4))
+    values = [[float(METRICS[metric].of(counts[0, s, s])) for s in range(12)] for counts in (first, second)]
+    peer = stats.ttest_rel(*values).confidence_interval(0.95)
+    difference, low, high = paired_interval(first, second, METRICS[metric].of, "folds")
+    assert difference == pytest.approx(np.mean(values[0]) - np.mean(values[1]))
+    np.testing.assert_allclose([low, high], peer, rtol=1e-10)
 
 
 @pytest.mark.parametrize("aggregation", ["folds", "pooled"])
-@pytest.mark.parametrize("one_speaker_a_fold", [True, False])
-def test_the_interval_has_its_nominal_coverage(aggregation, one_speaker_a_fold):
-    # 20 speakers whose own accuracies scatter around .6; an interval over utterances would cover far less.
+@pytest.mark.parametrize("speakers", [5, 10])
+def test_the_interval_has_its_nominal_coverage_with_few_speakers(aggregation, speakers):
+    # Speakers' own accuracies scatter around .6; an interval over utterances would cover far less.
     generator = np.random.default_rng(0)
-    speakers, utterances, trials, covered, naive = 20, 30, 200, 0, 0
-    for trial in range(trials):
+    utterances, trials, covered, naive = 30, 600, 0, 0
+    for _ in range(trials):
         right = generator.binomial(utterances, np.clip(generator.normal(0.6, 0.12, speakers), 0.02, 0.98))
-        by_speaker = np.zeros((speakers, 2, 2), int)
-        by_speaker[:, 0, 0], by_speaker[:, 0, 1] = right, utterances - right
-        counts = np.zeros((1, speakers if one_speaker_a_fold else 2, speakers, 2, 2), int)
+        counts = np.zeros((1, speakers if aggregation == "folds" else 1, speakers, 2, 2), int)
         for speaker in range(speakers):
-            fold = speaker if one_speaker_a_fold else slice(None)
-            counts[0, fold, speaker] = by_speaker[speaker]
-        low, high = clustered_interval(counts, wa, aggregation, resamples=400, seed=trial)
+            fold = speaker if aggregation == "folds" else 0
+            counts[0, fold, speaker, 0] = right[speaker], utterances - right[speaker]
+        low, high = speaker_interval(counts, wa, aggregation)
         covered += low <= 0.6 <= high
         mean = right.sum() / (speakers * utterances)
         naive += abs(mean - 0.6) <= 1.96 * (mean * (1 - mean) / (speakers * utterances)) ** 0.5
-    # 95 % of 200 has a standard deviation of 1.5 %; 20 speakers cost a percentile bootstrap about 2 %.
-    assert 0.90 <= covered / trials <= 0.985
+    # 95 % of 600 has a standard deviation of 0.9 %.
+    assert 0.93 <= covered / trials <= 0.975
     assert naive / trials < 0.86
 
 
-def test_degenerate_intervals():
-    assert np.isnan(clustered_interval(random_counts(speakers=1), ua, "folds")).all()
-    right = np.zeros((2, 3, 4, 2, 2), int)
+def test_no_interval_for_few_speakers_and_at_the_bounds():
+    assert np.isnan(speaker_interval(random_counts(speakers=4), ua, "folds")).all()
+    assert np.isnan(paired_interval(random_counts(speakers=4), random_counts(speakers=4), ua, "folds")).tolist() == [
+        False,
+        True,
+        True,
+    ]
+    right = np.zeros((2, 3, 6, 2, 2), int)
     right[..., 0, 0] = right[..., 1, 1] = 5
-    assert clustered_interval(right, ua, "folds", resamples=50) == (1.0, 1.0)
-    assert clustered_interval(right, wa, "pooled", resamples=50) == (1.0, 1.0)
-    wrong = right[..., ::-1]
-    assert clustered_interval(wrong, ua, "folds", resamples=50) == (0.0, 0.0)
+    for counts in (right, right[..., ::-1]):
+        assert np.isnan(speaker_interval(counts, ua, "folds")).all()
+    assert paired_interval(right, right[..., ::-1], ua, "pooled") == (1.0, 1.0, 1.0)
 
 
-def test_interval_level_and_seed():
+def test_a_higher_level_gives_a_wider_interval_within_the_bounds():
     counts = random_counts(speakers=10)
-    narrow = clustered_interval(counts, ua, "pooled", level=0.5, seed=1)
-    wide = clustered_interval(counts, ua, "pooled", level=0.99, seed=1)
-    assert wide[0] < narrow[0] < narrow[1] < wide[1]
-    assert clustered_interval(counts, ua, "pooled", level=0.5, seed=1) == narrow
-    assert clustered_interval(counts, ua, "pooled", level=0.5, seed=2) != narrow
+    narrow, wide = (speaker_interval(counts, ua, "pooled", level=level) for level in (0.5, 0.999999))
+    assert 0 < wide[0] < narrow[0] < narrow[1] < wide[1] < 1
 
 
 def test_by_run_fold_speaker_against_loops():
@@ -159,10 +171,10 @@ def test_by_run_fold_speaker_needs_lists_of_one_length():
 
 
 @pytest.mark.parametrize("aggregation", ["folds", "pooled"])
-def test_interval_of_a_ccc_against_a_literal_bootstrap(aggregation):
+def test_interval_of_a_ccc_against_a_literal_jackknife(aggregation):
     truth, prediction = ratings(7, n=120, dimensions=2)
     generator = np.random.default_rng(8)
-    speaker, fold = generator.integers(0, 4, 120), np.repeat(["a", "b", "c"], 40)
+    speaker, fold = generator.integers(0, 6, 120), np.repeat(["a", "b", "c"], 40)
     pieces = [fold == name for name in "abc"]
     sums = by_run_fold_speaker(
         [truth[p] for p in pieces],
@@ -172,14 +184,18 @@ def test_interval_of_a_ccc_against_a_literal_bootstrap(aggregation):
         list("abc"),
         moments,
     )
-    found = clustered_interval(sums, METRICS["ccc"].function("b", "ab"), aggregation, resamples=60, seed=2)
-    means = []
-    for draw in np.random.default_rng(2).multinomial(4, np.full(4, 1 / 4), size=60):
-        values, weights = [], []
+    values = []
+    for left_out in (None, *range(6)):
+        of_folds, weights = [], []
         for name in ["abc"] if aggregation == "pooled" else "abc":
-            own = [np.flatnonzero(np.isin(fold, list(name)) & (speaker == s)) for s in range(4)]
-            chosen = np.concatenate([own[s] for s in range(4) for _ in range(draw[s])])
-            values.append(literal_ccc(truth[chosen, 1], prediction[chosen, 1]))
-            weights.append(sum(draw[s] for s in range(4) if len(own[s])))
-        means.append(np.average(values, weights=weights))
-    np.testing.assert_allclose(found, np.quantile(means, [0.025, 0.975]), rtol=1e-9)
+            kept = np.isin(fold, list(name)) & (speaker != left_out)
+            of_folds.append(literal_ccc(truth[kept, 1], prediction[kept, 1]))
+            weights.append(len(set(speaker[kept])))
+        values.append(np.average(of_folds, weights=weights))
+    value, *without_one = values
+    error = np.sqrt(5 / 6 * np.sum((without_one - np.mean(without_one)) ** 2))
+    # Fisher's z, whose derivative is 1 / (1 - m^2).
+    expected = np.tanh(np.arctanh(value) + np.array([-1, 1]) * stats.t.ppf(0.975, 5) * error / (1 - value**2))
+    metric = METRICS["ccc"]
+    found = speaker_interval(sums, metric.function("b", "ab"), aggregation, bounds=metric.bounds)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)

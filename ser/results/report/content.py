@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from common.contract import Figure, Paper
+from common.intervals import FEWEST_SPEAKERS
 from common.results import Comparison, Measurement, RunResults
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def format_mean(value: float, std: float, digits: int = 2) -> str:
 
 
 def format_interval(measured: Measurement) -> str:
-    """The 95 % interval."""
+    """The 95 % interval for new speakers."""
     digits = measured.digits - 1 if measured.digits == 2 else measured.digits
     return "–" if math.isnan(measured.low) else f"{measured.low:.{digits}f} … {measured.high:.{digits}f}"
 
@@ -156,8 +157,23 @@ def comparison_numbers(comparison: Comparison) -> RowNumbers:
         format_mean(measured.value, measured.std, measured.digits) if measured else "–",
         format_interval(measured) if measured else "–",
         format_trials(measured) if measured else "–",
-        format_number(comparison.difference, cell.digits),
+        format_difference(comparison),
     )
+
+
+def format_difference(comparison: Comparison) -> str:
+    """Measured minus reported, with the interval over seeds if there is one."""
+    found, digits = comparison.agreement, comparison.cell.digits
+    if found is None:
+        return "–"
+    text = f"{found.difference:+.{digits}f}"
+    return text if math.isnan(found.low) else f"{text} ({found.low:+.{digits}f} … {found.high:+.{digits}f})"
+
+
+def verdict_in_words(comparison: Comparison) -> str:
+    """The verdict; if more seeds would decide, with their number."""
+    seeds = comparison.agreement.seeds if comparison.agreement else None
+    return f"{comparison.verdict} ({seeds} seeds)" if seeds else comparison.verdict
 
 
 def yardstick_numbers(row: YardstickRow) -> RowNumbers:
@@ -169,9 +185,11 @@ def yardstick_numbers(row: YardstickRow) -> RowNumbers:
 
 LEGEND = (
     "WA, UA and F1 in percent, CCC as it is. Reported: mean ± standard deviation as printed. Measured: mean over "
-    "repeats (± standard deviation over repeats) of the mean over folds. 95 % interval: speakers resampled (rough for "
-    "few speakers; does not include the spread over seeds). n: repeats × folds. within, above, below: the interval "
-    "lies around, above or below the reported value. A scaled run, or one on another corpus, is never compared."
+    f"repeats (± standard deviation over repeats) of the mean over folds. New speakers: 95 % interval for other "
+    f"speakers, by leaving each one out; none below {FEWEST_SPEAKERS} speakers. n: repeats × folds. Diff.: measured "
+    "minus reported, with its 95 % interval over seeds. agrees: the difference is within 2 points (CCC: .02); "
+    "differs: it is not zero and may be larger; undecided: the seeds do not say (in brackets: how many would). A "
+    "scaled run, or one on another corpus, is never compared."
 )
 
 WHOLE_VECTOR = (

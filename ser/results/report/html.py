@@ -17,6 +17,7 @@ from ser.results.report.content import (
     comparison_numbers,
     format_interval,
     format_number,
+    verdict_in_words,
     yardstick_numbers,
 )
 
@@ -63,7 +64,7 @@ def _section(section: Section) -> str:
         rows.append(_yardstick_row(row, first=row.title != last))
         last = row.title
     conditions = "".join(f"<li>{escape(line)}</li>" for line in section.conditions)
-    heads = ("Row", "", "Reported", "Measured", "95 % interval", "", "n", "Diff.", "Verdict")
+    heads = ("Row", "", "Reported", "Measured", "New speakers", "", "n", "Diff.", "Verdict")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return f"""<section>
 <h2>{escape(section.heading)}{badges}</h2>
@@ -89,7 +90,7 @@ def _comparison_row(comparison: Comparison, first: bool) -> str:
         f'<tr{" class=first" if first else ""}><th scope="row">{title}</th><td>{escape(cell.column)}</td>'
         f"<td>{numbers.reported}</td><td>{numbers.measured}</td><td>{numbers.interval}</td><td>{chart}</td>"
         f"<td>{numbers.trials}</td><td>{numbers.difference}</td>"
-        f'<td><span class="badge {kind}">{escape(comparison.verdict)}</span></td></tr>'
+        f'<td><span class="badge {kind}">{escape(verdict_in_words(comparison))}</span></td></tr>'
     )
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ser.results.report.content import LEGEND, Content, Section, comparison_numbers, yardstick_numbers
+from ser.results.report.content import (
+    LEGEND,
+    Content,
+    Section,
+    comparison_numbers,
+    verdict_in_words,
+    yardstick_numbers,
+)
 
 
 def render(report: Content) -> str:
@@ -18,14 +25,14 @@ def render_section(section: Section) -> str:
     lines = [
         f"## {section.title}",
         "",
-        "| Row | | Reported | Measured | 95 % interval | n | Diff. | Verdict |",
+        "| Row | | Reported | Measured | New speakers | n | Diff. | Verdict |",
         "|---|---|--:|--:|--:|--:|--:|---|",
     ]
     for comparison in section.comparisons:
         cell = comparison.cell
         note = f" ({cell.note})" if cell.note else ""
         numbers = " | ".join(comparison_numbers(comparison))
-        lines.append(f"| {cell.row} | {cell.column} | {numbers} | {comparison.verdict}{note} |")
+        lines.append(f"| {cell.row} | {cell.column} | {numbers} | {verdict_in_words(comparison)}{note} |")
     for row in section.yardsticks:
         lines.append(f"| {row.title} | {row.column} | {' | '.join(yardstick_numbers(row))} | yardstick |")
     return "\n".join([*lines, "", *(f"- {line}" for line in section.conditions), ""])

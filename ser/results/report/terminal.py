@@ -8,9 +8,16 @@ from rich.padding import Padding
 from rich.table import Table
 
 from ser.console import console
-from ser.results.report.content import LEGEND, Content, Section, comparison_numbers, yardstick_numbers
+from ser.results.report.content import (
+    LEGEND,
+    Content,
+    Section,
+    comparison_numbers,
+    verdict_in_words,
+    yardstick_numbers,
+)
 
-STYLES = {"within": "green", "above": "cyan", "below": "red", "scaled run": "yellow"}
+STYLES = {"agrees": "green", "differs": "red", "undecided": "cyan", "scaled run": "yellow"}
 
 
 def show(report: Content, out: Console | None = None) -> None:
@@ -33,14 +40,14 @@ def show(report: Content, out: Console | None = None) -> None:
 def section_table(section: Section) -> Table:
     """A section as a table, without its conditions."""
     table = Table(title=section.title, title_justify="left", title_style="bold", header_style="bold")
-    for name in ("Row", "", "Reported", "Measured", "95 % interval", "n", "Diff.", "Verdict"):
+    for name in ("Row", "", "Reported", "Measured", "New speakers", "n", "Diff.", "Verdict"):
         table.add_column(name, justify="left" if name in ("Row", "", "Verdict") else "right", no_wrap=name != "Row")
     last = None
     for comparison in section.comparisons:
         cell = comparison.cell
         style = STYLES.get(comparison.verdict, "dim")
         title = "" if cell.row == last else cell.row
-        verdict = f"[{style}]{comparison.verdict}[/{style}]"
+        verdict = f"[{style}]{verdict_in_words(comparison)}[/{style}]"
         table.add_row(title, cell.column, *comparison_numbers(comparison), verdict)
         last = cell.row
     if section.yardsticks:

@@ -24,7 +24,7 @@ def paper(tmp_path, monkeypatch):
     """The toy paper with reported cells for every kind of outcome."""
     lines = [
         ",".join(COLUMNS),
-        "t1/row/wa,1,Row <b>,WA,wa/2class/folds,83.33,0.5,toy/table1/toy/row,slip & co",
+        "t1/row/wa,1,Row <b>,WA,wa/2class/folds,83.33,0.05,toy/table1/toy/row,slip & co",
         "t1/row/ua,1,Row <b>,UA,ua/2class/folds,99.00,,toy/table1/toy/row,",
         "t1/low/ua,1,Low,UA,ua/2class/pooled,10.00,,toy/table1/toy/row,",
         "t1/none/wa,1,None,WA,wa/2class/folds,50,,,",
@@ -56,7 +56,7 @@ def section(paper, results, run):
 def test_verdicts_of_all_outcomes(paper, results):
     shown = section(paper, results, make(results))
     reported = [one for one in shown.comparisons if "F1" not in one.cell.column]
-    assert [one.verdict for one in reported] == ["within", "below", "above", "not run", "corpus absent"]
+    assert [one.verdict for one in reported] == ["agrees", "differs", "differs", "not run", "corpus absent"]
     assert shown.title == "toy, Table 1"
     # 5 of the 6 utterances of each speaker are predicted correctly: 3 of 3 angry, 2 of 3 sad.
     assert [round(one.measured.value, 2) for one in reported[:3]] == [83.33, 83.33, 83.33]
@@ -85,14 +85,15 @@ def test_the_terminal_shows_numbers_and_trials(paper, results):
     stream = io.StringIO()
     terminal.show(build.report([section(paper, results, make(results))]), Console(file=stream, width=120))
     line = next(line for line in stream.getvalue().splitlines() if "Row <b>" in line)
-    assert "83.33 ± 0.50" in line and "83.33 ± 0.00" in line and "2×4" in line and "within" in line
+    assert "83.33 ± 0.05" in line and "83.33 ± 0.00" in line and "2×4" in line and "agrees" in line
+    assert "+0.00 (-0.45 … +0.45)" in line
 
 
 def test_markdown_has_one_row_per_cell(paper, results):
     text = markdown.render(build.report([section(paper, results, make(results))]))
     rows = [line for line in text.splitlines() if line.startswith("| ") and "Reported" not in line]
     assert len(rows) == 5 + 2
-    assert rows[0].endswith("| within (slip & co) |")
+    assert rows[0].endswith("| agrees (slip & co) |")
     assert {line.count("|") for line in rows} == {9}
 
 
@@ -159,7 +160,7 @@ def test_a_new_entry_in_the_registry_of_metrics_appears_everywhere(paper, result
         reported.write("t1/row/errors,1,Row <b>,Err.,errors/2class/folds,16.67,,toy/table1/toy/row,\n")
     shown = section(paper, results, run)
     (compared,) = [one for one in shown.comparisons if one.cell.function == "errors"]
-    assert compared.verdict == "within" and compared.cell.column == "Err."
+    assert compared.verdict == "agrees" and compared.cell.column == "Err."
 
 
 def test_the_report_of_a_folder_prefers_runs_as_declared(paper, results):
@@ -168,7 +169,7 @@ def test_the_report_of_a_folder_prefers_runs_as_declared(paper, results):
     make(results, changes=["shift = 0.4 instead of 0.0"], config=toy.ToyConfig(shift=0.4))
     whole = build.from_results([paper], results)
     assert [one.table for one in whole.sections] == ["1"]
-    assert whole.sections[0].comparisons[0].verdict == "within"
+    assert whole.sections[0].comparisons[0].verdict == "agrees"
     assert whole.versions["keras"]
     assert declared.id in str(declared.folder(results))
 

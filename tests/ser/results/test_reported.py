@@ -1,13 +1,15 @@
+import dataclasses
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from common.agreement import agreement
 from common.errors import UserError
 from common.metrics import METRICS, ccc, ccc_batches
 from common.results import Cell, RunResults
-from ser.results.comparing import audit_in_words, compare, verdict
+from ser.results.comparing import audit_in_words, compare
 from ser.results.measuring import measure, statistics_of_run
 from ser.results.reported import COLUMNS, read_cells
 
@@ -83,26 +85,32 @@ def test_an_unfinished_repeat_is_ignored():
     assert measure(statistics_of_run(measured(trials), "confusions"), cell(), of_folds=2).value == pytest.approx(62.5)
 
 
-@pytest.mark.parametrize(
-    ("value", "low", "high", "reported", "expected"),
-    [
-        (70, 65, 75, 70, "within"),
-        (70, 65, 75, 65, "within"),
-        (70, 65, 75, 75.1, "below"),
-        (70, 65, 75, 64.9, "above"),
-        (250 / 3, 250 / 3, 250 / 3, 83.33, "within"),
-        (70, math.nan, math.nan, 71, "below"),
-        (70, math.nan, math.nan, 69, "above"),
-    ],
-)
-def test_verdict(value, low, high, reported, expected):
-    assert verdict(value, low, high, reported) == expected
+SECOND = {("f1", 2): ([0, 1, 1, 1], [0, 1, 1, 1], list("aabb")), ("f2", 2): ([0, 1], [0, 1], list("cc"))}
 
 
-def test_a_complete_run_as_declared_is_compared():
-    (result,) = compare([cell(62.5)], {"toy/table1/toy/row": measured(TRIALS)})
-    assert result.verdict == "within"
-    assert result.difference == pytest.approx(0.0)
+def test_a_complete_run_as_declared_is_compared_over_its_seeds():
+    # Repeats of 62.5 and 100 %, and a paper with two runs, as the experiment declares.
+    run = measured({**TRIALS, **SECOND}, declared_repeats=2)
+    assert compare([cell(62.5)], {"toy/table1/toy/row": run})[0].agreement == agreement([62.5, 100], 62.5, margin=2)
+    printed = dataclasses.replace(cell(62.5), std=1.5)
+    (result,) = compare([printed], {"toy/table1/toy/row": run})
+    assert result.agreement == agreement([62.5, 100], 62.5, 1.5, 2, margin=2) and result.verdict == "undecided"
+    assert result.difference == pytest.approx(18.75)
+    (far,) = compare([cell(0.1, "ccc/valence/pooled")], {cell().experiment: rated({("s5", 1): regression()})})
+    assert far.verdict == "undecided" and math.isnan(far.agreement.low)  # one seed and one number
+
+
+def test_the_margin_is_two_points_or_two_hundredths_of_a_ccc():
+    assert {name: metric.margin for name, metric in METRICS.items() if metric.task == "regression"} == {
+        "ccc": 0.02, "ccc_batch32": 0.02,
+    }  # fmt: skip
+    assert {metric.margin for metric in METRICS.values() if metric.task == "classification"} == {2.0}
+    trials = {("s5", repeat): regression(0) for repeat in (1, 2)}
+    reported = dataclasses.replace(cell(0.0, "ccc/valence/pooled"), value=ccc(*(m[:, 0] for m in regression(0)[:2])))
+    for shift, verdict in ((0.015, "agrees"), (0.025, "differs")):
+        shifted = dataclasses.replace(reported, value=reported.value + shift)
+        (result,) = compare([shifted], {cell().experiment: rated(trials, declared_repeats=2)})
+        assert result.verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -193,10 +201,10 @@ def test_a_batch_averaged_ccc_is_followed_by_that_of_the_whole_vector():
         pairs = [(truth[:, k], prediction[:, k]) for k in dimensions]
         assert batched.measured.value == pytest.approx(np.mean([ccc_batches(*pair) for pair in pairs]), abs=1e-12)
         assert whole.measured.value == pytest.approx(np.mean([ccc(*pair) for pair in pairs]), abs=1e-12)
-        assert batched.verdict in ("above", "below", "within") and whole.verdict == "not reported"
+        assert batched.verdict == "undecided" and whole.verdict == "not reported"
         assert batched.difference == pytest.approx(batched.measured.value - 0.5)
         assert (whole.cell.column, whole.cell.digits, whole.measured.digits) == ("WA, whole", 3, 3)
-        assert batched.measured.low < batched.measured.value < batched.measured.high
+        assert math.isnan(batched.measured.low)  # two speakers
         assert (batched.measured.utterances, batched.measured.folds, batched.measured.speakers) == (80, 1, 2)
 
 
@@ -244,4 +252,4 @@ def test_chunks_are_counted_separately():
     first, second = compare(cells, {cell().experiment: run})
     assert first.measured.value == pytest.approx(50.0) and first.measured.utterances == 6
     assert second.measured.value == pytest.approx(100 * (3 / 4 + 0) / 2)
-    assert first.verdict == "within" and second.cell.digits == 2
+    assert first.verdict == "undecided" and first.difference == 0 and second.cell.digits == 2

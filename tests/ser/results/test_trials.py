@@ -224,19 +224,36 @@ def test_utterances_without_features_are_left_out_of_all_parts(tmp_path):
     assert np.all([len(trial["predictions"]) == 32 for trial in trials.values()])
 
 
-def test_a_trial_needs_finite_predictions_but_not_finite_losses(tmp_path, monkeypatch):
+def test_a_loss_that_was_not_finite_for_a_while_is_written_as_null(tmp_path, monkeypatch):
     fit = toy.fit
 
-    def diverging(config, train, validation, context):
+    def recovering(config, train, validation, context):
         fitted = fit(config, train, validation, context)
-        context.history["loss"] = [1.0, float("nan")]
+        context.history["loss"] = [1.0, float("nan"), 0.5]
         return fitted
 
-    monkeypatch.setattr(toy, "fit", diverging)
-    execute(tmp_path / "one", toy.run(repeats=1, folds=1))
-    assert json.loads(next(find(tmp_path / "one", "trial.json")).read_text())["history"]["loss"] == [1.0, None]
+    monkeypatch.setattr(toy, "fit", recovering)
+    execute(tmp_path, toy.run(repeats=1, folds=1))
+    assert json.loads(next(find(tmp_path, "trial.json")).read_text())["history"]["loss"] == [1.0, None, 0.5]
 
-    monkeypatch.setattr(toy.Fitted, "predict", lambda self, part: {"p_angry": np.full(len(part), np.nan)})
-    outcome, _ = execute(tmp_path / "two", toy.run(repeats=1, folds=1))
-    assert re.search("speaker-A--1.*not finite", outcome.failures[0].message)
-    assert toy.trial_names(tmp_path / "two") == []
+
+def test_a_diverged_fit_is_refused_and_a_suspicious_one_is_flagged(tmp_path, monkeypatch):
+    fit = toy.fit
+
+    def spoiled(config, train, validation, context):
+        fitted = fit(config, train, validation, context)
+        context.history["loss"] = [0.5, 0.5]
+        fitted.predict = lambda part: {"p_angry": np.zeros(len(part)), "p_sad": np.full(len(part), value)}
+        return fitted
+
+    monkeypatch.setattr(toy, "fit", spoiled)
+    value = np.nan
+    outcome, _ = execute(tmp_path / "one", toy.run(repeats=1, folds=1))
+    assert re.search("speaker-A--1.*the predictions are not finite", outcome.failures[0].message)
+    assert toy.trial_names(tmp_path / "one") == []
+    value = 1.0
+    execute(tmp_path / "two", toy.run(repeats=1, folds=1))
+    assert json.loads(next(find(tmp_path / "two", "trial.json")).read_text())["flags"] == [
+        "the training loss never fell ('loss', 2 epochs)",
+        "constant predictions: sad for all 6 test utterances",
+    ]
