@@ -62,6 +62,12 @@ class BestEpoch(keras.callbacks.Callback):
         self.best_epoch = 0
         self.weights = None
 
+    def on_train_begin(self, logs=None):
+        """Creates the optimizer's variables; TensorFlow would do so in the first step, and then trace it twice."""
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
+
     def on_epoch_end(self, epoch, logs=None):
         """Scores the epoch, keeps its weights if it is the best one, and reports it."""
         logs = dict(logs or {})
@@ -99,6 +105,7 @@ def train_epochs(
     best.set_model(model)
     best.set_params({"epochs": epochs})
     model.stop_training = False
+    best.on_train_begin()
     for epoch in range(epochs):
         history = model.fit(batches(epoch), epochs=epoch + 1, initial_epoch=epoch, shuffle=False, verbose=0)
         best.on_epoch_end(epoch, {name: values[-1] for name, values in history.history.items()})
