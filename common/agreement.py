@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtrit
 
 MOST_SEEDS = 1000
 """A verdict that needs more seeds than that is called out of reach."""
@@ -98,4 +97,6 @@ def _judge(difference: float, error: float, freedom: float, margin: float) -> tu
 
 def _t(freedom: float, quantile: float) -> float:
     """Quantile of Student's t; of the normal distribution for infinite degrees of freedom."""
+    from scipy.special import stdtrit  # when it is needed: listing experiments must stay quick
+
     return float(stdtrit(min(freedom, 1e9), quantile))

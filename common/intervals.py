@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.special import expit, stdtrit
 
 
 def aggregate(
@@ -84,7 +83,7 @@ def speaker_interval(
         return math.nan, math.nan
     width = _half_width(without_one, level) * (high - low) / ((value - low) * (high - value))
     middle = math.log((value - low) / (high - value))
-    lower, upper = (low + (high - low) * float(expit(middle + sign * width)) for sign in (-1, 1))
+    lower, upper = (low + (high - low) * (1 + math.tanh((middle + sign * width) / 2)) / 2 for sign in (-1, 1))
     return lower, upper
 
 
@@ -125,6 +124,8 @@ def _without_each_speaker(statistics: np.ndarray, metric: Callable, aggregation:
 
 def _half_width(without_one: Sequence[float], level: float) -> float:
     """Quantile of Student's t times the jackknife's standard error."""
+    from scipy.special import stdtrit  # when it is needed: listing experiments must stay quick
+
     speakers = len(without_one)
     squares = np.square(np.asarray(without_one) - np.mean(without_one)).sum()
     return float(stdtrit(speakers - 1, (1 + level) / 2)) * math.sqrt((speakers - 1) / speakers * squares)

@@ -337,7 +337,7 @@ def test_two_accumulated_half_batches_equal_one_whole_batch(eager):
 
 @pytest.mark.parametrize("name", ["table2/iemocap/gmp-atl", "table3/iemocap/ce"])
 def test_a_row_is_trained_predicts_and_is_saved(name, tmp_path, eager):
-    config = reduced(PAPER.experiment(f"gmp_atl/{name}").config)
+    config = reduced(PAPER.experiment(f"gmp_atl/{name}").config, batch_size=6)
     context = Context(seed=1)
     epochs = []
     context.on_epoch = lambda epoch, of, logs: epochs.append((epoch, of))

@@ -27,7 +27,7 @@ eager = pytest.fixture(scope="module")(eagerly)
 
 SMALL = {
     "clusters": "3,5,6",
-    "batch_size": 4,
+    "batch_size": 6,
     "lstm_units": 4,
     "projection": 6,
     "label_projection": 6,

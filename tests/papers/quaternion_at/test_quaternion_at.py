@@ -23,7 +23,7 @@ from tests.helpers.declared import parameters
 from tests.helpers.eagerly import eagerly
 from tests.helpers.quaternion_at_data import CLASSES, part, small
 
-eager = pytest.fixture(scope="module")(eagerly)
+eager = pytest.fixture(eagerly)
 
 
 # --- experiments -----------------------------------------------------------------------------------------------------
