@@ -2,7 +2,7 @@
 
 A backend is chosen when Keras is imported, so JAX needs another process than the tests, and importing Keras, JAX and
 pandas there takes seconds. So one process imports them once; each call is performed in a fork of it. Therefore calls
-share nothing: neither settings of Keras and JAX, nor what other calls have imported.
+share nothing: neither settings of Keras and JAX, nor what other calls have imported. TensorFlow cannot be imported there.
 """
 
 from __future__ import annotations
@@ -70,7 +70,16 @@ def _perform(module: str, name: str, arguments: list, environment: dict[str, str
         return {"error": traceback.format_exc()}
 
 
+class _NotInstalled:
+    """Hides TensorFlow, as on a machine without it: Keras would import it for a seed, which takes seconds per call."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "tensorflow":
+            raise ModuleNotFoundError("TensorFlow must not be needed under JAX.")
+
+
 def _serve() -> None:
+    sys.meta_path.insert(0, _NotInstalled())
     answers = os.dup(1)
     os.dup2(2, 1)  # what functions print is not an answer
     import keras  # noqa: F401
