@@ -2,7 +2,8 @@
 
 A backend is chosen when Keras is imported, so JAX needs another process than the tests, and importing Keras, JAX and
 pandas there takes seconds. So one process imports them once; each call is performed in a fork of it. Therefore calls
-share nothing: neither settings of Keras and JAX, nor what other calls have imported. TensorFlow cannot be imported there.
+share nothing: neither settings of Keras and JAX, nor what other calls have imported. TensorFlow cannot be imported in
+this process.
 """
 
 from __future__ import annotations
