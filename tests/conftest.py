@@ -1,5 +1,6 @@
 """Shared by all tests: quiet backends, no network, folders of their own."""
 
+import gc
 import os
 import socket
 import subprocess
@@ -40,6 +41,12 @@ def pytest_collection_modifyitems(items):
     """The files that take longest come first, so that no process computes alone at the end (`--dist loadfile`)."""
     rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+def pytest_collection_finish():
+    """What the imports have left is never garbage; each trial collects garbage, and need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """The command line: it starts quickly, and a mistake gives one or two sentences and exit code 2, never a traceback."""
 
-import gc
 import importlib.util
 import json
 import os
@@ -29,13 +28,7 @@ def _folder(tmp_path, monkeypatch):
     monkeypatch.delenv("SER_CORPORA", raising=False)
 
 
-@pytest.fixture(scope="module")
-def eager():
-    """Trains eagerly; the collection of garbage after each trial passes over all that was imported before."""
-    gc.collect()
-    gc.freeze()
-    yield from eagerly.eagerly()
-    gc.unfreeze()
+eager = pytest.fixture(eagerly.eagerly)
 
 
 def ser(*arguments, code=0):
