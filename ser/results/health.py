@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from common.contract import Context
 from common.errors import UserError
 
 ADVICE = "Lower the learning rate or use float32; the trial was not written."
@@ -50,7 +51,6 @@ def suspicions(
         history: values over epochs, by name.
         columns: predictions of the test part, one value per utterance.
         classes: classes of a classification; empty for a regression.
-
     """
     flags = [
         f"the training loss never fell ('{name}', {len(values)} epochs)"
@@ -74,13 +74,13 @@ def networks(holder: Any) -> Iterator[Any]:
         return
     if isinstance(holder, keras.Model):
         yield holder
-    elif isinstance(holder, Mapping):
+    elif isinstance(holder, dict):
         for one in holder.values():
             yield from networks(one)
     elif isinstance(holder, (list, tuple)):
         for one in holder:
             yield from networks(one)
-    elif dataclasses.is_dataclass(holder):
+    elif dataclasses.is_dataclass(holder) and not isinstance(holder, Context):  # which holds data, but no networks
         for field in dataclasses.fields(holder):
             yield from networks(getattr(holder, field.name, None))
 

@@ -1,9 +1,11 @@
 import dataclasses
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 import pytest
 
+from common.contract import Context, Part
 from common.errors import UserError
 from ser.results import health
 
@@ -32,6 +34,22 @@ def test_a_weight_that_is_not_finite_is_named_wherever_the_network_is(value):
     health.refuse_divergence("t", fitted(1.0, 2.0), {}, FINE)
     with pytest.raises(UserError, match=r"t: training diverged: .*kernel holds values that are not finite"):
         health.refuse_divergence("t", fitted(1.0, value), {}, FINE)
+
+
+def test_data_that_a_fitted_model_can_reach_are_not_read():
+    class Unread(Mapping):
+        def __getitem__(self, utterance):
+            raise AssertionError("features were read")
+
+        def __iter__(self):
+            return iter(["u"])
+
+        def __len__(self):
+            return 1
+
+    holder = fitted(1.0)
+    holder.parts |= {"features": Unread(), "context": Context(auxiliary=Part(None, {"spectrogram": Unread()}, ()))}
+    assert len(list(health.networks(holder))) == 1
 
 
 def test_the_last_loss_and_the_predictions_must_be_finite():
