@@ -21,6 +21,8 @@ from typing import Literal
 
 import numpy as np
 
+from common.intervals import student_t
+
 MOST_SEEDS = 1000
 """A verdict that needs more seeds than that is called out of reach."""
 
@@ -88,15 +90,8 @@ def _judge(difference: float, error: float, freedom: float, margin: float) -> tu
     """Verdict and 95 % interval."""
     if math.isnan(error):
         return "undecided", math.nan, math.nan
-    half = _t(freedom, 0.975) * error
+    half = student_t(0.975, freedom) * error
     low, high = difference - half, difference + half
-    if abs(difference) + _t(freedom, 0.95) * error < margin:
+    if abs(difference) + student_t(0.95, freedom) * error < margin:
         return "agrees", low, high
     return ("differs" if low > 0 or high < 0 else "undecided"), low, high
-
-
-def _t(freedom: float, quantile: float) -> float:
-    """Quantile of Student's t; of the normal distribution for infinite degrees of freedom."""
-    from scipy.special import stdtrit  # when it is needed: listing experiments must stay quick
-
-    return float(stdtrit(min(freedom, 1e9), quantile))

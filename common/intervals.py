@@ -124,11 +124,16 @@ def _without_each_speaker(statistics: np.ndarray, metric: Callable, aggregation:
 
 def _half_width(without_one: Sequence[float], level: float) -> float:
     """Quantile of Student's t times the jackknife's standard error."""
-    from scipy.special import stdtrit  # when it is needed: listing experiments must stay quick
-
     speakers = len(without_one)
     squares = np.square(np.asarray(without_one) - np.mean(without_one)).sum()
-    return float(stdtrit(speakers - 1, (1 + level) / 2)) * math.sqrt((speakers - 1) / speakers * squares)
+    return student_t((1 + level) / 2, speakers - 1) * math.sqrt((speakers - 1) / speakers * squares)
+
+
+def student_t(quantile: float, freedom: float) -> float:
+    """Quantile of Student's t distribution; of the normal distribution for infinite degrees of freedom."""
+    from scipy.special import stdtrit  # when it is needed: listing experiments must stay quick
+
+    return float(stdtrit(min(freedom, 1e9), quantile))
 
 
 def by_run_fold_speaker(

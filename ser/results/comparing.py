@@ -96,22 +96,22 @@ def _compared(cell: Cell, run: RunResults, found: FoldStatistics) -> Comparison:
     measured = measure(found, cell, len(run.run["folds"]))
     changes = [*run.run["changes"], *_incomplete(run)]
     flags = sorted({flag for trial in run.trials for flag in trial["flags"]})
-    agrees = None
+    over_seeds = None
     if changes or any(flag.startswith(("partial", "bad audio")) for flag in flags):
-        said = "scaled run"
+        verdict = "scaled run"
     elif math.isnan(cell.value):
-        said = "not reported"
+        verdict = "not reported"
     else:
         # A standard deviation that a paper prints is over its runs, of which the experiment declares the number.
         runs, margin = run.run["declared_repeats"], cell.registered.margin
-        agrees = agreement(measured.by_repeat, cell.value, cell.std, runs, margin=margin)
-        said = agrees.verdict
+        over_seeds = agreement(measured.by_repeat, cell.value, cell.std, runs, margin=margin)
+        verdict = over_seeds.verdict
     return Comparison(
         cell,
-        said,
+        verdict,
         measured,
         run.run["corpus"],
-        agrees,
+        over_seeds,
         tuple(changes),
         tuple(flags),
         audit_in_words(run.trials),

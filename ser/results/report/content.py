@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from common.contract import Figure, Paper
 from common.intervals import FEWEST_SPEAKERS
+from common.metrics import METRICS
 from common.results import Comparison, Measurement, RunResults
 
 if TYPE_CHECKING:
@@ -139,6 +140,10 @@ def format_trials(measured: Measurement) -> str:
     return f"{measured.repeats}×{folds}"
 
 
+HEADS = ("Row", "", "Reported", "Measured", "New speakers", "n", "Diff.", "Verdict")
+"""Heads of a report's table; the empty one is the metric."""
+
+
 class RowNumbers(NamedTuple):
     """The numbers in a row of a report's table, as text."""
 
@@ -185,11 +190,12 @@ def yardstick_numbers(row: YardstickRow) -> RowNumbers:
 
 LEGEND = (
     "WA, UA and F1 in percent, CCC as it is. Reported: mean ± standard deviation as printed. Measured: mean over "
-    f"repeats (± standard deviation over repeats) of the mean over folds. New speakers: 95 % interval for other "
+    "repeats (± standard deviation over repeats) of the mean over folds. New speakers: 95 % interval for other "
     f"speakers, by leaving each one out; none below {FEWEST_SPEAKERS} speakers. n: repeats × folds. Diff.: measured "
-    "minus reported, with its 95 % interval over seeds. agrees: the difference is within 2 points (CCC: .02); "
-    "differs: it is not zero and may be larger; undecided: the seeds do not say (in brackets: how many would). A "
-    "scaled run, or one on another corpus, is never compared."
+    "minus reported, with its 95 % interval over seeds. agrees: the difference is within "
+    f"{METRICS['ua'].margin:g} points (CCC: {METRICS['ccc'].margin:g}); differs: it is not zero and may be larger; "
+    "undecided: the seeds do not say (in brackets: how many would). A scaled run, or one on another corpus, is never "
+    "compared."
 )
 
 WHOLE_VECTOR = (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.results import Comparison, Measurement
 from ser.results.report.content import (
+    HEADS,
     LEGEND,
     Content,
     DrawnFigure,
@@ -64,7 +65,7 @@ def _section(section: Section) -> str:
         rows.append(_yardstick_row(row, first=row.title != last))
         last = row.title
     conditions = "".join(f"<li>{escape(line)}</li>" for line in section.conditions)
-    heads = ("Row", "", "Reported", "Measured", "New speakers", "", "n", "Diff.", "Verdict")
+    heads = (*HEADS[:5], "", *HEADS[5:])  # the interval is followed by its chart
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return f"""<section>
 <h2>{escape(section.heading)}{badges}</h2>

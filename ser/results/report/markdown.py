@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ser.results.report.content import (
+    HEADS,
     LEGEND,
     Content,
     Section,
@@ -25,7 +26,7 @@ def render_section(section: Section) -> str:
     lines = [
         f"## {section.title}",
         "",
-        "| Row | | Reported | Measured | New speakers | n | Diff. | Verdict |",
+        f"|{'|'.join(f' {head} ' if head else ' ' for head in HEADS)}|",
         "|---|---|--:|--:|--:|--:|--:|---|",
     ]
     for comparison in section.comparisons:

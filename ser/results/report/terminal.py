@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ser.console import console
 from ser.results.report.content import (
+    HEADS,
     LEGEND,
     Content,
     Section,
@@ -40,7 +41,7 @@ def show(report: Content, out: Console | None = None) -> None:
 def section_table(section: Section) -> Table:
     """A section as a table, without its conditions."""
     table = Table(title=section.title, title_justify="left", title_style="bold", header_style="bold")
-    for name in ("Row", "", "Reported", "Measured", "New speakers", "n", "Diff.", "Verdict"):
+    for name in HEADS:
         table.add_column(name, justify="left" if name in ("Row", "", "Verdict") else "right", no_wrap=name != "Row")
     last = None
     for comparison in section.comparisons:

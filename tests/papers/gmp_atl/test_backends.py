@@ -15,23 +15,14 @@ import pandas as pd
 import pytest
 
 from common.artefacts import Artefacts
-from common.contract import Context, Part, override
+from common.contract import Context, Part
 from common.corpus import COLUMNS
 from common.training import data_parallel, predict_batch
 from papers.gmp_atl import model
-from papers.gmp_atl.config import SCALED, GmpConfig
 from papers.gmp_atl.stages import TrainingStages
 from tests.helpers import ROOT
+from tests.helpers.gmp_atl_data import reduced
 
-SMALL = {
-    "clusters": "3,5,6",
-    "lstm_units": 4,
-    "projection": 6,
-    "label_projection": 6,
-    "layerdrop": 0.0,
-    "hubert_dropout": 0.0,
-    "clip_norm": 0.0,
-}
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"
 PROGRAM = "import json; from tests.papers.gmp_atl import test_backends; print(json.dumps(test_backends.one_step(1, 2)))"
 
@@ -90,7 +81,7 @@ def one_step(*counts):
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
     # One layer: the others are equal to it, and compiling them takes long.
     model.tiny = lambda layer, tiny=model.tiny: dataclasses.replace(tiny(layer), num_hidden_layers=1)
-    config = override(GmpConfig(), {**SCALED, **SMALL})
+    config = reduced(clip_norm=0.0)
     generator = np.random.default_rng(0)
     lengths = np.array([2000, 1900, 2000, 1700], "int32")
     noise = generator.normal(size=(4, 2000))
