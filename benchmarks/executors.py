@@ -43,7 +43,7 @@ class EndTimes:
     def note(self, text):
         """See `ser.execution.executor.Observer`, also for the methods below."""
 
-    def runs_planned(self, runs, results):
+    def runs_planned(self, runs, results, *, redo=False):
         """Does nothing."""
 
     def features_extracted(self, name, done, total):

@@ -13,12 +13,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from common.files import checksum, write_json
+from common.files import checksum, combined_checksum, write_json
 
 RECORD = "artefact.json"
 
@@ -31,16 +31,23 @@ class Artefact:
         folder: where its files are.
         made_of: everything that made it (config, data, seed).
         record: what its making reported (history, flags).
+        files: checksum of each file, by name.
     """
 
     folder: Path
     made_of: Mapping[str, Any]
     record: Mapping[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """Hash of `made_of`, which is also the name of its folder."""
         return self.folder.name
+
+    @property
+    def checksum(self) -> str:
+        """Hash of its files; two trainings on the same things may differ in it."""
+        return combined_checksum(sorted(self.files.items()))
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class Artefacts:
             write_json(temporary / RECORD, described)
             shutil.rmtree(folder, ignore_errors=True)  # damaged, because `_read` did not accept it
             os.rename(temporary, folder)
-        return Artefact(folder, made_of, described["record"])
+        return Artefact(folder, made_of, described["record"], files)
 
     def find(self, name: str, digest: str) -> Artefact | None:
         """Returns the artefact of that name and digest, or None if it is absent or damaged."""
@@ -117,7 +124,7 @@ def _read(folder: Path) -> Artefact | None:
         described = json.loads((folder / RECORD).read_bytes())
         if any(checksum(folder / name) != expected for name, expected in described["files"].items()):
             return None
-        return Artefact(folder, described["made_of"], described["record"])
+        return Artefact(folder, described["made_of"], described["record"], described["files"])
     except (OSError, ValueError, KeyError, AttributeError):
         return None
 

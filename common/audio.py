@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -24,7 +25,14 @@ def duration(path: str | Path) -> float:
     return info.frames / info.samplerate
 
 
-def read(path: str | Path, sample_rate: int, start: float | None = None, end: float | None = None) -> np.ndarray:
+def read(
+    path: str | Path,
+    sample_rate: int,
+    start: float | None = None,
+    end: float | None = None,
+    *,
+    content: bytes | None = None,
+) -> np.ndarray:
     """Reads an audio file, or a span of it, in any format that libsndfile supports.
 
     The format is recognised by the content, not by the file name (some corpora contain AIFF files named .wav).
@@ -35,6 +43,7 @@ def read(path: str | Path, sample_rate: int, start: float | None = None, end: fl
         sample_rate: sample rate to return, in Hz.
         start: first second to read; None or NaN: from the beginning.
         end: second to read up to; None or NaN: to the end.
+        content: the bytes of the file, if it was read already.
 
     Returns:
         float32 samples in [-1, 1], shape (samples,).
@@ -47,7 +56,7 @@ def read(path: str | Path, sample_rate: int, start: float | None = None, end: fl
     start = None if start is None or math.isnan(start) else start
     end = None if end is None or math.isnan(end) else end
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(str(path) if content is None else io.BytesIO(content)) as file:
             rate = file.samplerate
             first = round((start or 0.0) * rate)
             file.seek(min(first, file.frames))

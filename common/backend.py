@@ -1,23 +1,42 @@
-"""Starting Keras' backend without the notes that it prints."""
+"""Keras' backend: which one it is, its settings, and starting it without the notes that it prints."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
 import tempfile
+from pathlib import Path
+
+FLOATX = "float32"
+IMAGE_DATA_FORMAT = "channels_last"
+"""The papers' networks are defined for these two settings, whatever ~/.keras/keras.json says."""
+
+
+def backend_name() -> str:
+    """The backend that Keras uses or will use, without importing it."""
+    if "keras" in sys.modules:
+        return sys.modules["keras"].backend.backend()
+    if name := os.environ.get("KERAS_BACKEND"):
+        return name
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    try:
+        return json.loads((home / "keras.json").read_bytes())["backend"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "tensorflow"
 
 
 def start_backend() -> None:
-    """Imports Keras and its backend and looks for devices, without their messages.
+    """Imports Keras and its backend, looks for devices, without their messages, and sets what results depend on.
 
     TensorFlow writes start-up notes (and, on a machine without a GPU, an error line about it) straight to file
     descriptor 2 before any log level takes effect. They are shown only if the start fails, or if TF_CPP_MIN_LOG_LEVEL
     asks for them.
     """
     if "keras" in sys.modules:
-        _hide_retracing_warnings()
+        _configure()
         return
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2") < "2":
         _start()
@@ -44,7 +63,19 @@ def _start() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices("GPU")
-        _hide_retracing_warnings()
+    _configure()
+
+
+def _configure() -> None:
+    """Replaces settings of keras.json and of the environment that change results."""
+    import keras
+
+    keras.config.set_floatx(FLOATX)
+    keras.config.set_image_data_format(IMAGE_DATA_FORMAT)
+    keras.config.set_epsilon(1e-7)
+    for limit in ("set_max_epochs", "set_max_steps_per_epoch"):  # not in older versions of Keras 3
+        getattr(keras.config, limit, lambda value: None)(None)
+    _hide_retracing_warnings()
 
 
 def _hide_retracing_warnings() -> None:

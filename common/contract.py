@@ -144,7 +144,7 @@ class Pretraining:
         title: what it is, in a few words.
         field: config field that chooses it: "newest" for the matching artefact that was made last, a digest for a
             certain artefact, "none" (or other values of the paper) for none. In a run, "newest" is replaced by the
-            digest.
+            digest, or by "random" if there is none and the user allows random weights.
         corpus: name of the corpus that it is trained on.
         subset: name of the corpus's subset.
         make: "module:function"; ``make(config, part, folder, context) -> record`` trains on the part (with labels and
@@ -164,6 +164,37 @@ class Pretraining:
 
 
 @dataclass(frozen=True)
+class PretrainedWeights:
+    """Pretrained weights or word vectors that a config asks for.
+
+    Attributes:
+        title: what they are, for example "BERT" or "ImageNet weights of DenseNet169".
+        path: their file or folder on this machine; None: they are not here.
+        source: name by which `ser fetch` downloads them; empty: it cannot.
+        preset: name of a preset that keras-hub downloads itself; it then stands for path and checksum.
+        random: the config asks for random weights, which every result must state; path and source do not matter.
+        fallback: config fields to change to go on without these weights.
+    """
+
+    title: str
+    path: Path | None = None
+    source: str = ""
+    preset: str = ""
+    random: bool = False
+    fallback: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> bool:
+        """True if they are asked for and not here."""
+        return not (self.random or self.preset or self.path)
+
+
+def without_effect(config: Any) -> frozenset[str]:
+    """Names of the fields that change nothing under the config's other settings, for example gamma under softmax."""
+    return frozenset(getattr(config, "without_effect", ()))
+
+
+@dataclass(frozen=True)
 class Paper:
     """A rebuilt paper.
 
@@ -177,9 +208,8 @@ class Paper:
         features: "module:function", see the module's docstring.
         fit: "module:function", see the module's docstring.
         load: "module:function", see the module's docstring.
-        resolve: "module:function"; ``resolve(config) -> (config, flags)`` replaces what is not available on this
-            machine (for example by random weights if a checkpoint is missing), and the flags say so. Empty: nothing
-            to resolve.
+        pretrained: "module:function"; ``pretrained(config) -> [PretrainedWeights]`` lists the weights and word vectors
+            that a config asks for. Empty: there are none.
         cost: "module:function"; ``work(config, speech) -> [Work]`` counts, without TensorFlow, the steps of a fit for
             `ser list --cost` (see `common.costs`). A paper with pretrainings also accepts the name of one as the third
             argument; `speech` is then its whole subset. Empty: not known.
@@ -198,7 +228,7 @@ class Paper:
     features: str = "data:features"
     fit: str = "train:fit"
     load: str = "train:load"
-    resolve: str = ""
+    pretrained: str = ""
     cost: str = ""
     demo: tuple[str, ...] = ()
     demo_changes: Mapping[str, Any] = field(default_factory=dict)

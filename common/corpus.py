@@ -276,9 +276,7 @@ def select(
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """Hashes what a run is trained and tested on: ids, labels, speakers, texts and file sizes.
-
-    It takes the sizes of the audio files, which is instant; their content is part of the feature cache's keys.
+    """Hashes what a run is trained and tested on: ids, labels, speakers, texts and the content of the audio files.
 
     Args:
         table: utterances of a subset.
@@ -287,12 +285,25 @@ def fingerprint(table: pd.DataFrame) -> str:
         16 hexadecimal digits.
     """
     import hashlib
-    import os
 
     digest = hashlib.blake2b(digest_size=8)
     columns = [column for column in COLUMNS if column not in ("path", "duration")]
-    for row in table[columns].itertuples(index=False):
-        digest.update("\x1f".join(str(value) for value in row).encode())
-    for path in table["path"]:
-        digest.update(str(os.path.getsize(path) if os.path.exists(path) else -1).encode())
+    for row, audio in zip(table[columns].itertuples(index=False), with_checksums(table)["audio"], strict=True):
+        digest.update("\x1f".join([*map(str, row), audio]).encode())
     return digest.hexdigest()
+
+
+def with_checksums(table: pd.DataFrame) -> pd.DataFrame:
+    """An utterance table with the column "audio", the checksum of each audio file, "" for a file that cannot be read.
+
+    A table that has it (see `ser.subsets`) stays as it is; otherwise the files are read.
+    """
+    from common.files import checksum
+
+    if "audio" in table:
+        return table
+    paths = list(table["path"].dropna().unique())
+    with ThreadPoolExecutor(8) as pool:
+        checksums = pool.map(lambda path: checksum(Path(path)) if Path(path).is_file() else "", paths)
+        known = dict(zip(paths, checksums, strict=True))
+    return table.assign(audio=[known.get(path, "") for path in table["path"]])

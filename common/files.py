@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -59,10 +60,30 @@ def checksum(file: Path) -> str:
         return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def checksum_of(content: bytes) -> str:
+    """The same hash of content that was read already."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def combined_checksum(files: Iterable[tuple[str, str]]) -> str:
+    """Hashes the names and checksums of several files, in this order; 32 hexadecimal digits."""
+    total = hashlib.blake2b(digest_size=16)
+    for name, value in files:
+        total.update(f"{name}:{value}:".encode())
+    return total.hexdigest()
+
+
 def digest(files: Iterable[Path]) -> str:
     """Hashes the names and contents of several files, in this order; 16 hexadecimal digits."""
     total = hashlib.blake2b(digest_size=8)
     for file in files:
-        total.update(f"{file.name}:{file.stat().st_size}:".encode())
-        total.update(bytes.fromhex(checksum(file)))
+        stat = file.stat()
+        total.update(f"{file.name}:{stat.st_size}:".encode())
+        total.update(bytes.fromhex(_checksum_of_version(file, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)))
     return total.hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def _checksum_of_version(file: Path, size: int, mtime_ns: int, ctime_ns: int) -> str:
+    """Each experiment of a command asks for the digest of the same large checkpoints."""
+    return checksum(file)

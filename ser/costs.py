@@ -7,6 +7,7 @@ An estimate is the work that a paper counts (`Paper.cost`, see `common.costs`) t
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import json
 import math
@@ -18,7 +19,8 @@ from typing import Any, NamedTuple
 import data_prep
 from common.contract import Experiment, Paper, override
 from common.costs import Speech, Work
-from ser.resolving import differences
+from ser.pretrained import weights_of
+from ser.resolving import differences, keep_declared
 from ser.results.reading import find_runs
 from ser.results.runs import FORMAT
 
@@ -162,11 +164,14 @@ def _is_as_asked(paper: Paper, experiment: Experiment, run: Mapping, *, scaled: 
     """True for a run as declared, or as `--scaled` changes it; other runs take a different time."""
     expected = []
     if scaled:
-        config = config_of(paper, experiment, scaled=True)
-        resolved = paper.function(paper.resolve)(config)[0] if paper.resolve else config
-        expected = differences(resolved, experiment.config)
+        config = keep_declared(config_of(paper, experiment, scaled=True), experiment.config)
+        for weights in weights_of(paper, config):
+            config = dataclasses.replace(config, **(weights.fallback if weights.missing else {}))
+        expected = differences(config, experiment.config)
     # Which pretrained network a run starts from does not change its time.
-    pretrained = tuple(f"{pretraining.title} " for pretraining in paper.pretrainings)
+    pretrained = tuple(
+        start for one in paper.pretrainings for start in (f"{one.title} ", f"{one.field} = random instead of newest")
+    )
     return (
         run["format"] == FORMAT
         and not run["deterministic"]

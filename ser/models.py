@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.contract import Fitted, Paper, Part
 from common.errors import UserError
-from common.files import find
+from common.files import checksum, find
 from ser import registry
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def load_model(folder: Path) -> Model:
         folder: a trial's `model` folder.
 
     Raises:
-        UserError: The folder is not that of a kept model.
+        UserError: The folder is not that of a kept model, or a file has changed since it was written.
     """
     from common.backend import start_backend
 
@@ -82,9 +82,19 @@ def load_model(folder: Path) -> Model:
         trial = json.loads((folder.parent / "trial.json").read_bytes())
     except (OSError, ValueError):
         raise UserError(f"{folder} is not the model folder of a trial (no readable trial.json beside it).") from None
+    damaged = [name for name, expected in trial.get("model", {}).items() if _checksum(folder / name) != expected]
+    if damaged:
+        raise UserError(
+            f"{folder / damaged[0]} is not the file that the trial wrote: it was changed, damaged or removed. Do the "
+            "trial again, or restore the file."
+        )
     paper = registry.paper(trial["paper"])
     start_backend()
     return Model(paper, paper.function(paper.load)(folder), trial)
+
+
+def _checksum(file: Path) -> str:
+    return checksum(file) if file.is_file() else ""
 
 
 def show_predictions(model: Model, files: Sequence[Path]) -> None:

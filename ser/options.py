@@ -40,6 +40,9 @@ class Options:
         repeats: runs per fold; None: as the experiment declares (or as the paper's scaled runs do).
         partial: continue if the corpus's counts differ; results say so.
         skip_bad_audio: continue without audio that cannot be used; results say so.
+        allow_random_weights: continue with random weights where pretrained ones are not here; results say so. `scaled`
+            implies it.
+        redo: do trials again that other versions of the suite or its libraries made.
         deterministic: same seed, same bytes.
         keep_models: keep fitted models for `ser predict` and `ser.load_model`.
         yardstick: also evaluate eGeMAPS + SVM on the same folds.
@@ -62,6 +65,8 @@ class Options:
     repeats: int | None = None
     partial: bool = False
     skip_bad_audio: bool = False
+    allow_random_weights: bool = False
+    redo: bool = False
     deterministic: bool = False
     keep_models: bool = False
     yardstick: bool = True
@@ -100,6 +105,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--repeats", type=positive, help="runs per fold (default: as the paper)")
     add("--partial", action="store_true", help="continue if the corpus is not complete; results say so")
     add("--skip-bad-audio", action="store_true", help="continue without unusable audio; results say so")
+    add(
+        "--allow-random-weights",
+        action="store_true",
+        help="continue without pretrained weights that are not here; results say so (--scaled implies it)",
+    )
+    add("--redo", action="store_true", help="do trials again that other versions of the suite or its libraries made")
     add("--deterministic", action="store_true", help="same seed, same bytes; slower")
     add("--keep-models", action="store_true", help="keep fitted models for `ser predict`")
     add("--no-yardstick", dest="yardstick", action="store_false", help="without eGeMAPS + SVM on the same folds")

@@ -50,10 +50,10 @@ class Progress:
         """Prints a message for the user."""
         self.console.print(text, style="dim")
 
-    def runs_planned(self, runs: Sequence, results: Path) -> None:
+    def runs_planned(self, runs: Sequence, results: Path, *, redo: bool = False) -> None:
         """Prints how much there is to do."""
         trials = [trial for run in runs for trial in run.trials()]
-        found = sum(trial.is_done(results) for trial in trials)
+        found = sum(trial.is_done(results, redo=redo) for trial in trials)
         # A command may plan its runs in several steps, so trials that are already done stay counted.
         self.total = self.done + len(trials) - found
         already = f", {found} already done" if found else ""

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import data_prep
 from common.artefacts import Artefact, Artefacts
+from common.checksums import Checksums
 from common.contract import Context, Experiment, Paper, Pretraining
 from common.errors import CorpusAbsent, UserError, unknown
 from ser.data_source import CachedFeatures
 from ser.options import Options
+from ser.pretrained import MissingWeights
 from ser.resolving import ConfigResolver
 from ser.subsets import LoadedSubset, Subsets, check_labels, corpus_and_subset
 
@@ -37,8 +39,9 @@ class Session:
         self.failures: list[Failure] = []
         self.artefacts = Artefacts(options.cache / "artefacts")
         self.data_source = CachedFeatures(options.cache, options.jobs, options.skip_bad_audio)
-        self.subsets = Subsets(options, observer.note)
-        self.resolver = ConfigResolver(options, self.artefacts)
+        self.checksums = Checksums(options.cache / "checksums")
+        self.subsets = Subsets(options, self.checksums, observer.note)
+        self.resolver = ConfigResolver(options, self.artefacts, self.checksums)
 
     def run_all(self, chosen: Sequence[tuple[Paper, Sequence[Experiment]]]) -> tuple[dict[str, Path], dict[str, str]]:
         """Prepares experiments of some papers and performs their trials together.
@@ -51,6 +54,7 @@ class Session:
 
         Raises:
             CorpusAbsent: No experiment's corpus is on this machine.
+            MissingWeights: Pretrained weights are not on this machine.
             UserError: Nothing could be done.
         """
         pairs = [(paper, experiment) for paper, experiments in chosen for experiment in experiments]
@@ -60,15 +64,20 @@ class Session:
                 f"--root names one folder, but these rows need {' and '.join(corpora)}. Choose one with --corpus, "
                 "or put them side by side and set SER_CORPORA."
             )
-        runs, absent = [], {}
+        runs, absent, missing = [], {}, []
         for paper, experiment in pairs:
             try:
                 runs.append(self.prepare(paper, experiment))
             except CorpusAbsent as error:
                 absent[experiment.id] = str(error)
+            except MissingWeights as error:
+                missing += error.missing
+        if missing:
+            raise MissingWeights(missing)
         if not runs and absent:
             raise CorpusAbsent(next(iter(absent.values())))
-        self.observer.runs_planned(runs, self.options.results)
+        self.resolver.check_settings()
+        self.observer.runs_planned(runs, self.options.results, redo=self.options.redo)
         self.perform(runs)
         return {run.experiment.id: run.folder(self.options.results) for run in runs}, absent
 
@@ -77,8 +86,10 @@ class Session:
 
         Raises:
             CorpusAbsent: Its corpus is not on this machine.
+            MissingWeights: Pretrained weights that its config asks for are not on this machine.
             UserError: Anything else that the user can fix.
         """
+        from common.features.store import settings_hash
         from ser.results.runs import Run
 
         options = self.options
@@ -95,6 +106,10 @@ class Session:
         if auxiliary is not None:
             flags += auxiliary.loaded.flags
         folds = tuple(protocol.config(data.loaded.table))
+        chosen = chosen_folds([fold.name for fold in folds], options.folds)
+        if resolved.missing:
+            raise MissingWeights(resolved.missing)
+        extractors = paper.function(paper.features)(resolved.config)
         return Run(
             paper=paper,
             experiment=experiment,
@@ -105,12 +120,14 @@ class Session:
             table=data.loaded.table,
             fingerprint=data.fingerprint,
             folds=folds,
-            chosen=chosen_folds([fold.name for fold in folds], options.folds),
+            chosen=chosen,
             repeats=options.repeats or (paper.scaled_repeats if options.scaled else experiment.repeats),
             flags=(*data.loaded.flags, *flags),
             changes=tuple(changes),
             deterministic=options.deterministic,
             auxiliary=auxiliary.record if auxiliary is not None else None,
+            features={name: settings_hash(extractor) for name, extractor in extractors.items()},
+            pretrained=resolved.pretrained,
         )
 
     def _auxiliary(self, experiment: Experiment, corpus: str) -> tuple[LoadedSubset | None, list[str]]:
@@ -146,7 +163,9 @@ class Session:
             UserError: Anything else that the user can fix.
         """
         options = self.options
-        resolved = self.resolver.config(paper, paper.experiments[0])
+        resolved = self.resolver.config(paper, paper.experiments[0], pretraining=True)
+        if resolved.missing:
+            raise MissingWeights(resolved.missing)
         name, _, asked = (options.corpus or pretraining.corpus).partition("/")
         spec = data_prep.corpus(name)
         own = pretraining.subset if pretraining.subset in [one.name for one in spec.subsets] else spec.default_subset
@@ -190,7 +209,16 @@ class Session:
 
         options = self.options
         jobs = [
-            Job(run, self._data_source_of(run), options.results, self.artefacts, options.keep_models) for run in runs
+            Job(
+                run,
+                self._data_source_of(run),
+                options.results,
+                self.artefacts,
+                options.keep_models,
+                self.checksums,
+                options.redo,
+            )
+            for run in runs
         ]
         outcome = execute(jobs, self._pool, self.observer)
         if outcome.failures and not outcome.done + outcome.found:

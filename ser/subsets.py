@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import data_prep
+from common.checksums import Checksums
 from common.contract import Experiment
 from common.corpus import Corpus, fingerprint
 from common.errors import UserError
@@ -31,11 +34,13 @@ class Subsets:
 
     Args:
         options: the user's choices.
+        checksums: of the audio files.
         note: is told what is being read.
     """
 
-    def __init__(self, options: Options, note: Callable[[str], None]):
+    def __init__(self, options: Options, checksums: Checksums, note: Callable[[str], None]):
         self.options = options
+        self.checksums = checksums
         self.note = note
         self._loaded: dict[tuple[str, str], LoadedSubset] = {}
 
@@ -56,7 +61,8 @@ class Subsets:
             self.note(f"Reading {corpus}/{subset}")
             root = self.options.root if own_root else None
             loaded = data_prep.load(corpus, subset, root, partial=self.options.partial)
-            self._loaded[key] = LoadedSubset(loaded, fingerprint(loaded.table))
+            table = loaded.table.assign(audio=self.checksums.of(f"audio-{corpus}", map(Path, loaded.table["path"])))
+            self._loaded[key] = LoadedSubset(dataclasses.replace(loaded, table=table), fingerprint(table))
         return self._loaded[key]
 
 

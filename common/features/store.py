@@ -1,8 +1,9 @@
 """The feature cache: one file per utterance, found by content; extraction is parallel, resumable and atomic.
 
-An entry's key is a hash of the bytes of the audio file, the utterance's span, and the extractor's name, version and
-settings. So a renamed file is found again, and a changed file, setting or version is extracted again. If an extractor
-reads transcripts, the text replaces the audio. Settings that only say where something is on disk (dataclass fields with
+An entry's key is a hash of the audio file's checksum, the utterance's span, and the extractor's name, version and
+settings. So a renamed file is found again, and a changed file, setting or version is extracted again. The features are
+computed from the bytes that have this checksum: a file that changed in between is an error. If an extractor reads
+transcripts, the text replaces the audio. Settings that only say where something is on disk (dataclass fields with
 ``compare=False``) are not part of the key; a digest of their content is.
 
 An entry is a plain `.npy` file followed by a 16-byte checksum of everything before it, so that
@@ -24,8 +25,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from common import audio
+from common.corpus import with_checksums
 from common.errors import AudioError, UserError
-from common.files import write_atomic
+from common.files import checksum_of, write_atomic
 from common.machine import cores
 
 if TYPE_CHECKING:
@@ -94,18 +96,24 @@ class _AudioInput:
     path: str
     start: float
     end: float
+    checksum: str
 
     @property
     def name(self) -> str:
         return self.path
 
     def key(self, settings: str) -> str:
-        digest = hashlib.blake2b(Path(self.path).read_bytes(), digest_size=DIGEST_SIZE)
-        digest.update(f"{settings}|{self.start!r}|{self.end!r}".encode())
-        return digest.hexdigest()
+        described = f"{self.checksum}|{settings}|{self.start!r}|{self.end!r}"
+        return hashlib.blake2b(described.encode(), digest_size=DIGEST_SIZE).hexdigest()
 
     def read(self, extractor: Extractor) -> np.ndarray:
-        return audio.read(self.path, extractor.sample_rate, self.start, self.end)
+        try:
+            content = Path(self.path).read_bytes()
+        except OSError:
+            content = None  # `audio.read` says why
+        if content is not None and checksum_of(content) != self.checksum:
+            raise UserError(f"{self.path} changed while the command was running. Start the command again.")
+        return audio.read(self.path, extractor.sample_rate, self.start, self.end, content=content)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,14 +169,14 @@ class FeatureStore:
             UserError: Some audio cannot be used, or some transcripts are missing. The message names the first ones and
                 says how many there are.
         """
-        settings = _settings_hash(extractor)
+        settings = settings_hash(extractor)
         folder = self.root / f"{extractor.name}-v{extractor.version}-{settings[:8]}"
         inputs: list[_Input]
         if getattr(extractor, "reads", "audio") == "text":
             inputs = [_TextInput(*row) for row in zip(table["utterance"], transcripts(table), strict=True)]
         else:
-            rows = table[["utterance", "path", "start", "end"]].itertuples(index=False, name=None)
-            inputs = [_AudioInput(*row) for row in rows]
+            rows = with_checksums(table)[["utterance", "path", "start", "end", "audio"]]
+            inputs = [_AudioInput(*row) for row in rows.itertuples(index=False, name=None)]
         with ThreadPoolExecutor(self.jobs) as pool:
             found = list(pool.map(lambda one: _find_entry(folder, settings, one), inputs))
         paths: dict[str, Path] = {}
@@ -232,7 +240,8 @@ def transcripts(table: pd.DataFrame) -> list[str]:
     return texts
 
 
-def _settings_hash(extractor: Extractor) -> str:
+def settings_hash(extractor: Extractor) -> str:
+    """Hash of an extractor's name, version and settings; 32 hexadecimal digits."""
     settings = {item.name: getattr(extractor, item.name) for item in dataclasses.fields(extractor) if item.compare}
     described = {"name": extractor.name, "version": extractor.version, **settings}
     return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
@@ -240,11 +249,10 @@ def _settings_hash(extractor: Extractor) -> str:
 
 def _find_entry(folder: Path, settings: str, one: _Input) -> tuple[Path, bool, str]:
     """An utterance's cache entry, whether it is intact, and the problem if the audio file cannot be read at all."""
-    try:
-        key = one.key(settings)
-    except OSError as error:
-        reason = "the audio file does not exist" if isinstance(error, FileNotFoundError) else error
+    if isinstance(one, _AudioInput) and not one.checksum:
+        reason = "the audio file cannot be read" if Path(one.path).exists() else "the audio file does not exist"
         return folder, False, f"{one.name}: {reason}."
+    key = one.key(settings)
     entry = folder / key[:2] / f"{key}.npy"
     return entry, _read_intact(entry) is not None, ""
 

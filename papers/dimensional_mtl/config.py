@@ -109,6 +109,26 @@ class DimensionalConfig:
         return self.modality != "acoustic"
 
     @property
+    def without_effect(self) -> frozenset[str]:
+        """Fields that change nothing under the other settings."""
+        idle = {
+            "frames": not self.uses_audio or self.level == "hsf",
+            "functionals": not self.uses_audio or self.level == "lld",
+            "small_acoustic": not self.uses_audio or self.acoustic_network != "lstm",
+            "acoustic_dropout": not self.uses_audio or self.choose == "dropout",
+            "text_dropout": not self.uses_words or self.choose == "dropout",
+            "vectors": not self.uses_words or self.words == "we",
+            "alpha": self.weighting == "none" or self.choose == "weights",
+            "beta": self.weighting == "none" or self.choose == "weights",
+            "gamma": self.weighting != "three",
+            "grid": self.choose == "none",
+        }
+        idle |= dict.fromkeys(("fusion_dropout", "activation"), self.modality != "both")
+        idle |= dict.fromkeys(("acoustic", "level", "standardisation", "acoustic_network"), not self.uses_audio)
+        idle |= dict.fromkeys(("text_network", "words", "embedding", "text_length", "text_dense"), not self.uses_words)
+        return frozenset(name for name, has_none in idle.items() if has_none)
+
+    @property
     def weights(self) -> tuple[float, float, float]:
         """Loss weights of valence, arousal and dominance (Eq. 4, 5 or 6)."""
         if self.weighting == "none":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from common.contract import Experiment, Figure, Paper
+from common.contract import Experiment, Figure, Paper, PretrainedWeights
 from common.splits import FixedTestSession
 from common.targets import Dimensions
 from papers.dimensional_mtl.config import DIMENSIONS, SCALED, DimensionalConfig
@@ -145,14 +145,14 @@ def _figures() -> list[Experiment]:
     return rows
 
 
-def resolve(config: DimensionalConfig) -> tuple[DimensionalConfig, list[str]]:
-    """Replaces pretrained word vectors that are not on this machine by random ones; a flag says so."""
+def pretrained(config: DimensionalConfig) -> list[PretrainedWeights]:
+    """The pretrained word vectors."""
     from papers.dimensional_mtl.vectors import DOWNLOADS, vectors_file
 
-    if not config.uses_words or config.words == "we" or vectors_file(config) is not None:
-        return config, []
-    name = DOWNLOADS[config.words]
-    return dataclasses.replace(config, words="we"), [f"random word vectors: {name} is not here (`ser fetch {name}`)"]
+    if not config.uses_words or config.words == "we":
+        return []
+    source = "" if config.vectors else DOWNLOADS[config.words]
+    return [PretrainedWeights("word vectors", vectors_file(config), source, fallback={"words": "we"})]
 
 
 PAPER = Paper(
@@ -163,7 +163,7 @@ PAPER = Paper(
     reference="Atmaja, Akagi 2020, APSIPA Transactions on Signal and Information Processing",
     experiments=(*_table3(), *_table4(), *_table5(), *_table6(), *_figures()),
     cost="cost:work",
-    resolve="experiments:resolve",
+    pretrained="experiments:pretrained",
     scaled=SCALED,
     demo=("6",),
     figures=(

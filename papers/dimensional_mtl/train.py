@@ -94,6 +94,7 @@ def fit(config: DimensionalConfig, train: Part, validation: Part, context: Conte
     Raises:
         UserError: Labels or transcripts are missing, or there is no validation part to choose on.
     """
+    keras.utils.set_random_seed(context.seed)
     preprocessor = Preprocessor.fitted(config, train)
     vectors = None
     if config.uses_words:

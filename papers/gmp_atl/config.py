@@ -125,6 +125,23 @@ class GmpConfig:
             raise UserError("hubert_dropout and layerdrop must be in [0, 1), longest_s at least HuBERT's 0.025 s.")
 
     @property
+    def without_effect(self) -> frozenset[str]:
+        """Fields that change nothing under the other settings."""
+        idle: set[str] = {"plain_start"} if self.pseudo_labels else set(PSEUDO_LABEL_FIELDS)
+        trains_stage1 = self.pseudo_labels or self.plain_start == "stage1"
+        if not trains_stage1:
+            idle.add("epochs1")
+            if not self.gender_in_stage3:
+                idle.add("emotion_weight")
+            if self.pooling == "mean":
+                idle.add("lstm_units")
+        if not self.pseudo_labels and self.hubert != "random-tiny":  # whose number of layers depends on it
+            idle.add("layer")
+        if self.loss == "ce":
+            idle |= {"margin", "scale", "cosines_of"}
+        return frozenset(idle)
+
+    @property
     def cluster_counts(self) -> tuple[int, ...]:
         """Number of clusters of each label set."""
         return _numbers("clusters", self.clusters, int)
@@ -133,6 +150,13 @@ class GmpConfig:
     def weights(self) -> tuple[float, ...]:
         """Weight of each label set's loss."""
         return _numbers("label_weights", self.label_weights, float)
+
+
+PSEUDO_LABEL_FIELDS = (
+    "clusters", "kmeans_batch", "kmeans_starts", "kmeans_passes", "label_projection", "heads", "label_weights",
+    "stage2_start", "masked_only", "mask_probability", "mask_length", "epochs2",
+)  # fmt: skip
+"""Settings of the pseudo-labels and of stage 2."""
 
 
 def _numbers(name: str, text: str, kind: type) -> tuple:

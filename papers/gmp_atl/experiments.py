@@ -6,7 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from common.contract import Experiment, Paper
+from common.contract import Experiment, Paper, PretrainedWeights
 from common.errors import UserError
 from common.splits import LeaveOneSessionOut, LeaveOneSpeakerOut
 from papers.gmp_atl.config import CHECKPOINT, RANDOM, SCALED, GmpConfig
@@ -101,14 +101,16 @@ def checkpoint_folder(name: str) -> Path | None:
     return folder
 
 
-def resolve(config: GmpConfig) -> tuple[GmpConfig, list[str]]:
-    """Replaces a checkpoint that was not fetched by a HuBERT with random weights, and returns the flag for it."""
+def pretrained(config: GmpConfig) -> list[PretrainedWeights]:
+    """HuBERT.
+
+    Raises:
+        UserError: The folder that the config names does not exist or holds no HuBERT.
+    """
     if config.hubert in RANDOM:
-        return config, [f"random weights: HuBERT ({config.hubert}) is not pretrained"]
-    if checkpoint_folder(config.hubert) is not None:
-        return config, []
-    flag = f"random weights: {CHECKPOINT} is not here (`ser fetch hubert-base-ls960`)"
-    return dataclasses.replace(config, hubert="random-base"), [flag]
+        return [PretrainedWeights(f"HuBERT ({config.hubert})", random=True)]
+    source = "hubert-base-ls960" if config.hubert == CHECKPOINT else ""
+    return [PretrainedWeights("HuBERT", checkpoint_folder(config.hubert), source, fallback={"hubert": "random-base"})]
 
 
 PAPER = Paper(
@@ -120,7 +122,7 @@ PAPER = Paper(
     reference="Pan, Yang, Lu, Ma, Zhao 2024, Interspeech",
     experiments=_experiments(),
     cost="cost:work",
-    resolve="experiments:resolve",
+    pretrained="experiments:pretrained",
     scaled=SCALED,
     demo=("2",),
 )

@@ -64,6 +64,7 @@ def fit(config: GmpConfig, train: Part, validation: Part, context: Context) -> F
         validation: chooses the epochs of stages 1 and 3; empty: the last epochs are kept (the paper's protocol).
         context: seed, progress, timings, artefacts.
     """
+    keras.utils.set_random_seed(context.seed)
     keras.config.set_dtype_policy(config.precision)
     with tempfile.TemporaryDirectory() as folder, data_parallel() as devices:
         artefacts = context.artefacts or Artefacts(Path(folder))

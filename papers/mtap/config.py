@@ -102,6 +102,29 @@ class MtapConfig:
         """Modalities in use, in the order of F = Concat(image, text, audio)."""
         return tuple(name for name in ("image", "text", "audio") if getattr(self, name))
 
+    @property
+    def without_effect(self) -> frozenset[str]:
+        """Fields that change nothing under the other settings."""
+        idle = {name for name, losses in USED_BY_LOSSES.items() if self.loss not in losses}
+        for modality, fields in MODALITY_FIELDS.items():
+            if not getattr(self, modality):
+                idle |= set(fields)
+        if not (self.text or self.audio):
+            idle |= {"frozen_scaling", "projection"}
+        return frozenset(idle)
+
+
+USED_BY_LOSSES = {"gamma": ("focal", "apfl"), "margin": ("arcface", "apfl"), "scale": ("arcface", "apfl")}
+"""Losses that use a setting."""
+
+MODALITY_FIELDS = {
+    "image": (
+        "backbone", "weights", "frames", "bins", "frame_ms", "hop_ms", "dft_length", "normalisation",
+    ),
+    "text": ("bert", "text_pooling"),
+    "audio": ("vggish", "audio_pooling", "vggish_pca"),
+}  # fmt: skip
+"""Settings of one modality alone."""
 
 GENDER_FEATURES = {"none": (), "a": ("image",), "b": ("image", "audio"), "c": ("image", "text", "audio")}
 """Modalities that the gender head reads (Fig. 2)."""

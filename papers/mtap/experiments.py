@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+from pathlib import Path
 
-from common.contract import Experiment, Figure, Paper
+from common.contract import Experiment, Figure, Paper, PretrainedWeights
 from common.splits import LeaveOneSessionOut, LeaveOneSpeakerOut, StratifiedKFold
 from papers.mtap.config import SCALED, MtapConfig
 
@@ -106,31 +106,35 @@ def _experiments() -> tuple[Experiment, ...]:
     return tuple(rows)
 
 
-def resolve(config: MtapConfig) -> tuple[MtapConfig, list[str]]:
-    """Replaces pretrained weights that are not available by random ones, and returns the flags for them.
-
-    The checkpoint of a network that is not in use is reset to its default, so that it is not reported as a change.
-    """
+def pretrained(config: MtapConfig) -> list[PretrainedWeights]:
+    """ImageNet weights, BERT and VGGish, for the modalities in use."""
     from papers.mtap.data import SOURCE_NAMES, checkpoint_folder, imagenet_file
 
-    changes, flags = {}, []
-    if config.image and config.weights == "random":
-        flags.append("random weights")
-    elif config.image and imagenet_file(config.backbone) is None:
-        known = SOURCE_NAMES.get(config.backbone)
-        reason = f"are not here (`ser fetch {known}`)" if known else f"do not exist for {config.backbone}"
-        changes["weights"] = "random"
-        flags.append(f"random weights: ImageNet weights {reason}")
+    found = []
+    if config.image:
+        title, source = f"ImageNet weights of {config.backbone}", SOURCE_NAMES.get(config.backbone, "")
+        if config.weights == "random":
+            found.append(PretrainedWeights(config.backbone, random=True))
+        else:
+            path = imagenet_file(config.backbone)
+            found.append(PretrainedWeights(title, path, source, fallback={"weights": "random"}))
     for modality, field, title in (("text", "bert", "BERT"), ("audio", "vggish", "VGGish")):
         checkpoint = getattr(config, field)
         if not getattr(config, modality):
-            changes[field] = getattr(MtapConfig(), field)
-        elif checkpoint.startswith("random"):
-            flags.append(f"random weights: {title}")
-        elif checkpoint in SOURCE_NAMES and not checkpoint_folder(checkpoint).exists():
-            changes[field] = "random"
-            flags.append(f"random weights: {title} is not here (`ser fetch {SOURCE_NAMES[checkpoint]}`)")
-    return dataclasses.replace(config, **changes), flags
+            continue
+        if checkpoint.startswith("random"):
+            found.append(PretrainedWeights(title, random=True))
+        elif checkpoint in SOURCE_NAMES:
+            path = checkpoint_folder(checkpoint)
+            path = path if path.exists() else None
+            found.append(PretrainedWeights(title, path, SOURCE_NAMES[checkpoint], fallback={field: "random"}))
+        elif Path(checkpoint).expanduser().exists():
+            found.append(PretrainedWeights(title, Path(checkpoint).expanduser()))
+        else:  # a handle or a preset, which its library downloads, or a mistake, which the extractor refuses
+            found.append(PretrainedWeights(title, preset=checkpoint))
+    if config.audio and config.vggish_pca:
+        found.append(PretrainedWeights("AudioSet's PCA", Path(config.vggish_pca)))
+    return found
 
 
 PAPER = Paper(
@@ -139,7 +143,7 @@ PAPER = Paper(
     reference="Wen, Ye, Li, Wen, Zhang 2023, International Journal of Intelligent Systems",
     experiments=_experiments(),
     cost="cost:work",
-    resolve="experiments:resolve",
+    pretrained="experiments:pretrained",
     scaled=SCALED,
     demo=("3",),
     demo_changes={"epochs": 10, "patience": 10},

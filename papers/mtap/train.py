@@ -87,6 +87,7 @@ def fit(config: MtapConfig, train: Part, validation: Part, context: Context) -> 
     Raises:
         UserError: There is a gender head, but the corpus has only one gender, or a gender is missing.
     """
+    keras.utils.set_random_seed(context.seed)
     keras.config.set_dtype_policy(config.precision)
     targets = train.labels
     if config.gender_head != "none":

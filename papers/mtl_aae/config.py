@@ -132,6 +132,24 @@ class AaeConfig:
         return TASKS[self.tasks]
 
     @property
+    def without_effect(self) -> frozenset[str]:
+        """Fields that change nothing under the other settings."""
+        cnn, alone = self.model == "cnn", self.tasks == "emotion"
+        idle = {
+            "alpha": cnn,
+            "alpha_grid": cnn or self.alpha is not None,
+            "distance": cnn,
+            "prior": self.model != "aae",
+            "generator_loss": self.model != "aae",
+            "beta": alone,
+            # A single-task CNN can learn nothing from utterances without the primary label.
+            "auxiliary_share": cnn and alone,
+        }
+        unused = (cnn and alone) or self.auxiliary_share == 0
+        idle |= dict.fromkeys(("auxiliary_speakers", "auxiliary_normalisation", "trim_db"), unused)
+        return frozenset(name for name, has_none in idle.items() if has_none)
+
+    @property
     def alphas(self) -> tuple[float, ...]:
         """The values that alpha is chosen from."""
         return tuple(_numbers("alpha_grid", self.alpha_grid, ",", float))

@@ -100,6 +100,7 @@ def fit(config: AaeConfig, train: Part, validation: Part, context: Context) -> F
         validation: the development fold; may be empty.
         context: seed, progress, timings, and the auxiliary utterances.
     """
+    keras.utils.set_random_seed(context.seed)
     keras.config.set_dtype_policy(config.precision)
     training_data = prepare_training_data(config, train, validation, context)
     alphas = alphas_to_try(config, len(validation) > 0, context)

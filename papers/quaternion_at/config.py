@@ -45,10 +45,12 @@ class QuaternionAtConfig:
         "output", "not given: the layer's output after ReLU; or its input, as in the authors' code"
     )
     speakers: str = setting(
-        "none", "Sec. 3.1: the speaker recognition network: newest for rows S, SW, WS; or an artefact's digest; or none"
+        "none",
+        "Sec. 3.1: the speaker recognition network: newest (for rows S, SW, WS), an artefact's digest, random or none",
     )
     words: str = setting(
-        "none", "Sec. 3.1: the word recognition network: newest for rows W, SW, WS; or an artefact's digest; or none"
+        "none",
+        "Sec. 3.1: the word recognition network: newest (for rows W, SW, WS), an artefact's digest, random or none",
     )
     dual_last_layer: Literal["fresh", "kept"] = setting(
         "fresh", "not given: the second training of SW and WS resets the last layer, as in the code; or keeps it"
@@ -133,6 +135,23 @@ class QuaternionAtConfig:
         return () if self.anti_transfer == "none" else tuple(fields[letter] for letter in self.anti_transfer)
 
     @property
+    def without_effect(self) -> frozenset[str]:
+        """Fields that change nothing of an experiment under the other settings; some are for `ser pretrain` alone."""
+        idle = {name for name in TASKS if name not in self.tasks}
+        idle |= {name for name in PRETRAINING_FIELDS if not (self.rhemo == "fold" and name in FOLD_FIELDS)}
+        if not self.tasks:
+            idle |= {"at_layers", "at_tries", "at_beta", "at_variant", "at_reading"}
+        elif self.at_layers.isdigit():
+            idle.add("at_tries")
+        if len(self.tasks) < 2:
+            idle.add("dual_last_layer")
+        if self.rhemo == "none":
+            idle.add("rhemo_training")
+        if "speakers" not in self.tasks:  # otherwise it chooses among the pretrained networks
+            idle.add("speaker_labels")
+        return frozenset(idle)
+
+    @property
     def scaling(self) -> str:
         """Normalisation of the magnitudes: "unit" or "standard"."""
         if self.normalisation != "auto":
@@ -166,6 +185,18 @@ class QuaternionAtConfig:
         step = (len(ordered) - 1) / (self.at_tries - 1)
         return tuple(ordered[round(number * step)] for number in range(self.at_tries))
 
+
+FOLD_FIELDS = (
+    "task_share", "rhemo_units", "rhemo_beta", "rhemo_beta_vad", "rhemo_learning_rate", "rhemo_tuning_rate",
+    "rhemo_batch_size", "rhemo_epochs", "rhemo_patience",
+)  # fmt: skip
+"""Settings of RH-Emo's training."""
+
+PRETRAINING_FIELDS = (
+    *FOLD_FIELDS, "task_learning_rate", "task_batch_size", "task_epochs", "task_patience", "word_classes",
+    "word_segments", "alignments",
+)  # fmt: skip
+"""Settings of `ser pretrain`."""
 
 SCALED = {
     "at_tries": 2,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from itertools import product
 
-from common.contract import Experiment, Figure, Paper, Pretraining
+from common.contract import Experiment, Figure, Paper, PretrainedWeights, Pretraining
 from common.splits import HoldOut, LeaveOneSpeakerOut
 from papers.quaternion_at.config import LAYERS, SCALED, QuaternionAtConfig
 
@@ -98,9 +98,12 @@ def _experiments() -> tuple[Experiment, ...]:
     return tuple(rows)
 
 
-def resolve(config: QuaternionAtConfig) -> tuple[QuaternionAtConfig, list[str]]:
-    """Returns the config unchanged, and a flag if it asks for random weights."""
-    return config, ["random weights: RH-Emo"] if config.rhemo == "random" else []
+def pretrained(config: QuaternionAtConfig) -> list[PretrainedWeights]:
+    """Networks whose random weights are asked for; `ser pretrain` makes the pretrained ones (see `_pretrainings`)."""
+    titles = {one.field: one.title for one in _pretrainings()}
+    return [
+        PretrainedWeights(title, random=True) for field, title in titles.items() if getattr(config, field) == "random"
+    ]
 
 
 def _pretrainings() -> tuple[Pretraining, ...]:
@@ -127,7 +130,7 @@ PAPER = Paper(
     reference="Guizzo, Weyde, Tarroni, Comminiello 2023, WASPAA",
     experiments=_experiments(),
     cost="cost:work",
-    resolve="experiments:resolve",
+    pretrained="experiments:pretrained",
     scaled=SCALED,
     demo=("resources",),
     figures=(

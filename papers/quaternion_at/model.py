@@ -39,7 +39,7 @@ def build_vgg(config: QuaternionAtConfig, classes: int) -> keras.Model:
 def build_encoder(config: QuaternionAtConfig, context: Context) -> keras.Model | None:
     """Returns the pretrained encoder of RH-Emo, or None if the network reads magnitudes.
 
-    Without a pretrained one, its weights are random, but the same in every fit and for every orthogonal task.
+    With `rhemo=random`, its weights are random, but the same in every fit and for every orthogonal task.
 
     Raises:
         UserError: The artefact does not exist or has another input size, or the config says `rhemo=fold`.
@@ -49,7 +49,7 @@ def build_encoder(config: QuaternionAtConfig, context: Context) -> keras.Model |
     if config.rhemo == "fold":
         raise UserError("rhemo=fold needs the training part of a fold. Use rhemo=newest or random here.")
     frames, bins = size(config)
-    if config.rhemo not in ("newest", "random"):
+    if config.rhemo != "random":
         model = _stored(context, "rhemo", config.rhemo, "encoder.keras", config)
         if model.input_shape[1:] != (frames, bins, 1):
             raise UserError(
@@ -68,7 +68,7 @@ def build_encoder(config: QuaternionAtConfig, context: Context) -> keras.Model |
 
 
 def build_extractor(config: QuaternionAtConfig, task: str, context: Context) -> keras.Model:
-    """Returns the pretrained network of an orthogonal task, or one with random weights if there is none.
+    """Returns the pretrained network of an orthogonal task, or one with random weights if the config says "random".
 
     Args:
         config: settings.
@@ -79,7 +79,7 @@ def build_extractor(config: QuaternionAtConfig, task: str, context: Context) -> 
         UserError: The artefact does not exist, or has another input shape.
     """
     digest = getattr(config, task)
-    if digest == "newest":
+    if digest == "random":
         return build_vgg(config, 10)
     model = _stored(context, task, digest, "network.keras", config)
     if model.input_shape[1:] != input_shape(config):

@@ -167,6 +167,7 @@ def fit(config: QuaternionAtConfig, train: Part, validation: Part, context: Cont
     layers = config.layers() if config.tasks else (0,)
     if len(layers) > 1 and not len(validation):
         raise UserError("Choosing the anti-transfer layer needs a validation part. Name one layer, as in at_layers=2.")
+    keras.utils.set_random_seed(context.seed)
     keras.config.set_dtype_policy(config.precision)
     with _training_data(config, train, validation, context) as (data, scale):
         layer, trained = layers[0], None
@@ -229,7 +230,7 @@ def _try_layer(
     config = {name: value for name, value in dataclasses.asdict(data.config).items() if name not in choosing}
     made_of = {
         "version": VERSION, "config": config, "layer": layer, "seed": context.seed, "train": train.fingerprint,
-        "validation": validation.fingerprint, "classes": list(train.classes),
+        "validation": validation.fingerprint, "classes": list(train.classes), "backend": keras.backend.backend(),
     }  # fmt: skip
     trained = None
 

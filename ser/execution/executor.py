@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from common.artefacts import Artefacts
+from common.checksums import Checksums
 from common.errors import UserError
 from common.files import write_text
-from ser.results.runs import Run, Trial
+from ser.results.runs import Run, Trial, other_versions
 from ser.results.trials import failure_file, write_run
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Observer(Protocol):
     def note(self, text: str) -> None:
         """Called with a message for the user."""
 
-    def runs_planned(self, runs: Sequence[Run], results: Path) -> None:
+    def runs_planned(self, runs: Sequence[Run], results: Path, *, redo: bool = False) -> None:
         """Called when all runs of a command are known, before the first trial."""
 
     def features_extracted(self, name: str, done: int, total: int) -> None:
@@ -78,6 +79,8 @@ class Job:
         results: results folder.
         artefacts: where products of training stages are kept.
         keep_models: keep the fitted models.
+        checksums: of pretrained files; None: workers do not check theirs.
+        redo: do trials again that other versions made.
     """
 
     run: Run
@@ -85,6 +88,8 @@ class Job:
     results: Path
     artefacts: Artefacts | None = None
     keep_models: bool = False
+    checksums: Checksums | None = None
+    redo: bool = False
 
     @property
     def key(self) -> str:
@@ -208,8 +213,16 @@ def execute(
     pending_runs = []
     for job in jobs:
         trials = list(job.run.trials())
-        pending = [trial for trial in trials if not trial.is_done(job.results)]
+        records = {trial.name: trial.record(job.results) for trial in trials}
+        others = {name: other_versions(record) for name, record in records.items() if record is not None}
+        others = {name: differences for name, differences in others.items() if differences}
+        pending = [one for one in trials if records[one.name] is None or (job.redo and one.name in others)]
         outcome.found += len(trials) - len(pending)
+        if others and pending and not job.redo:
+            observer.note(
+                f"{len(others)} of {len(trials)} trials were made with {', '.join(next(iter(others.values())))}; they "
+                "are not averaged with new ones. --redo does them again"
+            )
         if pending or not (job.run.folder(job.results) / "run.json").exists():
             _write_run(job)
         if pending:

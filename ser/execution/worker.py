@@ -6,13 +6,16 @@ reports the end of the task (see `ser.execution.executor.Event`). By then, all r
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from common.backend import backend_name
 from common.errors import UserError
 from ser.execution.executor import Task, disk_full_error
+from ser.pretrained import check_same
 
 EPOCH_REPORT_S = 0.2
 """Minimum time between two reports of epochs, which may take only milliseconds each."""
@@ -57,7 +60,7 @@ class Worker:
         trial, job = task.trial, task.job
         try:
             with lock(trial, job.results, -1 if task.wait else 0):
-                if trial.is_done(job.results):
+                if trial.is_done(job.results, redo=job.redo):
                     return "found"
                 data, auxiliary, audits = self._load(task)
                 run_trial(
@@ -81,6 +84,7 @@ class Worker:
         job = task.job
         if self._loaded is None or self._loaded[0] != job.key:
             self._loaded = None  # frees the data of the last job first
+            _check_worker(job)
             data, auxiliary = job.data_source.part(job.run, self), job.data_source.auxiliary(job.run, self)
             audits = {fold.name: audit(job.run.table, fold) for fold in job.run.folds if fold.name in job.run.chosen}
             self._loaded = job.key, data, auxiliary, audits
@@ -101,6 +105,22 @@ class Worker:
     def note(self, text: str) -> None:
         """Reports a message for the user."""
         self.report("note", (text,))
+
+
+def _check_worker(job: Any) -> None:
+    """Checks that this process computes as the driver expects.
+
+    Raises:
+        UserError: It has another backend, or lacks a pretrained file or has another one.
+    """
+    run = job.run
+    if backend_name() != run.backend:
+        raise UserError(
+            f"The machine {os.uname().nodename} runs Keras on {backend_name()}, and the command was started with "
+            f"{run.backend}. Set KERAS_BACKEND={run.backend} there."
+        )
+    if job.checksums is not None and run.pretrained:
+        check_same(run.pretrained, run.paper, run.config, job.artefacts, job.checksums)
 
 
 def _disk_full_cause(error: BaseException | None) -> UserError | None:

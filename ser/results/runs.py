@@ -1,7 +1,9 @@
 """An experiment as it will really run, and its trials.
 
-The id of a run is a hash of everything that can change its numbers: the resolved config, the corpus's fingerprint, the
-subset, the protocol, the target, the auxiliary data and determinism. Runs with different ids have different folders.
+The id of a run is a hash of everything that can change its numbers: the resolved config, the corpus's fingerprint
+(labels and audio), the subset, the protocol, the target, the auxiliary data, the feature extractors and their versions,
+the pretrained files, the backend and its settings, determinism, and the version of the suite. Runs with different ids
+have different folders.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.backend import FLOATX, IMAGE_DATA_FORMAT, backend_name
 from common.files import checksum
+from ser.results.environment import environment, suite_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from common.splits import Fold
     from common.targets import Target
 
-FORMAT = 2
+FORMAT = 3
 """Version of what is written; increased when older trials can no longer be compared with new ones."""
 
 
@@ -49,6 +53,9 @@ class Run:
         changes: how the run differs from the experiment as declared, in words; empty if it does not.
         deterministic: same seed, same bytes.
         auxiliary: corpus, subset and fingerprint of the auxiliary data; None: there are none.
+        features: hash of each feature extractor and its settings, by the feature's name.
+        pretrained: title, name and checksum of each pretrained file (see `ser.pretrained`).
+        backend: Keras' backend.
     """
 
     paper: Paper
@@ -66,6 +73,9 @@ class Run:
     changes: tuple[str, ...]
     deterministic: bool = False
     auxiliary: Mapping[str, str] | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
+    pretrained: tuple[Mapping[str, str], ...] = ()
+    backend: str = field(default_factory=backend_name)
 
     @property
     def target(self) -> Target:
@@ -91,8 +101,21 @@ class Run:
             "target": as_record(self.target),
             "auxiliary": self.auxiliary,
             "deterministic": self.deterministic,
+            **self.made_with,
         }
         return hashlib.blake2b(json.dumps(everything, sort_keys=True).encode(), digest_size=5).hexdigest()
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """What the numbers depend on besides data and settings, for the id and for `run.json`."""
+        return {
+            "version": suite_version(),
+            "backend": self.backend,
+            "floatx": FLOATX,
+            "image_data_format": IMAGE_DATA_FORMAT,
+            "features": dict(self.features),
+            "pretrained": list(self.pretrained),
+        }
 
     def folder(self, results: Path) -> Path:
         """The folder with the run's trials."""
@@ -129,14 +152,29 @@ class Trial:
         """The folder with the trial's files, which exists once the trial is complete."""
         return self.run.folder(results) / self.name
 
-    def is_done(self, results: Path) -> bool:
-        """True if the trial is complete and its predictions are intact."""
+    def record(self, results: Path) -> dict | None:
+        """Content of `trial.json` if the trial is complete and its predictions are intact; otherwise None."""
         folder = self.folder(results)
         try:
             record = json.loads((folder / "trial.json").read_bytes())
-            return record["predictions"] == checksum(folder / "predictions.parquet")
+            return record if record["predictions"] == checksum(folder / "predictions.parquet") else None
         except (OSError, ValueError, KeyError):
-            return False
+            return None
+
+    def is_done(self, results: Path, *, redo: bool = False) -> bool:
+        """True if the trial is complete and intact; with `redo`, only if the present versions made it."""
+        record = self.record(results)
+        return record is not None and not (redo and other_versions(record))
+
+
+def other_versions(record: Mapping[str, Any]) -> list[str]:
+    """How the versions that made a trial differ from the present ones, in words; the device is not compared."""
+    made_with = record.get("versions", {})
+    return [
+        f"{name} {made_with.get(name, 'unknown')} instead of {version}"
+        for name, version in environment().items()
+        if made_with.get(name) != version
+    ]
 
 
 def as_record(thing: Any) -> dict:

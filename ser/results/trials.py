@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import math
 import os
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +27,7 @@ from common.contract import Context, Part
 from common.files import checksum, write_json
 from common.machine import peak_bytes, reset_peak
 from ser.results import health
+from ser.results.environment import checkout, device, environment
 from ser.results.runs import FORMAT, Run, Trial, as_record
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def write_run(run: Run, results: Path) -> None:
             "flags": list(run.flags),
             "changes": list(run.changes),
             "deterministic": run.deterministic,
+            **run.made_with,
         },
     )
 
@@ -108,9 +109,11 @@ def run_trial(
     Raises:
         UserError: Training diverged (see `ser.results.health`); nothing is written.
     """
+    from common.backend import start_backend
     from common.training import clear_models, seed_everything
 
     run = trial.run
+    start_backend()
     started = time.perf_counter()
     clear_models()
     reset_peak()
@@ -140,9 +143,14 @@ def run_trial(
         if activations:
             np.savez_compressed(temporary / "activations.npz", **activations)
         predictions.to_parquet(temporary / "predictions.parquet", index=False)
+        model_files = {}
         if keep_model:
             (temporary / "model").mkdir()
             fitted.save(temporary / "model")
+            models = sorted((temporary / "model").rglob("*"))
+            model_files = {
+                file.relative_to(temporary / "model").as_posix(): checksum(file) for file in models if file.is_file()
+            }
         write_json(
             temporary / "trial.json",
             {
@@ -158,7 +166,9 @@ def run_trial(
                 "flags": [*run.flags, *data.flags, *context.flags],
                 "config": dataclasses.asdict(run.config),
                 "fingerprint": run.fingerprint,
-                "versions": versions(),
+                "versions": {**environment(), "device": device()},
+                **checkout(),
+                "pretrained": list(run.pretrained),
                 "seconds": {
                     **{name: round(value, 3) for name, value in context.seconds.items()},
                     "total": round(time.perf_counter() - started, 3),
@@ -171,6 +181,7 @@ def run_trial(
                 },
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "predictions": checksum(temporary / "predictions.parquet"),
+                "model": model_files,
             },
         )
     failure_file(trial, results).unlink(missing_ok=True)
@@ -199,23 +210,3 @@ def _whole_folder(trial: Trial, results: Path) -> Iterator[Path]:
 def failure_file(trial: Trial, results: Path) -> Path:
     """Where the traceback of a failed trial is kept until the trial succeeds."""
     return trial.run.folder(results) / ".failed" / f"{trial.name}.txt"
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes, and the device."""
-    import importlib.metadata
-
-    import keras
-
-    found = {"python": platform.python_version(), "machine": platform.machine(), "backend": keras.backend.backend()}
-    for package in ("keras", "numpy", found["backend"]):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    if found["backend"] == "tensorflow":
-        import tensorflow as tf
-
-        gpus = tf.config.list_physical_devices("GPU")
-        found["device"] = f"{len(gpus)} GPU" if gpus else "CPU"
-    return found

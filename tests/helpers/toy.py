@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common import backend
 from common.contract import Experiment, Paper, Part
 from common.corpus import Corpus, Subset, build_table, fingerprint
 from common.errors import UserError
@@ -32,13 +33,11 @@ def without_keras(set_item, set_attribute):
         set_item: `dict.__setitem__`, or `MonkeyPatch.setitem` for the time of a test.
         set_attribute: `setattr`, or `MonkeyPatch.setattr`.
     """
-    training, backend = types.ModuleType("common.training"), types.ModuleType("common.backend")
+    training = types.ModuleType("common.training")
     training.clear_models, training.seed_everything = lambda: None, lambda seed, deterministic: None
-    backend.start_backend = lambda: None
     set_item(sys.modules, "common.training", training)
-    set_item(sys.modules, "common.backend", backend)
-    versions = {"python": "3", "keras": "none", "numpy": "none", "backend": "none"}
-    set_attribute(trials, "versions", lambda: versions)
+    set_attribute(backend, "start_backend", lambda: None)
+    set_attribute(trials, "device", lambda: "CPU")
 
 
 if os.environ.get("TOY_LIGHT"):

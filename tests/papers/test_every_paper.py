@@ -7,6 +7,7 @@ import pytest
 
 import data_prep
 from common.artefacts import Artefacts
+from common.checksums import Checksums
 from common.contract import override
 from common.corpus import COLUMNS
 from ser.options import Options
@@ -44,14 +45,15 @@ def test_every_config_resolves_as_declared_and_scaled(one, tmp_path):
     fields = {item.name for item in dataclasses.fields(config)}
     assert set(one.scaled) | set(one.demo_changes) <= fields
     for scaled in (False, True):
-        resolver = ConfigResolver(Options(scaled=scaled), Artefacts(tmp_path))
+        resolver = ConfigResolver(Options(scaled=scaled), Artefacts(tmp_path), Checksums(tmp_path))
         for experiment in one.experiments:
             resolved = resolver.config(one, experiment)
             assert type(resolved.config) is config, experiment.id
             if scaled and one.scaled:
                 assert resolved.changes, experiment.id
-            elif not one.resolve:
+            else:  # nothing falls back by itself: what is not here is only named
                 assert resolved.config == experiment.config and not resolved.changes, experiment.id
+                assert not resolved.flags or resolved.pretrained, experiment.id
 
 
 def test_every_field_names_its_source(one):
@@ -67,7 +69,7 @@ def test_settings_are_read_as_they_are_typed(one):
 
 
 def test_functions_that_are_named_exist(one):
-    names = [one.features, one.fit, one.load, one.resolve, one.cost, *(figure.draw for figure in one.figures)]
+    names = [one.features, one.fit, one.load, one.pretrained, one.cost, *(figure.draw for figure in one.figures)]
     for pretraining in one.pretrainings:
         names += [pretraining.make, pretraining.features]
         data_prep.corpus(pretraining.corpus).subset(pretraining.subset)

@@ -14,7 +14,7 @@ from benchmarks import steps
 from common.costs import Speech, Work
 from common.splits import FixedTestSession, HoldOut, LeaveOneSessionOut, LeaveOneSpeakerOut, StratifiedKFold
 from ser import cli, costs, registry
-from ser.resolving import differences
+from ser.resolving import differences, keep_declared
 from ser.results.runs import FORMAT
 
 PAPERS = {one.name: one for one in registry.all_papers()}
@@ -178,8 +178,8 @@ def test_finished_trials_replace_the_estimate_on_their_device(tmp_path, monkeypa
 def test_only_runs_as_asked_replace_an_estimate(tmp_path):
     paper = PAPERS["mtap"]
     experiment = paper.experiment("mtap/table3/iemocap/apfl")
-    # As a run really has it: settings of what is not in use go back to their defaults.
-    scaled = paper.function(paper.resolve)(costs.config_of(paper, experiment, scaled=True))[0]
+    # As a run really has it: settings of what is not in use keep their declared values.
+    scaled = keep_declared(costs.config_of(paper, experiment, scaled=True), experiment.config)
     changes = differences(scaled, experiment.config)
     write_trials(tmp_path, experiment, seconds=[36.0], changes=changes, name="scaled")
     shorter = differences(replace(scaled, epochs=3), experiment.config)

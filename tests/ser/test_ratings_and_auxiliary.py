@@ -11,6 +11,7 @@ from common.errors import CorpusAbsent, UserError
 from common.metrics import ccc, ccc_batches
 from ser import cli, models, registry, session
 from ser.options import Options
+from ser.pretrained import MissingWeights
 from ser.progress import Progress
 from ser.results.reading import read_run
 from ser.results.report import build, html, markdown
@@ -173,10 +174,12 @@ def test_predict_prints_ratings_of_a_regression(tmp_path, capsys, monkeypatch):
 
 
 def test_a_run_names_the_pretrained_network_it_starts_from(tmp_path):
-    missing = perform(RATINGS, tmp_path, settings={"start": "newest"})
+    with pytest.raises(MissingWeights, match=r"not here: mean loudness \(`ser pretrain rated mean`\).*--allow-random"):
+        perform(RATINGS, tmp_path, settings={"start": "newest"})
+    missing = perform(RATINGS, tmp_path, settings={"start": "newest"}, allow_random_weights=True)
     (flag,) = [flag for flag in missing.trials[0]["flags"] if "mean loudness" in flag]
-    assert flag == "random weights: no mean loudness is here (`ser pretrain rated mean` makes one)"
-    assert missing.run["changes"] == ["start = newest instead of none", "mean loudness of random weights"]
+    assert flag == "random weights, because this is not here: mean loudness (`ser pretrain rated mean`)"
+    assert missing.run["changes"] == ["start = random instead of none"] and not missing.run["pretrained"]
     with pytest.raises(CorpusAbsent):
         pretrain(tmp_path)
     small_emodb(tmp_path / "corpora" / "emodb")
@@ -194,7 +197,10 @@ def test_a_run_names_the_pretrained_network_it_starts_from(tmp_path):
     found = rated.LAST["context"].artefacts.find("rated/mean", made.digest)
     assert (found.folder / "mean.json").exists()
     # The network was pretrained on a part of the corpus, so the run is not as the paper declares it.
-    assert run.run["changes"] == ["start = newest instead of none", "mean loudness not made as the paper's"]
+    assert run.run["changes"] == [f"start = {made.digest} instead of none", "mean loudness not made as the paper's"]
+    (record,) = run.run["pretrained"]
+    assert (record["title"], record["name"]) == ("mean loudness", made.digest)
+    assert run.trials[0]["pretrained"] == [record] and record["checksum"] == found.checksum
     assert run.run["config"]["start"] == made.digest and run.trials[0]["run"] != missing.trials[0]["run"]
     flags = run.trials[0]["flags"]
     assert any(

@@ -12,10 +12,11 @@ from common.errors import UserError
 from papers.dimensional_mtl.batches import Batches
 from papers.dimensional_mtl.config import DimensionalConfig
 from papers.dimensional_mtl.data import Preprocessor, labels
-from papers.dimensional_mtl.experiments import resolve
+from papers.dimensional_mtl.experiments import PAPER
 from papers.dimensional_mtl.train import fit
 from papers.dimensional_mtl.vectors import pretrained_vectors
 from tests.helpers.dimensional import part, reduced
+from tests.helpers.resolved import resolve
 
 ACOUSTIC = {"modality": "acoustic", "acoustic": "gemaps", "acoustic_network": "dense"}
 FRAMES = reduced(DimensionalConfig(level="lld", **ACOUSTIC))
@@ -209,7 +210,8 @@ def vectors_file(folder, dimension=7):
 
 def test_pretrained_vectors_initialise_the_embedding_and_are_trained(tmp_path):
     config = dataclasses.replace(TEXT, words="glove", vectors=str(vectors_file(tmp_path)))
-    assert resolve(config) == (config, [])
+    found = resolve(PAPER, config, allow=False)
+    assert (found.config, found.flags) == (config, ()) and found.pretrained[0]["name"] == "vectors.txt.gz"
     train = part(8)
     vocabulary = Preprocessor.fitted(config, train).vocabulary
     start = pretrained_vectors(config, vocabulary)
@@ -226,7 +228,7 @@ def test_pretrained_vectors_initialise_the_embedding_and_are_trained(tmp_path):
 def test_unusable_word_vectors_are_errors(tmp_path):
     gone = dataclasses.replace(TEXT, words="glove", vectors=str(tmp_path / "none.txt"))
     with pytest.raises(UserError, match=r"no word-vector file or folder .*none\.txt"):
-        resolve(gone)
+        resolve(PAPER, gone)
     other = dataclasses.replace(TEXT, words="glove", vectors=str(vectors_file(tmp_path, dimension=5)))
     with pytest.raises(UserError):
         fit(other, part(4), part(2), Context())

@@ -18,12 +18,13 @@ from papers.dimensional_mtl import data, train
 from papers.dimensional_mtl.batches import Batches
 from papers.dimensional_mtl.config import DimensionalConfig
 from papers.dimensional_mtl.data import Preprocessor, labels, to_label_scale
-from papers.dimensional_mtl.experiments import PAPER, resolve
+from papers.dimensional_mtl.experiments import PAPER
 from papers.dimensional_mtl.model import build_loss, build_model
 from papers.dimensional_mtl.train import fit, load
 from tests.helpers import ROOT
 from tests.helpers.dimensional import DIMENSIONS, part, reduced
 from tests.helpers.eagerly import eagerly
+from tests.helpers.resolved import resolve
 
 eager = pytest.fixture(eagerly)
 
@@ -35,11 +36,11 @@ def test_the_rows_of_tables_resolve_as_declared_and_scaled():
         if not experiment.table.startswith("fig"):
             assert experiment.target.dimensions == DIMENSIONS, experiment.id
             for config in (experiment.config, override(experiment.config, PAPER.scaled)):
-                resolved, flags = resolve(config)
+                resolved = resolve(PAPER, config)
                 pretrained = config.uses_words and config.words != "we"
-                assert [flag.split(":")[0] for flag in flags] == ["random word vectors"] * pretrained, experiment.id
+                assert ["word vectors (" in flag for flag in resolved.flags] == [True] * pretrained, experiment.id
                 expected = dataclasses.replace(config, words="we" if pretrained else config.words)
-                assert resolved == expected, experiment.id
+                assert resolved.config == expected, experiment.id
 
 
 def test_the_points_of_the_figures_have_the_papers_weights():
@@ -47,7 +48,7 @@ def test_the_points_of_the_figures_have_the_papers_weights():
     assert len(figures) == 121 + 33 + 92
     weights = {}
     for experiment in figures:
-        assert resolve(experiment.config)[0].words == "we" and experiment.repeats == 1
+        assert resolve(PAPER, experiment.config).config.words == "we" and experiment.repeats == 1
         weights[experiment.id.removeprefix("dimensional_mtl/")] = experiment.config.weights
     # Eq. 5: the weight of dominance is 1 - alpha - beta, which may be negative. Eq. 6: the other two stay at 1.
     assert weights["fig4/iemocap/alpha-0.7-beta-0.2"] == (0.7, 0.2, 0.1)
@@ -339,8 +340,8 @@ def test_extractors_have_the_papers_descriptors():
 def test_the_features_function_does_not_start_a_backend():
     """Features are extracted first, and openSMILE must be loaded before TensorFlow."""
     program = (
-        "import sys; from papers.dimensional_mtl.experiments import PAPER, resolve\n"
-        "config, _ = resolve(PAPER.experiments[0].config); PAPER.function(PAPER.features)(config)\n"
+        "import sys; from papers.dimensional_mtl.experiments import PAPER\n"
+        "PAPER.function(PAPER.features)(PAPER.experiments[0].config)\n"
         "sys.exit(bool({'keras', 'tensorflow', 'gensim', 'opensmile'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=300).returncode == 0

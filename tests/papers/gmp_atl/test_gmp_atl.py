@@ -11,17 +11,18 @@ import pytest
 
 import data_prep
 from common.artefacts import Artefacts
-from common.contract import Context, Part, override
+from common.contract import Context, Part
 from common.corpus import gender_numbers
 from common.errors import UserError
 from papers.gmp_atl import data, model
 from papers.gmp_atl.config import CHECKPOINT, GmpConfig
-from papers.gmp_atl.experiments import LAYERS, PAPER, ROWS, resolve
+from papers.gmp_atl.experiments import LAYERS, PAPER, ROWS
 from papers.gmp_atl.stages import SETTINGS, predict_outputs
 from papers.gmp_atl.train import fit, load
 from ser.results.reported import read_cells
 from tests.helpers.eagerly import eagerly
 from tests.helpers.gmp_atl_data import CLASSES, part, reduced
+from tests.helpers.resolved import resolve
 
 CELLS = read_cells(PAPER.reported)
 
@@ -72,24 +73,27 @@ def test_settings_are_those_of_the_paper():
 
 def test_experiments_use_the_checkpoint_if_it_was_fetched_and_random_weights_otherwise(monkeypatch, tmp_path):
     monkeypatch.setenv("SER_MODELS", str(tmp_path))
-    missing = f"random weights: {CHECKPOINT} is not here (`ser fetch hubert-base-ls960`)"
+    missing = "HuBERT (model.safetensors, 378 MB; `ser fetch hubert-base-ls960`)"
     for experiment in PAPER.experiments:
-        config, flags = resolve(experiment.config)
+        resolved = resolve(PAPER, experiment.config)
+        config = resolved.config
         assert config == dataclasses.replace(experiment.config, hubert="random-base"), experiment.id
-        assert flags == [missing], experiment.id
-        scaled, flags = resolve(override(experiment.config, PAPER.scaled))
-        assert scaled.hubert == "random-tiny" and flags[0].startswith("random weights"), experiment.id
+        assert resolved.flags == (f"random weights, because these are not here: {missing}",), experiment.id
+        resolved = resolve(PAPER, experiment.config, scaled=True)
+        scaled = resolved.config
+        assert scaled.hubert == "random-tiny" and resolved.flags[0].startswith("random weights"), experiment.id
         for name in ("layer", "loss", "pseudo_labels"):
             assert getattr(scaled, name) == getattr(config, name), (experiment.id, name)
     (tmp_path / "hubert-base-ls960").mkdir()
     (tmp_path / "hubert-base-ls960" / "model.safetensors").touch()
     for experiment in PAPER.experiments:
-        assert resolve(experiment.config) == (experiment.config, []), experiment.id
+        resolved = resolve(PAPER, experiment.config, allow=False)
+        assert (resolved.config, resolved.flags) == (experiment.config, ()), experiment.id
 
 
 def test_a_missing_checkpoint_folder_is_named_in_the_error(tmp_path):
     with pytest.raises(UserError, match=r"nowhere.*random-tiny"):
-        resolve(GmpConfig(hubert=str(tmp_path / "nowhere")))
+        resolve(PAPER, GmpConfig(hubert=str(tmp_path / "nowhere")))
 
 
 def test_impossible_settings_are_refused():

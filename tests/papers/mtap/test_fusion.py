@@ -17,12 +17,13 @@ from common.features.store import FeatureStore
 from common.results import RunResults
 from papers.mtap import data, figures
 from papers.mtap.config import MtapConfig
-from papers.mtap.experiments import PAPER, resolve
+from papers.mtap.experiments import PAPER
 from papers.mtap.model import build_model, compile_model, fused_features
 from papers.mtap.train import fit
 from ser import cli
 from tests.helpers import GOLDEN
 from tests.helpers.mtap_data import CLASSES, FUSED, frozen, part, reduced
+from tests.helpers.resolved import resolve
 
 TINY = GOLDEN / "bert_tiny"
 
@@ -163,15 +164,18 @@ def test_frozen_features_are_scaled_with_training_statistics():
 def test_available_checkpoints_are_used_and_missing_ones_flagged(tmp_path, monkeypatch):
     monkeypatch.setenv("SER_MODELS", str(tmp_path))
     config = MtapConfig(text=True, audio=True, image=False)
-    resolved, flags = resolve(config)
-    assert (resolved.bert, resolved.vggish) == ("random", "random")
-    assert flags == [
-        "random weights: BERT is not here (`ser fetch bert-base-uncased`)",
-        "random weights: VGGish is not here (`ser fetch vggish`)",
+    resolved = resolve(PAPER, config)
+    assert (resolved.config.bert, resolved.config.vggish) == ("random", "random")
+    assert [flag.split("not here: ")[1] for flag in resolved.flags] == [
+        "BERT (model.safetensors, 441 MB; `ser fetch bert-base-uncased`)",
+        "VGGish (saved_model.pb, 270 MB; `ser fetch vggish`)",
     ]
     (tmp_path / "bert-base-uncased").symlink_to(TINY)
     (tmp_path / "vggish").mkdir()
-    assert resolve(config) == (config, [])
+    found = resolve(PAPER, config, allow=False)
+    assert (found.config, found.flags) == (config, ()) and [one["name"] for one in found.pretrained] == [
+        "bert-base-uncased", "vggish",
+    ]  # fmt: skip
     with pytest.raises(UserError, match=r"vggish is not a SavedModel: it holds no saved_model.pb"):
         data.features(config)
     extractors = data.features(dataclasses.replace(config, audio=False))
@@ -184,7 +188,7 @@ def test_available_checkpoints_are_used_and_missing_ones_flagged(tmp_path, monke
 
 
 def test_checkpoints_of_unused_networks_are_not_changed():
-    resolved, _ = resolve(override(PAPER.experiment("mtap/table3/iemocap/softmax").config, PAPER.scaled))
+    resolved = resolve(PAPER, PAPER.experiment("mtap/table3/iemocap/softmax").config, scaled=True).config
     assert (resolved.bert, resolved.vggish) == (MtapConfig().bert, MtapConfig().vggish)
 
 
@@ -221,7 +225,7 @@ def test_frozen_features_are_never_computed_twice(tmp_path, monkeypatch):
     for _ in range(2):
         for experiment in PAPER.experiments:
             if experiment.config.text and experiment.config.audio:
-                config, _ = resolve(override(experiment.config, PAPER.scaled))
+                config = resolve(PAPER, experiment.config, scaled=True).config
                 for name, extractor in data.features(config).items():
                     if name != "spectrogram":
                         assert len(FeatureStore(tmp_path / "cache", 1).get(table, extractor)) == 4

@@ -17,12 +17,13 @@ from common.errors import UserError
 from common.normalisation import Normalisation
 from papers.mtap import data, model
 from papers.mtap.config import MtapConfig
-from papers.mtap.experiments import PAPER, resolve
+from papers.mtap.experiments import PAPER
 from papers.mtap.model import build_loss, build_model, compile_model
 from papers.mtap.train import fit, load
 from ser.results.reported import read_cells
 from tests.helpers.eagerly import eagerly
 from tests.helpers.mtap_data import CLASSES, FUSED, frozen, part, reduced
+from tests.helpers.resolved import resolve
 
 CELLS = read_cells(PAPER.reported)
 
@@ -99,19 +100,22 @@ def test_the_backbone_starts_from_the_imagenet_file(tmp_path, monkeypatch):
     file.touch()
     monkeypatch.undo()
     monkeypatch.setenv("SER_MODELS", str(tmp_path))
-    assert data.imagenet_file("resnet50") == file and resolve(config) == (config, [])
+    found = resolve(PAPER, config, allow=False)
+    assert data.imagenet_file("resnet50") == file and (found.config, found.flags) == (config, ())
     assert data.imagenet_file("small_cnn") is None
 
 
 def test_experiments_without_checkpoints_state_random_weights():
     """Tests have no network, so no checkpoint can be fetched."""
     for experiment in PAPER.experiments:
-        config, flags = resolve(experiment.config)
+        resolved = resolve(PAPER, experiment.config)
+        config = resolved.config
         assert config.weights == "random", experiment.id
-        assert any("ImageNet weights are not here (`ser fetch" in flag for flag in flags), experiment.id
-        scaled, flags = resolve(override(experiment.config, PAPER.scaled))
+        assert "ImageNet weights of" in resolved.flags[0] and "`ser fetch" in resolved.flags[0], experiment.id
+        scaled = resolve(PAPER, experiment.config, scaled=True)
         random = [name for used, name in ((config.text, "BERT"), (config.audio, "VGGish")) if used]
-        assert flags == ["random weights", *(f"random weights: {name}" for name in random)], experiment.id
+        assert scaled.flags == tuple(f"random weights: {name}" for name in ("small_cnn", *random)), experiment.id
+        scaled = scaled.config
         assert scaled.backbone == "small_cnn", experiment.id
         for name in ("modalities", "gender_weight", "loss", "gamma", "margin"):
             assert getattr(scaled, name) == getattr(config, name), (experiment.id, name)

@@ -17,11 +17,12 @@ from common.errors import UserError
 from common.models.vgg16 import vgg16
 from papers.quaternion_at import data, model, train
 from papers.quaternion_at.config import QuaternionAtConfig
-from papers.quaternion_at.experiments import PAPER, config_of, resolve
+from papers.quaternion_at.experiments import PAPER, config_of
 from papers.quaternion_at.train import fit, load
 from tests.helpers.declared import parameters
 from tests.helpers.eagerly import eagerly
 from tests.helpers.quaternion_at_data import CLASSES, part, small
+from tests.helpers.resolved import resolve
 
 eager = pytest.fixture(eagerly)
 
@@ -37,7 +38,11 @@ def test_every_row_of_table_1_and_every_point_of_figure_2_exists():
 def test_experiments_have_the_paper_s_settings_and_scaled_ones_keep_their_row():
     for experiment in PAPER.experiments:
         config = experiment.config
-        assert resolve(config) == (config, []) and resolve(override(config, PAPER.scaled))[1] == []
+        asks = [name for name in ("rhemo", "speakers", "words") if getattr(config, name) == "newest"]
+        assert len(resolve(PAPER, config, allow=False).missing) == len(asks), experiment.id
+        resolved = resolve(PAPER, config)
+        assert resolved.config == dataclasses.replace(config, **dict.fromkeys(asks, "random")), experiment.id
+        assert len(resolved.flags) == len(resolved.changes) == len(asks), experiment.id
         scaled = override(config, PAPER.scaled)
         assert (scaled.network, scaled.anti_transfer, scaled.rhemo) == (
             config.network, config.anti_transfer, config.rhemo,
@@ -413,7 +418,8 @@ def test_rhemo_is_the_pretrained_one_or_has_fixed_random_weights(tmp_path):
     assert all(np.array_equal(*pair) for pair in zip(found.get_weights(), one.get_weights(), strict=True))
     with pytest.raises(UserError, match="Choose one with the same shrink"):
         model.build_encoder(dataclasses.replace(config, shrink=1), context)
-    assert resolve(dataclasses.replace(config, rhemo="random"))[1] == ["random weights: RH-Emo"]
+    config = dataclasses.replace(config, rhemo="random")
+    assert resolve(PAPER, config).flags == ("random weights: RH-Emo",)
 
 
 def test_a_config_can_be_stored_as_json():
