@@ -6,6 +6,7 @@ The application reads results from disk and compares them (`ser.results`); a pap
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -209,6 +210,12 @@ class Comparison:
         return self.agreement.difference if self.agreement else math.nan
 
 
+def kinds_of(comparisons: Iterable[Comparison]) -> tuple[str, ...]:
+    """Everything that the runs of some comparisons are (see `Condition.kinds`), except "as declared"."""
+    kinds = dict.fromkeys(kind for one in comparisons if one.condition for kind in one.condition.kinds)
+    return tuple(kind for kind in kinds if kind != "as declared")
+
+
 @dataclass(frozen=True)
 class RunResults:
     """The finished trials of one run, read from disk.
@@ -243,9 +250,3 @@ class RunResults:
                 return dict(stored)
         except (OSError, ValueError):
             return {}
-
-    @property
-    def complete(self) -> bool:
-        """True if every fold was run in as many repeats as the experiment declares."""
-        wanted = {(fold, r) for fold in self.run["folds"] for r in range(1, self.run["declared_repeats"] + 1)}
-        return wanted <= {(trial["fold"], trial["repeat"]) for trial in self.trials}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from common.contract import Figure, Paper
 from common.intervals import FEWEST_SPEAKERS
 from common.metrics import METRICS
-from common.results import Comparison, Measurement, RunResults
+from common.results import Comparison, Measurement, RunResults, kinds_of
 
 if TYPE_CHECKING:
     from ser.execution.executor import Failure
@@ -57,9 +57,7 @@ class Section:
     @property
     def qualifiers(self) -> tuple[str, ...]:
         """What must follow the heading: everything that the runs are, unless all are as declared."""
-        conditions = [one.condition for one in self.comparisons if one.condition is not None]
-        kinds = dict.fromkeys(kind for condition in conditions for kind in condition.kinds)
-        return tuple(kind for kind in kinds if kind != "as declared")
+        return kinds_of(self.comparisons)
 
     @property
     def title(self) -> str:
