@@ -82,7 +82,7 @@ def compare(
         One comparison per cell (two where `shown_cells` adds one), in the same order.
     """
     absent = set(absent)
-    conditions = {name: condition_of(run, paper) for name, run in runs.items()}
+    conditions: dict[str, Condition] = {}
     known: dict[tuple[str, str], FoldStatistics] = {}
     result = []
     for cell in cells:
@@ -90,6 +90,8 @@ def compare(
         if run is None or not run.trials:
             result.append(Comparison(cell, "corpus absent" if cell.experiment in absent else "not run"))
             continue
+        if cell.experiment not in conditions:
+            conditions[cell.experiment] = condition_of(run, paper)
         for one in shown_cells(cell):
             key = one.experiment, one.registered.statistic
             if key not in known:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from common.contract import Experiment, Paper, override
+from common.contract import Experiment, Paper
 from common.results import Condition, RunResults
 from ser.results.runs import as_record
 
@@ -106,7 +106,7 @@ def _settings(run: RunResults, paper: Paper, declared: Experiment) -> tuple[list
         for name, value in config.items()
         if name in wanted and value != wanted[name] and not (name in digests and wanted[name] == "newest")
     }
-    small = _scaled_values(paper, declared)
+    small = _scaled_values(paper)
     as_scaled = {name for name, value in changed.items() if value in small.get(name, ())}
     # A field that a scaled run changes may have been set by hand; then it is neither scaled nor as declared.
     kept = [name for name, values in small.items() if name not in changed and wanted[name] not in values]
@@ -136,14 +136,11 @@ def _as_json(values: dict) -> dict:
     return json.loads(json.dumps(values))
 
 
-def _scaled_values(paper: Paper, declared: Experiment) -> dict[str, tuple]:
+def _scaled_values(paper: Paper) -> dict[str, tuple]:
     """The values that a scaled run, or the demonstration, gives to the fields that it changes."""
-    found: dict[str, tuple] = {}
-    for changes in (paper.scaled, {**paper.scaled, **paper.demo_changes}):
-        config = _as_json(dataclasses.asdict(override(declared.config, changes)))
-        for name in changes:
-            found[name] = (*found.get(name, ()), config[name])
-    return found
+    scaled = _as_json(dict(paper.scaled))
+    demo = {**scaled, **_as_json(dict(paper.demo_changes))}
+    return {name: (scaled.get(name, value), value) for name, value in demo.items()}
 
 
 def _auxiliary(used: Mapping[str, str] | None, declared: str) -> list[str]:
