@@ -148,6 +148,13 @@ class Condition:
         return self.unchanged and self.complete
 
     @property
+    def deviation(self) -> tuple:
+        """What is equal for runs that deviate from their experiments in the same way; can be the key of a dict."""
+        modified = frozenset(change.split(" instead of ")[0] for change in self.modified)
+        used = self.corpus.split(" instead of ")[0]
+        return used, bool(self.scaled), modified, frozenset(self.partial), bool(self.outdated)
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """Everything that the run is, each in one or two words; "as declared" if it is nothing else."""
         found = {
@@ -237,7 +244,9 @@ class RunResults:
     @property
     def flags(self) -> tuple[str, ...]:
         """What every result of the run must state, each once, in alphabetical order."""
-        return tuple(sorted({flag for trial in self.trials for flag in trial["flags"]} | set(self.run.get("flags", ()))))
+        return tuple(
+            sorted({flag for trial in self.trials for flag in trial["flags"]} | set(self.run.get("flags", ())))
+        )
 
     def activations(self, trial: int) -> dict[str, np.ndarray]:
         """Arrays that the fitted model of a trial kept for figures; empty if it kept none.

@@ -57,16 +57,12 @@ def condition_of(run: RunResults, paper: Paper) -> Condition:
 def alike(first: Condition, second: Condition) -> bool:
     """True if two runs, of the same or of different experiments, deviate from their declarations in the same way.
 
-    Only then is the difference between them that of the experiments. Whether they have the same folds, seeds and
-    versions is another question, and so is whether trials are missing.
+    Only then is the difference between them that of the experiments. Settings that are scaled in both must have the
+    same values; one that is scaled in a single run is declared so in the other one. Whether the runs have the same
+    folds, seeds and versions is another question, and so is whether trials are missing.
     """
-
-    def deviation(condition: Condition) -> tuple:
-        modified = {change.split(" instead of ")[0] for change in condition.modified}
-        used = condition.corpus.split(" instead of ")[0]
-        return used, bool(condition.scaled), modified, set(condition.partial), bool(condition.outdated)
-
-    return deviation(first) == deviation(second)
+    own, other = (dict(text.split(" instead of ")[0].split(" = ", 1) for text in one.scaled) for one in (first, second))
+    return first.deviation == second.deviation and all(own[name] == other[name] for name in own.keys() & other.keys())
 
 
 def _trials(run: RunResults, repeats: int) -> tuple[int, int]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,17 @@ from ser.results.runs import FORMAT
 
 
 def read_run(folder: Path) -> RunResults:
-    """Reads a run's finished trials with their predictions (see `read_trials` for which).
+    """Reads a run's finished trials; damaged ones are left out.
+
+    Of trials that different versions of Python, Keras, the backend, the suite or another library computed, or different
+    devices, only the largest group with equal versions is used: an average of numbers that do not belong together would
+    be the result of neither.
 
     Raises:
         UserError: The folder contains no run, or a run in another format.
     """
-    return with_predictions(read_trials(folder))
+    from pyarrow.parquet import ParquetFile
 
-
-def read_trials(folder: Path) -> RunResults:
-    """Reads a run's finished trials without their predictions.
-
-    Damaged trials are left out. Of trials that different versions of Python, Keras, the backend, the suite or another
-    library computed, or different devices, only the largest group with equal versions is used: the average of numbers
-    that do not belong together would be the result of neither.
-
-    Raises:
-        UserError: The folder contains no run, or a run in another format.
-    """
     try:
         run = json.loads((folder / "run.json").read_bytes())
     except (OSError, ValueError):
@@ -47,27 +39,25 @@ def read_trials(folder: Path) -> RunResults:
     for file in find(folder, "trial.json"):
         try:
             trial = json.loads(file.read_bytes())
-            if trial["predictions"] == checksum(file.with_name("predictions.parquet")):
-                found.append((trial, file.parent))
+            table = file.with_name("predictions.parquet")
+            if trial["predictions"] == checksum(table):
+                # `pandas.read_parquet` looks for partitioned data sets first, which takes longer than the reading.
+                found.append((trial, ParquetFile(table).read().to_pandas(), file.parent))
         except (OSError, ValueError, KeyError):
             continue
-    groups = by_versions([trial for trial, _ in found])
+    groups = by_versions([trial for trial, _, _ in found])
     used = versions_of(groups[0][0]) if groups else {}
-    kept = [(trial, folder) for trial, folder in found if versions_of(trial) == used]
+    trials, predictions, folders = [], [], []
+    for trial, table, place in found:
+        if versions_of(trial) == used:
+            trials.append(trial)
+            predictions.append(table)
+            folders.append(place)
     left_out = tuple(
         f"{len(group)} trial{'s' * (len(group) > 1)} left out: {', '.join(differing_versions(group[0], groups[0][0]))}"
         for group in groups[1:]
     )
-    return RunResults(run, [trial for trial, _ in kept], [], [folder for _, folder in kept], left_out)
-
-
-def with_predictions(run: RunResults) -> RunResults:
-    """A run of `read_trials` with the predictions of its trials."""
-    import pyarrow.parquet
-
-    # `pandas.read_parquet` looks for partitioned data sets first, which takes twice as long as reading a trial.
-    tables = [pyarrow.parquet.ParquetFile(folder / "predictions.parquet").read() for folder in run.folders]
-    return dataclasses.replace(run, predictions=[table.to_pandas() for table in tables])
+    return RunResults(run, trials, predictions, folders, left_out)
 
 
 def versions_of(trial: Mapping[str, Any]) -> Mapping[str, str]:
@@ -76,7 +66,7 @@ def versions_of(trial: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def by_versions(trials: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Groups of trials with equal versions: the largest first; of groups of one size, the one that was finished last."""
+    """Groups of trials with equal versions, the largest first; of groups of equal size, the newest first."""
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
     for trial in trials:
         groups.setdefault(tuple(sorted(versions_of(trial).items())), []).append(trial)
@@ -113,30 +103,40 @@ def runs_of(experiment: str, results: Path) -> list[Path]:
     return sorted(file.parent for file in files if next(file.parent.glob("*/trial.json"), None))
 
 
-def best_runs(paper: Paper, results: Path) -> dict[str, RunResults]:
-    """For each experiment with trials, its best run: preferably as declared, then complete, then the newest.
-
-    Runs in another format are left out.
+def read_runs(paper: Paper, results: Path, experiments: Container[str] | None = None) -> list[RunResults]:
+    """Reads all runs of a paper, newest last; runs in another format are left out.
 
     Args:
         paper: the paper.
         results: results folder.
+        experiments: only runs of these experiments; None: all.
 
     Raises:
         UserError: All runs are in another format.
     """
+    found, refused = [], []
+    for folder in find_runs(results, f"{paper.name}/"):
+        if experiments is None or folder.parent.relative_to(results).as_posix() in experiments:
+            try:
+                found.append(read_run(folder))
+            except UserError as error:
+                refused.append(error)
+    if refused and not found:
+        raise refused[-1]
+    return found
+
+
+def best_runs(paper: Paper, runs: Iterable[RunResults]) -> dict[str, RunResults]:
+    """For each experiment with trials, its best run: preferably as declared, then complete, then the newest.
+
+    Args:
+        paper: the paper.
+        runs: all runs, newest last (see `read_runs`).
+    """
     best: dict[str, tuple[tuple, RunResults]] = {}
-    refused: list[UserError] = []
-    for age, folder in enumerate(find_runs(results, f"{paper.name}/")):
-        try:
-            found = read_trials(folder)
-        except UserError as error:
-            refused.append(error)
-            continue
+    for age, found in enumerate(runs):
         experiment, condition = found.run["experiment"], condition_of(found, paper)
         rank = (condition.unchanged, condition.complete, age)
         if found.trials and (experiment not in best or rank > best[experiment][0]):
             best[experiment] = rank, found
-    if refused and not best:
-        raise refused[-1]
-    return {experiment: with_predictions(found) for experiment, (_, found) in best.items()}
+    return {experiment: found for experiment, (_, found) in best.items()}

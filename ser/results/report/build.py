@@ -15,9 +15,9 @@ from common.files import write_atomic, write_text
 from common.results import Cell, Comparison, RunResults
 from ser.results import yardstick
 from ser.results.comparing import compare, shown_cells, unreported_cells, worst_overlap
-from ser.results.measuring import measure
 from ser.results.condition import condition_of
-from ser.results.reading import best_runs, runs_of
+from ser.results.measuring import measure
+from ser.results.reading import best_runs, read_runs, runs_of
 from ser.results.report import html, markdown
 from ser.results.report.content import (
     WHOLE_VECTOR,
@@ -213,7 +213,9 @@ def _conditions(paper: Paper, runs: Sequence[RunResults], results: Path) -> list
         for line in dict.fromkeys(own):
             lines.setdefault(line, []).append(record["title"])
     everyone = len(runs)
-    conditions = [line if len(titles) == everyone else f"{line} ({', '.join(titles)})" for line, titles in lines.items()]
+    conditions = [
+        line if len(titles) == everyone else f"{line} ({', '.join(titles)})" for line, titles in lines.items()
+    ]
     return conditions + _other_runs([run.run["experiment"] for run in runs], results)
 
 
@@ -224,7 +226,7 @@ def _other_runs(experiments: Sequence[str], results: Path) -> list[str]:
     if not others:
         return []
     number = sum(others.values())
-    of = "this experiment" if len(experiments) == 1 else f"{len(others)} of these experiments"
+    of = "this experiment" if len(experiments) == 1 else "these experiments"
     where = next(iter(others)) if len(others) == 1 else os.path.commonpath(list(others))
     is_are = "run of {} is" if number == 1 else "runs of {} are"
     return [f"{number} other {is_are.format(of)} not shown: `ser report --runs {where}`"]
@@ -255,7 +257,7 @@ def from_results(papers: Sequence[Paper], results: Path) -> Report:
     """
     sections, figures, used = [], [], []
     for paper in papers:
-        runs = best_runs(paper, results)
+        runs = best_runs(paper, read_runs(paper, results))
         if not runs:
             continue
         used += runs.values()

@@ -199,10 +199,10 @@ LEGEND = (
     f"speakers, by leaving each one out; none below {FEWEST_SPEAKERS} speakers. n: repeats × folds. Diff.: measured "
     "minus reported, with its 95 % interval over seeds. agrees: the difference is within "
     f"{METRICS['ua'].margin:g} points (CCC: {METRICS['ccc'].margin:g}); differs: it is not zero and may be larger; "
-    "undecided: the seeds do not say (in brackets: how many would). Only a run as declared gets such a verdict; for any "
-    "other run, the column says what it is: on a synthetic or another corpus instead of the paper's; scaled (the "
-    "settings of --scaled); modified (other settings); partial (not the whole corpus); incomplete (trials are missing; "
-    "the difference is shown)."
+    "undecided: the seeds do not say (in brackets: how many would). Only a run as declared gets such a verdict. For "
+    "any other run, the column says what it is: on a synthetic or another corpus instead of the paper's; scaled (with "
+    "the settings of --scaled); modified (with other settings); partial (not on the whole corpus); incomplete (trials "
+    "are missing, the difference is shown)."
 )
 
 WHOLE_VECTOR = (

@@ -91,7 +91,9 @@ def rows(prefix: str, results: Path) -> dict[str, list[RunRow]]:
     found = {name: _rows_of(paper, name, results) for name in chosen or [prefix]}
     found = {name: some for name, some in found.items() if some}
     if not found:
-        raise UserError(f"{results} holds no finished trial of {prefix}. `ser run {(chosen or [prefix])[0]}` makes some.")
+        raise UserError(
+            f"{results} holds no finished trial of {prefix}. `ser run {(chosen or [prefix])[0]}` makes some."
+        )
     return found
 
 
@@ -179,5 +181,7 @@ def show(prefix: str, results: Path, out: Console | None = None) -> None:
         for row in some:
             lines = row.details or ("As declared",)
             out.print(Padding(escape(f"• {row.name}: {'. '.join(lines)}"), (0, 0, 0, 1)), style="dim")
-    text = "Each metric: mean over seeds (± standard deviation over seeds), below it the 95 % interval for other speakers."
+    text = (
+        "Each metric: mean over seeds (± standard deviation over seeds), below it the 95 % interval for other speakers."
+    )
     out.print(Padding(text, (1, 0, 0, 1)), style="dim")

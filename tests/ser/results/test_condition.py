@@ -65,7 +65,9 @@ def test_emptied_changes_give_no_verdict(results):
     assert shown(results)[1].verdict not in VERDICTS
 
 
-@pytest.mark.parametrize("stored", [{"corpus": "other"}, {"subset": "other"}, {"auxiliary": {"corpus": "a", "subset": "b"}}])
+@pytest.mark.parametrize(
+    "stored", [{"corpus": "other"}, {"subset": "other"}, {"auxiliary": {"corpus": "a", "subset": "b"}}]
+)
 def test_data_that_are_not_the_declared_ones_give_no_verdict(results, stored):
     edit(make(results) / "run.json", **stored)
     assert shown(results)[1].verdict not in VERDICTS
@@ -205,8 +207,18 @@ def test_stored_changes_that_cannot_be_recomputed_stay():
 
 
 def test_runs_are_alike_if_they_deviate_in_the_same_way():
-    one = Condition(corpus="demo instead of emodb", scaled=("frames = 300 instead of 400",), modified=("epochs = 1 instead of 50",))
-    other = Condition(corpus="demo instead of savee", scaled=("frames = 300 instead of 500",), modified=("epochs = 1 instead of 60",))
+    one = Condition(
+        corpus="demo instead of emodb",
+        scaled=("frames = 300 instead of 400", "epochs = 20 instead of 50"),
+        modified=("bins = 40 instead of 400",),
+    )
+    other = Condition(
+        corpus="demo instead of savee", scaled=("frames = 300 instead of 500",), modified=("bins = 40 instead of 300",)
+    )
     assert alike(one, other) and alike(one, dataclasses.replace(one, trials=1, of_trials=5))
-    for change in ({"corpus": ""}, {"scaled": ()}, {"modified": ("epochs = 2 instead of 50",)}, {"partial": ("partial",)}):
+    assert one.deviation == other.deviation
+    for change in (
+        {"corpus": ""}, {"scaled": ()}, {"scaled": ("frames = 200 instead of 400",)}, {"partial": ("partial",)},
+        {"modified": ("bins = 50 instead of 400",)},
+    ):  # fmt: skip
         assert not alike(one, dataclasses.replace(one, **change))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from common.errors import UserError
-from ser.results.reading import best_runs, differing_versions, read_run, read_trials, runs_of
+from ser.results.reading import best_runs, differing_versions, read_run, read_runs, runs_of
 from tests.helpers import toy
 
 VERSIONS = {"python": "3.12.1", "keras": "3.12.0", "backend": "tensorflow", "tensorflow": "2.20.0", "suite": "1.0"}
@@ -79,7 +79,6 @@ def test_a_library_of_one_side_alone_is_named_if_nothing_else_differs():
 
 def test_predictions_are_those_that_were_written(tmp_path):
     folder = make(tmp_path, repeats=1)
-    assert read_trials(folder).predictions == []
     run = read_run(folder)
     for trial, table in zip(run.folders, run.predictions, strict=True):
         pd.testing.assert_frame_equal(table, pd.read_parquet(trial / "predictions.parquet"))
@@ -87,7 +86,7 @@ def test_predictions_are_those_that_were_written(tmp_path):
 
 def test_the_best_run_is_as_declared_then_complete_then_new(tmp_path):
     def best():
-        return best_runs(toy.PAPER, tmp_path)["toy/table1/toy/row"].folders[0].parent
+        return best_runs(toy.PAPER, read_runs(toy.PAPER, tmp_path))["toy/table1/toy/row"].folders[0].parent
 
     whole = make(tmp_path, config=toy.ToyConfig(sleep_s=1e-9))
     assert best() == whole
@@ -106,6 +105,7 @@ def test_runs_of_another_format_are_left_out_unless_there_is_no_other(tmp_path):
     old = make(tmp_path, config=toy.ToyConfig(shift=0.5))
     edit(old / "run.json", format=1)
     with pytest.raises(UserError, match="format 1"):
-        best_runs(toy.PAPER, tmp_path)
+        read_runs(toy.PAPER, tmp_path)
     make(tmp_path)
-    assert best_runs(toy.PAPER, tmp_path)["toy/table1/toy/row"].folders[0].parent != old
+    (run,) = read_runs(toy.PAPER, tmp_path)
+    assert run.folders[0].parent != old and read_runs(toy.PAPER, tmp_path, {"toy/table1/toy/other"}) == []

@@ -41,7 +41,11 @@ def test_every_run_is_a_row_with_what_it_is_and_its_metrics(tmp_path):
     first = found[found["metric"] == "wa/2class/folds"].reset_index(drop=True)
     assert first["run"].tolist() == [declared.id, scaled.id, ablation.id]
     assert first["condition"].tolist() == ["as declared", "scaled", "modified, incomplete (6 of 8)"]
-    details = ["", "Scaled: shift = 0.5 instead of 0.0", "Modified: sleep_s = 0.001 instead of 0.0; Incomplete: 6 of 8 trials"]
+    details = [
+        "",
+        "Scaled: shift = 0.5 instead of 0.0",
+        "Modified: sleep_s = 0.001 instead of 0.0; Incomplete: 6 of 8 trials",
+    ]
     assert first["details"].tolist() == details
     assert (first["trials"].tolist(), first["seeds"].tolist()) == ([8, 4, 6], [2, 1, 2])
     assert first["measured"].round(2).tolist() == [83.33, 50.0, 83.33]
