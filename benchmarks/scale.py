@@ -7,7 +7,6 @@ as many.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Figure, cache_entry, figure, timed
+from common.files import checksum
 
 ROWS = 100_000
 ENTRIES, FRAMES, BINS = 300, 455, 400
@@ -23,6 +23,9 @@ ENTRIES, FRAMES, BINS = 300, 455, 400
 FITTED = (1250, 2500, 5000)
 """Utterances that the yardstick's SVM is fitted on."""
 TRIALS, TESTED = 40, (456, 4_560, 45_600)
+CLASSES = ("angry", "happy", "neutral", "sad")
+REPORTED = 1000
+"""Trials of the report that is timed."""
 
 
 def main() -> Iterator[Figure]:
@@ -41,6 +44,8 @@ def main() -> Iterator[Figure]:
     for tested in TESTED:
         with tempfile.TemporaryDirectory() as name:
             yield from _trials(Path(name), tested)
+    with tempfile.TemporaryDirectory() as name:
+        yield figure(f"a report of {REPORTED:,} trials of 456 test utterances", _report(Path(name)), "s")
 
 
 def _table_bytes() -> int:
@@ -116,30 +121,72 @@ def _trials(folder: Path, tested: int) -> Iterator[Figure]:
 
 def _write_trials(folder: Path, tested: int) -> tuple[int, int]:
     """Writes trials as `ser.results.trials.perform` does; returns the number of files and the bytes of one."""
-    import pandas as pd
-
     from common.files import write_json
     from ser.results.runs import FORMAT
 
     generator = np.random.default_rng(0)
-    classes = ("angry", "happy", "neutral", "sad")
     write_json(folder / "run.json", {"format": FORMAT, "folds": ["fold"], "declared_repeats": TRIALS})
     for number in range(TRIALS):
-        trial = folder / f"fold--{number}"
-        trial.mkdir()
-        emotions = np.array(classes, object)[generator.integers(0, 4, tested)]
-        table = {
-            "utterance": [f"Ses01F_impro01_F{n:03d}" for n in range(tested)],
-            "speaker": "Ses01F",
-            "label": emotions,
-        }
-        shares = generator.dirichlet(np.ones(4), tested)
-        table |= {f"p_{name}": shares[:, column] for column, name in enumerate(classes)}
-        pd.DataFrame(table).to_parquet(trial / "predictions.parquet", index=False)
-        checksum = hashlib.blake2b((trial / "predictions.parquet").read_bytes(), digest_size=16).hexdigest()
-        history = {name: generator.random(50).tolist() for name in ("loss", "validation")}
-        write_json(
-            trial / "trial.json", {"fold": "fold", "repeat": number, "predictions": checksum, "history": history}
-        )
+        _write_trial(folder, generator, "fold", number, tested)
     files = list((folder / "fold--0").iterdir())
     return len(files), sum(file.stat().st_size for file in files)
+
+
+def _write_trial(folder: Path, generator: np.random.Generator, fold: str, repeat: int, tested: int) -> None:
+    """Writes one trial with two test speakers."""
+    import pandas as pd
+
+    from common.files import write_json
+
+    trial = folder / f"{fold}--{repeat}"
+    trial.mkdir(parents=True)
+    table = {
+        "utterance": [f"Ses01F_impro01_F{n:03d}" for n in range(tested)],
+        "speaker": [f"{fold}{n % 2}" for n in range(tested)],
+        "label": np.array(CLASSES, object)[generator.integers(0, 4, tested)],
+    }
+    shares = generator.dirichlet(np.ones(4), tested)
+    table |= {f"p_{name}": shares[:, column] for column, name in enumerate(CLASSES)}
+    pd.DataFrame(table).to_parquet(trial / "predictions.parquet", index=False)
+    write_json(
+        trial / "trial.json",
+        {
+            "fold": fold, "repeat": repeat, "predictions": checksum(trial / "predictions.parquet"),
+            "history": {name: generator.random(50).tolist() for name in ("loss", "validation")},
+            "versions": {"python": "3.12", "keras": "3"}, "flags": [], "audit": {}, "finished": "2024-01-01T00:00:00",
+        },
+    )  # fmt: skip
+
+
+def _report(folder: Path) -> list[float]:
+    """Seconds for the report of a results folder, as `ser report` writes it."""
+    from ser.registry import paper
+    from ser.results.report import build
+
+    _write_runs(folder)
+    return timed(lambda: build.from_results([paper("mtap")], folder).html(), 3)
+
+
+def _write_runs(folder: Path) -> None:
+    """Writes complete runs, as declared, of five folds and five repeats each, of mtap's experiments."""
+    from dataclasses import asdict
+
+    from common.files import write_json
+    from ser.registry import paper
+    from ser.results.runs import FORMAT, as_record
+
+    generator = np.random.default_rng(0)
+    folds = [f"session-{session}" for session in range(1, 6)]
+    for experiment in paper("mtap").experiments[: REPORTED // 25]:
+        run = folder / experiment.id / "run"
+        for fold in folds:
+            for repeat in range(1, 6):
+                _write_trial(run, generator, fold, repeat, 456)
+        record = {
+            "format": FORMAT, "experiment": experiment.id, "title": experiment.title, "corpus": experiment.corpus,
+            "subset": experiment.subset, "synthetic": False, "classes": CLASSES, "dimensions": [], "folds": folds,
+            "declared_repeats": 5, "config": asdict(experiment.config), "protocol": as_record(experiment.protocol),
+            "protocol_name": experiment.protocol.name, "target": as_record(experiment.target), "utterances": 2280,
+            "flags": [], "changes": [], "fingerprint": "",
+        }  # fmt: skip
+        write_json(run / "run.json", record)

@@ -6,6 +6,7 @@ The application reads results from disk and compares them (`ser.results`); a pap
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,16 +109,95 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """What a run is, compared with the experiment as its paper declares it (see `ser.results.condition`).
+
+    Attributes:
+        trials: how many of the wanted trials are finished.
+        of_trials: how many trials are wanted: folds times declared repeats, or times those of a scaled run.
+        corpus: "demo instead of iemocap"; empty if the corpus is the declared one.
+        synthetic: the corpus that is used instead of the declared one is synthetic.
+        scaled: the settings that `--scaled` changes, as "epochs = 20 instead of 50".
+        modified: all other differences, in the same form or in words.
+        partial: what the corpus or its audio lacks, in words.
+        outdated: what is declared differently today than when the run was made, in words.
+    """
+
+    trials: int = 0
+    of_trials: int = 0
+    corpus: str = ""
+    synthetic: bool = False
+    scaled: tuple[str, ...] = ()
+    modified: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """True if no wanted trial is missing."""
+        return self.trials >= self.of_trials
+
+    @property
+    def unchanged(self) -> bool:
+        """True if the run differs from the declared experiment in nothing, except that trials may be missing."""
+        return not (self.corpus or self.scaled or self.modified or self.partial or self.outdated)
+
+    @property
+    def as_declared(self) -> bool:
+        """True for a complete and unchanged run; only such a run gets a verdict on a number."""
+        return self.unchanged and self.complete
+
+    @property
+    def deviation(self) -> tuple:
+        """What is equal for runs that deviate from their experiments in the same way; can be the key of a dict."""
+        modified = frozenset(change.split(" instead of ")[0] for change in self.modified)
+        used = self.corpus.split(" instead of ")[0]
+        return used, bool(self.scaled), modified, frozenset(self.partial), bool(self.outdated)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Everything that the run is, each in one or two words; "as declared" if it is nothing else."""
+        found = {
+            "synthetic": self.synthetic,
+            "other corpus": self.corpus and not self.synthetic,
+            "scaled": self.scaled,
+            "modified": self.modified,
+            "partial": self.partial,
+            "declared differently today": self.outdated,
+            "incomplete": not self.complete,
+        }
+        return tuple(kind for kind, holds in found.items() if holds) or ("as declared",)
+
+    @property
+    def label(self) -> str:
+        """The kinds as text, with the number of trials of an incomplete run: "scaled, incomplete (3 of 50)"."""
+        return ", ".join(self.kinds).replace("incomplete", f"incomplete ({self.trials} of {self.of_trials})")
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The same with all details, one line each; empty for a run as declared."""
+        details = {
+            "Other corpus": self.corpus,
+            "Scaled": "; ".join(self.scaled),
+            "Modified": "; ".join(self.modified),
+            "Declared differently today": "; ".join(self.outdated),
+            "Incomplete": "" if self.complete else f"{self.trials} of {self.of_trials} trials",
+        }
+        found = [f"{kind}: {detail}" for kind, detail in details.items() if detail]
+        return (*found, *(flag[0].upper() + flag[1:] for flag in self.partial))
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A reported cell and what was measured.
 
     Attributes:
         cell: the reported number.
-        verdict: one of `ser.results.comparing.VERDICTS`.
+        verdict: one of `ser.results.comparing.VERDICTS`, or what the run is (`Condition.label`).
         measured: None if nothing was run.
         corpus: corpus of the run.
         agreement: measured minus reported, and what follows from it; None where the two may not be compared.
-        changes: how the run differs from the experiment as declared.
+        condition: what the run is; None if nothing was run.
         flags: of the corpus and the trials ("synthetic corpus", "random weights", "partial: ...").
         audit: what folds share, in words.
     """
@@ -127,7 +207,7 @@ class Comparison:
     measured: Measurement | None = None
     corpus: str = ""
     agreement: Agreement | None = None
-    changes: tuple[str, ...] = ()
+    condition: Condition | None = None
     flags: tuple[str, ...] = ()
     audit: tuple[str, ...] = ()
 
@@ -135,6 +215,12 @@ class Comparison:
     def difference(self) -> float:
         """Measured minus reported; NaN where the two may not be compared."""
         return self.agreement.difference if self.agreement else math.nan
+
+
+def kinds_of(comparisons: Iterable[Comparison]) -> tuple[str, ...]:
+    """Everything that the runs of some comparisons are (see `Condition.kinds`), except "as declared"."""
+    kinds = dict.fromkeys(kind for one in comparisons if one.condition for kind in one.condition.kinds)
+    return tuple(kind for kind in kinds if kind != "as declared")
 
 
 @dataclass(frozen=True)
@@ -146,12 +232,21 @@ class RunResults:
         trials: contents of the `trial.json` files, by fold and repeat.
         predictions: their predictions, in the same order.
         folders: their folders, in the same order.
+        left_out: finished trials that are not used because other versions computed them, in words.
     """
 
     run: dict[str, Any]
     trials: list[dict[str, Any]]
     predictions: list[pd.DataFrame]
     folders: list[Path] = field(default_factory=list)
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What every result of the run must state, each once, in alphabetical order."""
+        return tuple(
+            sorted({flag for trial in self.trials for flag in trial["flags"]} | set(self.run.get("flags", ())))
+        )
 
     def activations(self, trial: int) -> dict[str, np.ndarray]:
         """Arrays that the fitted model of a trial kept for figures; empty if it kept none.
@@ -164,9 +259,3 @@ class RunResults:
                 return dict(stored)
         except (OSError, ValueError):
             return {}
-
-    @property
-    def complete(self) -> bool:
-        """True if every fold was run in as many repeats as the experiment declares."""
-        wanted = {(fold, r) for fold in self.run["folds"] for r in range(1, self.run["declared_repeats"] + 1)}
-        return wanted <= {(trial["fold"], trial["repeat"]) for trial in self.trials}

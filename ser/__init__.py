@@ -10,6 +10,7 @@ The functions do what the commands of the same names do, and take the same optio
 - `run`: one experiment;
 - `reproduce`: all experiments of a paper or of some tables;
 - `report`: reported and measured numbers of everything in a results folder;
+- `runs`: all runs of an experiment side by side;
 - `load_model`: a model that was kept with `keep_models=True`, ready to predict audio files.
 
 Importing this package loads neither TensorFlow nor pandas; the functions do so when they need them.
@@ -21,9 +22,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ser.api import experiments, load_model, report, reproduce, run
+    from ser.api import experiments, load_model, report, reproduce, run, runs
 
-__all__ = ["experiments", "load_model", "report", "reproduce", "run"]
+__all__ = ["experiments", "load_model", "report", "reproduce", "run", "runs"]
 
 
 def __getattr__(name: str):

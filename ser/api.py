@@ -156,13 +156,45 @@ def report(results: str | Path | None = None) -> Report:
     """
     from ser.results.report import build
 
-    folder = Options().results if results is None else Path(results)
-    if not folder.is_dir():
-        raise UserError(f"There is no results folder {folder}. `ser reproduce` makes one.")
+    folder = results_folder(results)
     whole = build.from_results(registry.all_papers(), folder)
     if not whole.sections:
         raise UserError(f"{folder} holds no finished trial. `ser reproduce` makes some.")
     return whole
+
+
+def results_folder(results: str | Path | None) -> Path:
+    """An existing results folder.
+
+    Args:
+        results: the folder; None: SER_RESULTS, or "results" in the working folder.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    folder = Options().results if results is None else Path(results)
+    if not folder.is_dir():
+        raise UserError(f"There is no results folder {folder}. `ser reproduce` makes one.")
+    return folder
+
+
+def runs(experiment: str, results: str | Path | None = None) -> pd.DataFrame:
+    """Lists all runs of an experiment side by side, so that what a changed setting does can be read.
+
+    Args:
+        experiment: its id, or the beginning of several ids up to a slash ("mtap/table1/emodb").
+        results: the folder; None: SER_RESULTS, or "results" in the working folder.
+
+    Returns:
+        One row per run and metric: experiment, run, condition ("as declared", "scaled", "modified" ...), details (what
+        differs), trials, seeds, column, metric, measured, std, low, high, finished.
+
+    Raises:
+        UserError: There is no such experiment, or no finished trial of it.
+    """
+    from ser.results.report import side_by_side
+
+    return side_by_side.frame(experiment, results_folder(results))
 
 
 def load_model(folder: str | Path | None = None, *, results: str | Path | None = None) -> Model:

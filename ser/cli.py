@@ -105,7 +105,12 @@ def pretrain(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """`ser report`: compares everything in a results folder with the reported numbers."""
+    """`ser report`: compares everything in a results folder with the reported numbers, or shows runs side by side."""
+    if arguments.runs:
+        from ser.results.report import side_by_side
+
+        side_by_side.show(arguments.runs, api.results_folder(arguments.results))
+        return 0
     whole = api.report(arguments.results)
     show(whole)
     write_pages(
@@ -221,6 +226,9 @@ def parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("report", help="compare everything in a results folder with the reported numbers")
     verb.add_argument("--results", type=Path, default=results, help="results folder")
+    verb.add_argument(
+        "--runs", metavar="EXPERIMENT", help="instead: all runs of an experiment, or of all whose id starts so"
+    )
     verb.add_argument("--html", type=Path, help="page to write (default: report.html in the results folder)")
     verb.add_argument("--markdown", type=Path, help="Markdown to write (default: report.md in the results folder)")
     verb.set_defaults(command=report)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from common.results import kinds_of
 from papers.dimensional_mtl.config import DIMENSIONS
 
 if TYPE_CHECKING:
@@ -46,11 +47,9 @@ def _measured(runs: Mapping[str, RunResults], table: str) -> dict[str, dict[str,
     return points
 
 
-def _measured_title(runs: Mapping[str, RunResults], table: str) -> str:
-    """The title of the measured panel, with "scaled" and "synthetic corpus" if runs are."""
-    used = [run.run for name, run in runs.items() if name.startswith(f"dimensional_mtl/{table}/") and run.trials]
-    scaled, synthetic = any(run["changes"] for run in used), any(run["synthetic"] for run in used)
-    return ", ".join([MEASURED] + ["scaled"] * scaled + ["synthetic corpus"] * synthetic)
+def _measured_title(comparisons: Sequence[Comparison], table: str) -> str:
+    """The title of the measured panel, with what the runs are ("synthetic, scaled")."""
+    return ", ".join([MEASURED, *kinds_of(one for one in comparisons if one.cell.table == table)])
 
 
 def _settings(row: str) -> dict[str, float]:
@@ -69,7 +68,7 @@ def draw_weights(runs: Mapping[str, RunResults], comparisons: Sequence[Compariso
         return None
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     for number, (title, points) in enumerate(
-        ((REPORTED, _reported(comparisons, "fig4")), (_measured_title(runs, "fig4"), measured)), start=1
+        ((REPORTED, _reported(comparisons, "fig4")), (_measured_title(comparisons, "fig4"), measured)), start=1
     ):
         axes = figure.add_subplot(1, 2, number, projection="3d")
         grid = np.full((11, 11), np.nan)
@@ -117,7 +116,7 @@ def _draw_curves(
         return None
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
-    panels = (REPORTED, _reported(comparisons, table)), (_measured_title(runs, table), measured)
+    panels = (REPORTED, _reported(comparisons, table)), (_measured_title(comparisons, table), measured)
     for line, (title, points) in zip(grid, panels, strict=True):
         for axes, (label, name, others) in zip(line, columns, strict=True):
             rows = [(_settings(row), values) for row, values in points.items()]

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from common.results import kinds_of
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -30,10 +32,7 @@ def _error_bars(comparisons: Sequence[Comparison]):
 def _caption(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> str:
     """What a reader must know about the runs, in one line."""
     used = [runs[one.cell.experiment] for one in comparisons]
-    words = ["95 % intervals over speakers"]
-    words += ["scaled"] * any(run.run["changes"] for run in used)
-    words += ["folds missing"] * any(not run.complete for run in used)
-    words += ["synthetic corpus"] * any(run.run["synthetic"] for run in used)
+    words = ["95 % intervals over speakers", *kinds_of(comparisons)]
     words += ["without auxiliary data"] * any("without auxiliary" in flag for run in used for flag in run.run["flags"])
     return ", ".join(words)
 

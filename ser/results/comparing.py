@@ -6,15 +6,17 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 
-from common.agreement import agreement
+from common.agreement import Agreement, agreement
+from common.contract import Paper
 from common.metrics import METRICS
-from common.results import Cell, Comparison, RunResults
+from common.results import Cell, Comparison, Condition, RunResults
+from ser.results.condition import condition_of
 from ser.results.measuring import FoldStatistics, measure, statistics_of_run
 
-VERDICTS = ("agrees", "differs", "undecided", "not run", "corpus absent", "scaled run", "not reported")
+VERDICTS = ("agrees", "differs", "undecided", "not reported", "not run", "corpus absent")
 """agrees, differs, undecided: see `common.agreement`. Only a run of the experiment as the paper declares it, with all
-folds and repeats, gets one of these; all other runs are "scaled run". "not reported": the metric was measured, and the
-paper prints no such number."""
+folds and repeats, gets one of these; for any other run, the words of `Condition.label` stand in place of a verdict.
+"not reported": the metric was measured, and the paper prints no such number."""
 
 
 def whole_vector(cell: Cell) -> Cell:
@@ -65,10 +67,13 @@ def unreported_cells(cells: Iterable[Cell]) -> list[Cell]:
     return added
 
 
-def compare(cells: Iterable[Cell], runs: Mapping[str, RunResults], absent: Iterable[str] = ()) -> list[Comparison]:
+def compare(
+    paper: Paper, cells: Iterable[Cell], runs: Mapping[str, RunResults], absent: Iterable[str] = ()
+) -> list[Comparison]:
     """Compares cells with runs.
 
     Args:
+        paper: the paper, which declares what its experiments are.
         cells: reported cells.
         runs: the run of each experiment, by the experiment's id.
         absent: experiments whose corpus is not on this machine.
@@ -77,6 +82,7 @@ def compare(cells: Iterable[Cell], runs: Mapping[str, RunResults], absent: Itera
         One comparison per cell (two where `shown_cells` adds one), in the same order.
     """
     absent = set(absent)
+    conditions: dict[str, Condition] = {}
     known: dict[tuple[str, str], FoldStatistics] = {}
     result = []
     for cell in cells:
@@ -84,47 +90,32 @@ def compare(cells: Iterable[Cell], runs: Mapping[str, RunResults], absent: Itera
         if run is None or not run.trials:
             result.append(Comparison(cell, "corpus absent" if cell.experiment in absent else "not run"))
             continue
+        if cell.experiment not in conditions:
+            conditions[cell.experiment] = condition_of(run, paper)
         for one in shown_cells(cell):
             key = one.experiment, one.registered.statistic
             if key not in known:
                 known[key] = statistics_of_run(run, one.registered.statistic)
-            result.append(_compared(one, run, known[key]))
+            result.append(_compared(one, run, conditions[cell.experiment], known[key]))
     return result
 
 
-def _compared(cell: Cell, run: RunResults, found: FoldStatistics) -> Comparison:
+def _compared(cell: Cell, run: RunResults, condition: Condition, found: FoldStatistics) -> Comparison:
     measured = measure(found, cell, len(run.run["folds"]))
-    changes = [*run.run["changes"], *_incomplete(run)]
-    flags = sorted({flag for trial in run.trials for flag in trial["flags"]})
     over_seeds = None
-    if changes or any(flag.startswith(("partial", "bad audio")) for flag in flags):
-        verdict = "scaled run"
-    elif math.isnan(cell.value):
-        verdict = "not reported"
-    else:
+    if condition.unchanged and not math.isnan(cell.value):
         # A standard deviation that a paper prints is over its runs, of which the experiment declares the number.
         runs, margin = run.run["declared_repeats"], cell.registered.margin
         over_seeds = agreement(measured.by_repeat, cell.value, cell.std, runs, margin=margin)
-        verdict = over_seeds.verdict
+    if not condition.as_declared:
+        verdict = condition.label
+        if over_seeds:  # Folds that are missing are no random spread, so there is a difference without an interval.
+            over_seeds = Agreement("undecided", over_seeds.difference, math.nan, math.nan)
+    else:
+        verdict = over_seeds.verdict if over_seeds else "not reported"
     return Comparison(
-        cell,
-        verdict,
-        measured,
-        run.run["corpus"],
-        over_seeds,
-        tuple(changes),
-        tuple(flags),
-        audit_in_words(run.trials),
+        cell, verdict, measured, run.run["corpus"], over_seeds, condition, run.flags, audit_in_words(run.trials)
     )
-
-
-def _incomplete(run: RunResults) -> list[str]:
-    """What a run lacks, in words; empty if it is complete."""
-    if run.complete:
-        return []
-    folds = len({trial["fold"] for trial in run.trials})
-    repeats = len({trial["repeat"] for trial in run.trials})
-    return [f"{folds} of {len(run.run['folds'])} folds", f"{repeats} of {run.run['declared_repeats']} repeats"]
 
 
 def worst_overlap(trials: Iterable[dict]) -> dict[str, int]:

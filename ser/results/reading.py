@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from common.contract import Paper
 from common.errors import UserError
 from common.files import checksum, find
 from common.results import RunResults
+from ser.results.condition import condition_of
 from ser.results.runs import FORMAT
 
 
 def read_run(folder: Path) -> RunResults:
     """Reads a run's finished trials; damaged ones are left out.
 
+    Of trials that different versions of Python, Keras, the backend, the suite or another library computed, or different
+    devices, only the largest group with equal versions is used: an average of numbers that do not belong together would
+    be the result of neither.
+
     Raises:
         UserError: The folder contains no run, or a run in another format.
     """
-    import pandas as pd
+    from pyarrow.parquet import ParquetFile
 
     try:
         run = json.loads((folder / "run.json").read_bytes())
@@ -28,18 +35,59 @@ def read_run(folder: Path) -> RunResults:
         raise UserError(
             f"{folder} was written in format {run.get('format')}; this version reads {FORMAT}. Run it again."
         )
-    trials, predictions, folders = [], [], []
+    found = []
     for file in find(folder, "trial.json"):
         try:
             trial = json.loads(file.read_bytes())
             table = file.with_name("predictions.parquet")
             if trial["predictions"] == checksum(table):
-                predictions.append(pd.read_parquet(table))
-                trials.append(trial)
-                folders.append(file.parent)
+                # `pandas.read_parquet` looks for partitioned data sets first, which takes longer than the reading.
+                found.append((trial, ParquetFile(table).read().to_pandas(), file.parent))
         except (OSError, ValueError, KeyError):
             continue
-    return RunResults(run, trials, predictions, folders)
+    groups = by_versions([trial for trial, _, _ in found])
+    used = versions_of(groups[0][0]) if groups else {}
+    trials, predictions, folders = [], [], []
+    for trial, table, place in found:
+        if versions_of(trial) == used:
+            trials.append(trial)
+            predictions.append(table)
+            folders.append(place)
+    left_out = tuple(
+        f"{len(group)} trial{'s' * (len(group) > 1)} left out: {', '.join(differing_versions(group[0], groups[0][0]))}"
+        for group in groups[1:]
+    )
+    return RunResults(run, trials, predictions, folders, left_out)
+
+
+def versions_of(trial: Mapping[str, Any]) -> Mapping[str, str]:
+    """Versions of everything that computed a trial, and its device."""
+    return trial.get("versions", {})
+
+
+def by_versions(trials: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Groups of trials with equal versions, the largest first; of groups of equal size, the newest first."""
+    groups: dict[tuple, list[Mapping[str, Any]]] = {}
+    for trial in trials:
+        groups.setdefault(tuple(sorted(versions_of(trial).items())), []).append(trial)
+
+    def rank(group: list[Mapping[str, Any]]) -> tuple[int, str]:
+        return len(group), max(trial.get("finished", "") for trial in group)
+
+    return sorted(groups.values(), key=rank, reverse=True)
+
+
+def differing_versions(trial: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """How the versions of a trial differ from those of another one: "keras 3.9.0 instead of 3.12.0".
+
+    A library that only one of them uses, such as that of its backend, is not named if there is another difference.
+    """
+    own, others = versions_of(trial), versions_of(other)
+    differing = [name for name in {**own, **others} if own.get(name) != others.get(name)]
+    shared = [name for name in differing if name in own and name in others]
+    return [
+        f"{name} {own.get(name, 'unknown')} instead of {others.get(name, 'unknown')}" for name in shared or differing
+    ]
 
 
 def find_runs(results: Path, prefix: str = "") -> list[Path]:
@@ -49,18 +97,46 @@ def find_runs(results: Path, prefix: str = "") -> list[Path]:
     return sorted(folders, key=lambda folder: (folder / "run.json").stat().st_mtime)
 
 
-def best_runs(paper: Paper, results: Path) -> dict[str, RunResults]:
-    """For each experiment with trials, its best run: preferably as declared, then complete, then the newest.
+def runs_of(experiment: str, results: Path) -> list[Path]:
+    """Folders of the runs of one experiment that have a finished trial."""
+    files = (results / experiment).glob("*/run.json")
+    return sorted(file.parent for file in files if next(file.parent.glob("*/trial.json"), None))
+
+
+def read_runs(paper: Paper, results: Path, experiments: Container[str] | None = None) -> list[RunResults]:
+    """Reads all runs of a paper, newest last; runs in another format are left out.
 
     Args:
         paper: the paper.
         results: results folder.
+        experiments: only runs of these experiments; None: all.
+
+    Raises:
+        UserError: All runs are in another format.
+    """
+    found, refused = [], []
+    for folder in find_runs(results, f"{paper.name}/"):
+        if experiments is None or folder.parent.relative_to(results).as_posix() in experiments:
+            try:
+                found.append(read_run(folder))
+            except UserError as error:
+                refused.append(error)
+    if refused and not found:
+        raise refused[-1]
+    return found
+
+
+def best_runs(paper: Paper, runs: Iterable[RunResults]) -> dict[str, RunResults]:
+    """For each experiment with trials, its best run: preferably as declared, then complete, then the newest.
+
+    Args:
+        paper: the paper.
+        runs: all runs, newest last (see `read_runs`).
     """
     best: dict[str, tuple[tuple, RunResults]] = {}
-    for age, folder in enumerate(find_runs(results, f"{paper.name}/")):
-        found = read_run(folder)
-        rank = (not found.run["changes"], found.complete, len(found.trials) > 0, age)
-        experiment = found.run["experiment"]
+    for age, found in enumerate(runs):
+        experiment, condition = found.run["experiment"], condition_of(found, paper)
+        rank = (condition.unchanged, condition.complete, age)
         if found.trials and (experiment not in best or rank > best[experiment][0]):
             best[experiment] = rank, found
     return {experiment: found for experiment, (_, found) in best.items()}

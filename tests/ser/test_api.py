@@ -60,9 +60,12 @@ def test_a_run_its_report_and_its_model():
     report = ser.run(EXPERIMENT, **QUICK, keep_models=True)
     frame = report.to_frame()
     assert frame["column"].tolist() == ["WA", "UA", "macro F1", "weighted F1"]
-    assert set(frame["verdict"]) == {"scaled run"} and frame["measured"].between(0, 100).all()
+    assert (
+        set(frame["verdict"]) == {"synthetic, scaled, modified, incomplete (1 of 5)"}
+        and frame["measured"].between(0, 100).all()
+    )
     assert frame["reported"][:2].tolist() == [71.56, 60.61] and frame["reported"][2:].isna().all()
-    assert repr(report) == "<Report: mtap, Table 3 (scaled, synthetic corpus)>"
+    assert repr(report) == "<Report: mtap, Table 3 (synthetic, scaled, modified, incomplete)>"
     assert report._repr_markdown_() == str(report) == report.markdown() and "IEMOCAP Softmax" in report.html()
     assert report.failures == ()
     predictions = report.predictions()

@@ -125,6 +125,8 @@ def test_an_incomplete_corpus_is_counted(capsys, tmp_path):
         (["run", "mtap/table1/emodb/apfl", "--root", "nowhere"], ["nowhere", "does not exist"]),
         (["run", "mtap/table1/emodb/apfl", "--corpus", "librispeech"], ["predicts emotions", "no emotion labels"]),
         (["report"], ["no results folder results"]),
+        (["report", "--runs", "mtap/table1/emodb"], ["no results folder results"]),
+        (["report", "--runs", "mtap/table1/emodbb", "--results", "."], ["no experiment", "mtap/table1/emodb/apfl"]),
         (["predict", "x.wav"], ["no kept model"]),
         (["run", "mtap/table3/iemocap/apfl", "--corpus", "demo", "--folds", "9"], ["the protocol has 5 folds"]),
         (["run", "mtap/table3/iemocap/apfl", "--corpus", "demo", "--folds", "sesion-1"], ["no fold", "session-1"]),
@@ -199,7 +201,11 @@ def test_run_report_predict_and_resume(tmp_path, capsys):
     folder = emodb(tmp_path / "emodb")
     run_partial(folder, "--keep-models")
     first = capsys.readouterr()
-    assert "scaled run" in first.out and "1×3" in first.out and "partial: 18 of 535" in first.out.lower()
+    assert (
+        "mtap, Table 1 (scaled, modified, partial)" in first.out
+        and "1×3" in first.out
+        and "partial: 18 of 535" in first.out.lower()
+    )
     assert len(list(Path("results").glob("**/trial.json"))) == 3
     stamps = {file: file.stat().st_mtime_ns for file in Path("results").glob("**/trial.json")}
 
@@ -213,6 +219,8 @@ def test_run_report_predict_and_resume(tmp_path, capsys):
     assert "mtap, Table 1" in capsys.readouterr().out
     page = Path("results/report.html").read_text()
     assert "scaled" in page and "EMODB Softmax" in page
+    ser("report", "--runs", "mtap/table1/emodb")
+    assert "; bins = 40 instead of" in " ".join(capsys.readouterr().out.split())
     assert "| EMODB Softmax | WA | 74.37 ± 0.55 |" in Path("results/report.md").read_text()
 
     audio = folder / "wav" / "08a01Wa.wav"
@@ -276,7 +284,7 @@ def test_reproduce_selects_rows_by_corpus_and_marks_absent_corpora(tmp_path, cap
     ser("reproduce", "mtap", "--table", "1", "--partial", "--folds", "1", *QUICK)
     out = capsys.readouterr().out
     lines = {line.split("│")[1].strip(): line for line in out.splitlines() if "│" in line}
-    assert "scaled run" in lines["EMODB APFL"] and "corpus absent" in lines["SAVEE APFL"]
+    assert "scaled, modified, partial" in lines["EMODB APFL"] and "corpus absent" in lines["SAVEE APFL"]
     assert Path("results/report.html").exists()
 
 

@@ -73,7 +73,7 @@ def test_a_card_shows_the_cells_that_were_run_and_their_corpus():
     paper = registry.paper("quaternion_at")
     own, other, missing = [cell for cell in read_cells(paper.reported) if cell.experiment][:3]
     found = Measurement(50.0, 0.0, 40.0, 60.0, 1, 1, 1, 10, 2)
-    rows = (Comparison(own, "scaled run", found, "iemocap"), Comparison(other, "scaled run", found, "emodb"))
+    rows = (Comparison(own, "scaled", found, "iemocap"), Comparison(other, "scaled", found, "emodb"))
     section = Section(paper, "1", (*rows, Comparison(missing, "not run")), (), tuple(map(str, range(13))))
     lines = generated.measured_table(section).splitlines()
     table = [line for line in lines if line.startswith("| ")]

@@ -125,7 +125,7 @@ def test_absent_auxiliary_data_are_stated_and_the_run_continues(tmp_path):
     assert "without auxiliary data: emodb is not here" in run.trials[0]["flags"]
     comparison, *f1 = build.from_results([PAPER], tmp_path / "results").sections[0].comparisons
     assert [one.cell.column for one in f1] == ["macro F1", "weighted F1"]
-    assert comparison.verdict == "scaled run"
+    assert comparison.verdict == "modified"
     # Leaving them out on purpose gives the same numbers, so it is the same run.
     assert perform(HALVES, tmp_path, auxiliary="none").folders == run.folders
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ from common.files import write_atomic, write_text
 from common.results import Cell, Comparison, RunResults
 from ser.results import yardstick
 from ser.results.comparing import compare, shown_cells, unreported_cells, worst_overlap
+from ser.results.condition import condition_of
 from ser.results.measuring import measure
-from ser.results.reading import best_runs
+from ser.results.reading import best_runs, read_runs, runs_of
 from ser.results.report import html, markdown
 from ser.results.report.content import (
     WHOLE_VECTOR,
@@ -150,10 +152,10 @@ def section(
         cells = [cell for cell in cells if cell.experiment in only]
     if not table.startswith("fig"):  # a figure's cells are the points of a grid
         cells = _with_added(cells, unreported_cells(cell for cell in cells if cell.experiment in runs))
-    comparisons = compare(cells, runs, absent)
+    comparisons = compare(paper, cells, runs, absent)
     used = [runs[experiment] for experiment in dict.fromkeys(cell.experiment for cell in cells) if experiment in runs]
     used = [run for run in used if run.trials]
-    conditions = _conditions(used)
+    conditions = _conditions(paper, used, results)
     if any(one.measured and one.cell.function == "ccc_batch32" for one in comparisons):
         conditions.insert(0, WHOLE_VECTOR)
     return Section(paper, table, tuple(comparisons), tuple(_yardsticks(used, cells, results)), tuple(conditions))
@@ -197,23 +199,37 @@ def _yardsticks(runs: Sequence[RunResults], cells: Sequence[Cell], results: Path
     return sorted(rows, key=lambda row: titles.index(row.title))
 
 
-def _conditions(runs: Sequence[RunResults]) -> list[str]:
+def _conditions(paper: Paper, runs: Sequence[RunResults], results: Path) -> list[str]:
     """The conditions of runs, one per line; a line that does not hold for all runs names the rows that it holds for."""
     lines: dict[str, list[str]] = {}
     for run in runs:
         record = run.run
-        flags = sorted({flag for trial in run.trials for flag in trial["flags"]})
         counts = f"{record['utterances']} utterances, {record['protocol_name']}"
-        own = [f"{record['corpus']}/{record['subset']}: {counts}"]
-        if record["changes"]:
-            own.append(f"Scaled, not the paper's experiment: {'; '.join(record['changes'])}")
-        own += [flag[0].upper() + flag[1:] for flag in flags]
+        own = [f"{record['corpus']}/{record['subset']}: {counts}", *condition_of(run, paper).sentences]
+        own += [flag[0].upper() + flag[1:] for flag in run.flags]
+        own += run.left_out
         overlap = ", ".join(f"{name} {count}" for name, count in worst_overlap(run.trials).items())
         own.append(f"Audit, largest overlap of a test part with training and validation: {overlap or 'none'}")
-        for line in own:
+        for line in dict.fromkeys(own):
             lines.setdefault(line, []).append(record["title"])
     everyone = len(runs)
-    return [line if len(titles) == everyone else f"{line} ({', '.join(titles)})" for line, titles in lines.items()]
+    conditions = [
+        line if len(titles) == everyone else f"{line} ({', '.join(titles)})" for line, titles in lines.items()
+    ]
+    return conditions + _other_runs([run.run["experiment"] for run in runs], results)
+
+
+def _other_runs(experiments: Sequence[str], results: Path) -> list[str]:
+    """A line that says how many other runs of the experiments are not shown; none if all are."""
+    others = {one: len(runs_of(one, results)) - 1 for one in experiments}
+    others = {one: number for one, number in others.items() if number > 0}
+    if not others:
+        return []
+    number = sum(others.values())
+    of = "this experiment" if len(experiments) == 1 else "these experiments"
+    where = next(iter(others)) if len(others) == 1 else os.path.commonpath(list(others))
+    is_are = "run of {} is" if number == 1 else "runs of {} are"
+    return [f"{number} other {is_are.format(of)} not shown: `ser report --runs {where}`"]
 
 
 def report(
@@ -241,7 +257,7 @@ def from_results(papers: Sequence[Paper], results: Path) -> Report:
     """
     sections, figures, used = [], [], []
     for paper in papers:
-        runs = best_runs(paper, results)
+        runs = best_runs(paper, read_runs(paper, results))
         if not runs:
             continue
         used += runs.values()

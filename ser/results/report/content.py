@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from common.contract import Figure, Paper
 from common.intervals import FEWEST_SPEAKERS
 from common.metrics import METRICS
-from common.results import Comparison, Measurement, RunResults
+from common.results import Comparison, Measurement, RunResults, kinds_of
 
 if TYPE_CHECKING:
     from ser.execution.executor import Failure
@@ -56,10 +56,8 @@ class Section:
 
     @property
     def qualifiers(self) -> tuple[str, ...]:
-        """Words that must follow the heading: "scaled" and "synthetic corpus", where they apply."""
-        scaled = any(comparison.verdict == "scaled run" for comparison in self.comparisons)
-        synthetic = any(flag.startswith("synthetic") for comparison in self.comparisons for flag in comparison.flags)
-        return (*(("scaled",) if scaled else ()), *(("synthetic corpus",) if synthetic else ()))
+        """What must follow the heading: everything that the runs are, unless all are as declared."""
+        return kinds_of(self.comparisons)
 
     @property
     def title(self) -> str:
@@ -181,6 +179,13 @@ def verdict_in_words(comparison: Comparison) -> str:
     return f"{comparison.verdict} ({seeds} seeds)" if seeds else comparison.verdict
 
 
+def verdict_kind(comparison: Comparison) -> str:
+    """How a verdict is coloured: "agrees", "differs", "undecided", "condition" (no run as declared) or "quiet"."""
+    if comparison.condition is not None and not comparison.condition.as_declared:
+        return "condition"
+    return comparison.verdict if comparison.agreement else "quiet"
+
+
 def yardstick_numbers(row: YardstickRow) -> RowNumbers:
     """The numbers in the row of a yardstick."""
     measured = row.measured
@@ -194,8 +199,10 @@ LEGEND = (
     f"speakers, by leaving each one out; none below {FEWEST_SPEAKERS} speakers. n: repeats × folds. Diff.: measured "
     "minus reported, with its 95 % interval over seeds. agrees: the difference is within "
     f"{METRICS['ua'].margin:g} points (CCC: {METRICS['ccc'].margin:g}); differs: it is not zero and may be larger; "
-    "undecided: the seeds do not say (in brackets: how many would). A scaled run, or one on another corpus, is never "
-    "compared."
+    "undecided: the seeds do not say (in brackets: how many would). Only a run as declared gets such a verdict. For "
+    "any other run, the column says what it is: on a synthetic or another corpus instead of the paper's; scaled (with "
+    "the settings of --scaled); modified (with other settings); partial (not on the whole corpus); incomplete (trials "
+    "are missing, the difference is shown)."
 )
 
 WHOLE_VECTOR = (

@@ -19,6 +19,7 @@ from ser.results.report.content import (
     format_interval,
     format_number,
     verdict_in_words,
+    verdict_kind,
     yardstick_numbers,
 )
 
@@ -55,7 +56,7 @@ ticks mark the quarters of 100 % (of a CCC of 1).</p>
 
 
 def _section(section: Section) -> str:
-    badges = "".join(f' <span class="badge scaled">{escape(qualifier)}</span>' for qualifier in section.qualifiers)
+    badges = "".join(f' <span class="badge condition">{escape(qualifier)}</span>' for qualifier in section.qualifiers)
     rows = []
     last = None
     for comparison in section.comparisons:
@@ -86,12 +87,11 @@ def _comparison_row(comparison: Comparison, first: bool) -> str:
     title = f"{escape(cell.row)}{note}" if first else ""
     numbers = comparison_numbers(comparison)
     chart = _chart(cell.value, comparison.measured, cell.digits)
-    kind = comparison.verdict.split()[0]
     return (
         f'<tr{" class=first" if first else ""}><th scope="row">{title}</th><td>{escape(cell.column)}</td>'
         f"<td>{numbers.reported}</td><td>{numbers.measured}</td><td>{numbers.interval}</td><td>{chart}</td>"
         f"<td>{numbers.trials}</td><td>{numbers.difference}</td>"
-        f'<td><span class="badge {kind}">{escape(verdict_in_words(comparison))}</span></td></tr>'
+        f'<td><span class="badge {verdict_kind(comparison)}">{escape(verdict_in_words(comparison))}</span></td></tr>'
     )
 
 

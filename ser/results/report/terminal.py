@@ -15,10 +15,11 @@ from ser.results.report.content import (
     Section,
     comparison_numbers,
     verdict_in_words,
+    verdict_kind,
     yardstick_numbers,
 )
 
-STYLES = {"agrees": "green", "differs": "red", "undecided": "cyan", "scaled run": "yellow"}
+STYLES = {"agrees": "green", "differs": "red", "undecided": "cyan", "condition": "yellow"}
 
 
 def show(report: Content, out: Console | None = None) -> None:
@@ -42,11 +43,12 @@ def section_table(section: Section) -> Table:
     """A section as a table, without its conditions."""
     table = Table(title=section.title, title_justify="left", title_style="bold", header_style="bold")
     for name in HEADS:
-        table.add_column(name, justify="left" if name in ("Row", "", "Verdict") else "right", no_wrap=name != "Row")
+        words = name in ("Row", "", "Verdict")
+        table.add_column(name, justify="left" if words else "right", no_wrap=name not in ("Row", "Verdict"))
     last = None
     for comparison in section.comparisons:
         cell = comparison.cell
-        style = STYLES.get(comparison.verdict, "dim")
+        style = STYLES.get(verdict_kind(comparison), "dim")
         title = "" if cell.row == last else cell.row
         verdict = f"[{style}]{verdict_in_words(comparison)}[/{style}]"
         table.add_row(title, cell.column, *comparison_numbers(comparison), verdict)

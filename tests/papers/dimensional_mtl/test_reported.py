@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from common.metrics import ccc
-from common.results import Comparison, RunResults
+from common.results import Comparison, Condition, RunResults
 from papers.dimensional_mtl import figures
 from papers.dimensional_mtl.experiments import PAPER
 from ser.results.reported import read_cells
@@ -18,8 +18,9 @@ CELLS = read_cells(PAPER.reported)
 
 
 def drawing(runs):
-    """The arguments of a figure: runs, and the comparisons of all cells, which hold the reported points."""
-    return runs, [Comparison(cell, "not run") for cell in CELLS]
+    """The arguments of a figure: scaled runs, and the comparisons of all cells, which hold the reported points."""
+    scaled = Condition(scaled=("width = 24 instead of 256",), corpus="demo instead of iemocap", synthetic=True)
+    return runs, [Comparison(cell, "", condition=scaled if cell.experiment in runs else None) for cell in CELLS]
 
 
 DIMENSIONS = ("valence", "arousal", "dominance")
@@ -134,8 +135,7 @@ def run(experiment, shift):
     table = pd.DataFrame({name: generator.uniform(1, 5, 40) for name in DIMENSIONS})
     for name in DIMENSIONS:
         table[f"predicted_{name}"] = table[name] + shift
-    described = {"experiment": experiment, "changes": ["width = 24 instead of 256"], "synthetic": True}
-    return RunResults(described, [{"fold": "session-5", "repeat": 1}], [table])
+    return RunResults({"experiment": experiment}, [{"fold": "session-5", "repeat": 1}], [table])
 
 
 def finished(table, shift=1.0, keep=lambda row: True):
@@ -157,7 +157,7 @@ def test_figures_show_measured_and_reported_points(figure):
     table = next(iter(runs.values())).predictions[0]
     expected = ccc(table["valence"], table["predicted_valence"])
     titles = [axes.get_title(loc) for axes in drawn_figure.axes for loc in ("left", "center")]
-    assert any("scaled, synthetic corpus" in title for title in titles)
+    assert any("synthetic, scaled" in title for title in titles)
     if figure.id == "4":
         # The best reported point is the one of the caption.
         assert any("best 0.511 at α 0.7, β 0.2" in title for title in titles)

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.contract import override
 from common.results import RunResults
 from papers.mtl_aae.experiments import PAPER
 from ser.results.comparing import compare
 from ser.results.reported import read_cells
+from ser.results.runs import as_record
 
 CELLS = read_cells(PAPER.reported)
 draw_tasks, draw_speakers = (PAPER.function(figure.draw) for figure in PAPER.figures)
@@ -17,7 +19,7 @@ draw_tasks, draw_speakers = (PAPER.function(figure.draw) for figure in PAPER.fig
 
 def drawing(runs):
     """The arguments of a figure: runs, and the comparisons of all cells."""
-    return runs, compare(CELLS, runs)
+    return runs, compare(PAPER, CELLS, runs)
 
 
 CLASSES = ["angry", "happy", "neutral", "sad"]
@@ -34,10 +36,12 @@ def measured(experiment, right, corpus="emodb", **history):
             table[f"p_{name}"] = [float(answer == name) for answer in answers]
         trials.append({"fold": fold, "repeat": 1, "flags": [], "audit": {}, "history": history})
         predictions.append(table)
+    declared = PAPER.experiment(experiment)
     run = {
-        "experiment": experiment, "corpus": corpus, "classes": CLASSES, "dimensions": [], "changes": ["scaled"],
-        "folds": ["speaker-a", "speaker-b"], "declared_repeats": 1, "synthetic": False,
-        "flags": ["without auxiliary data: librispeech is not here"],
+        "experiment": experiment, "corpus": corpus, "subset": declared.subset, "classes": CLASSES, "dimensions": [],
+        "config": dataclasses.asdict(override(declared.config, PAPER.scaled)), "target": as_record(declared.target),
+        "protocol": as_record(declared.protocol), "folds": ["speaker-a", "speaker-b"], "declared_repeats": 1,
+        "synthetic": False, "flags": ["without auxiliary data: librispeech is not here"],
     }  # fmt: skip
     return RunResults(run, trials, predictions)
 
@@ -57,17 +61,17 @@ def test_figure_2_has_one_bar_for_each_network_that_was_run():
     assert axis.get_title() == "EMODB emotion"
     note = figure._supxlabel.get_text()
     assert "scaled" in note and "without auxiliary data" in note and "synthetic" not in note
-    assert "missing" not in note
+    assert "incomplete" not in note
     part = runs["mtl_aae/fig2/emodb/cnn-single"]
     part = RunResults(part.run, part.trials[:1], part.predictions[:1])
     only = draw_tasks(*drawing({"mtl_aae/fig2/emodb/cnn-single": part}))
-    assert "folds missing" in only._supxlabel.get_text()
+    assert "incomplete" in only._supxlabel.get_text()
     assert draw_tasks(*drawing({})) is None
     other = measured("mtl_aae/table2/iemocap/aae", 8, corpus="demo")
     other = dataclasses.replace(other, run={**other.run, "synthetic": True})
     on_demo = draw_tasks(*drawing({"mtl_aae/table2/iemocap/aae": other}))
     assert on_demo.axes[0].get_title() == "demo, as iemocap/emotion"
-    assert "synthetic corpus" in on_demo._supxlabel.get_text()
+    assert "synthetic" in on_demo._supxlabel.get_text()
 
 
 def test_figure_3_has_points_at_the_available_numbers_of_speakers():

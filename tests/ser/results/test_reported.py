@@ -9,9 +9,12 @@ from common.agreement import agreement
 from common.errors import UserError
 from common.metrics import METRICS, ccc, ccc_batches
 from common.results import Cell, RunResults
-from ser.results.comparing import audit_in_words, compare
+from ser.results import comparing
+from ser.results.comparing import audit_in_words
 from ser.results.measuring import measure, statistics_of_run
 from ser.results.reported import COLUMNS, read_cells
+from ser.results.runs import as_record
+from tests.helpers import toy
 
 HEAD = ",".join(COLUMNS)
 
@@ -20,7 +23,17 @@ def cell(value=50.0, metric="wa/2class/folds", experiment="toy/table1/toy/row"):
     return Cell("c", "1", "Row", "WA", metric, value, math.nan, experiment, "")
 
 
-def measured(trials, changes=(), declared_repeats=1, folds=("f1", "f2"), flags=()):
+EXPERIMENT = toy.PAPER.experiments[0]
+
+
+def compare(cells, runs, absent=()):
+    """Comparisons with runs of the toy experiment, which declares as many repeats as the run says that it did."""
+    repeats = [run.run["declared_repeats"] for run in runs.values()]
+    declared = dataclasses.replace(EXPERIMENT, repeats=max(repeats, default=1))
+    return comparing.compare(dataclasses.replace(toy.PAPER, experiments=(declared,)), cells, runs, absent)
+
+
+def measured(trials, declared_repeats=1, folds=("f1", "f2"), flags=(), config=EXPERIMENT.config, **keywords):
     """Trials given as {(fold, repeat): (truth, prediction, speaker)} with class numbers."""
     classes = ["angry", "sad"]
     records, tables = [], []
@@ -40,8 +53,13 @@ def measured(trials, changes=(), declared_repeats=1, folds=("f1", "f2"), flags=(
         "classes": classes,
         "folds": list(folds),
         "declared_repeats": declared_repeats,
-        "changes": list(changes),
+        "experiment": EXPERIMENT.id,
+        "config": dataclasses.asdict(config),
+        "protocol": as_record(EXPERIMENT.protocol),
+        "target": as_record(EXPERIMENT.target),
         "corpus": "toy",
+        "subset": "2class",
+        **keywords,
     }
     return RunResults(run, records, tables)
 
@@ -114,26 +132,32 @@ def test_the_margin_is_two_points_or_two_hundredths_of_a_ccc():
 
 
 @pytest.mark.parametrize(
-    ("run", "because"),
+    ("run", "label"),
     [
-        (measured(TRIALS, changes=["epochs = 1 instead of 50"]), "epochs = 1 instead of 50"),
-        (measured(TRIALS, changes=["on demo instead of emodb"]), "on demo instead of emodb"),
-        (measured(TRIALS, declared_repeats=5), "1 of 5 repeats"),
-        (measured(TRIALS, folds=("f1", "f2", "f3")), "2 of 3 folds"),
+        (measured(TRIALS, config=toy.ToyConfig(sleep_s=1)), "modified"),
+        (measured(TRIALS, config=toy.ToyConfig(shift=0.5)), "scaled"),
+        (measured(TRIALS, config=toy.ToyConfig(shift=0.5, sleep_s=1), corpus="demo"), "other corpus, scaled, modified"),
+        (measured(TRIALS, config=toy.ToyConfig(shift=0.5), corpus="demo", synthetic=True), "synthetic, scaled"),
+        (measured(TRIALS, flags=["partial: 350 of 2800 utterances"]), "partial"),
+        (measured(TRIALS, flags=["bad audio skipped: 1 of 24 utterances"]), "partial"),
+        (measured(TRIALS, experiment="toy/table1/toy/gone"), "declared differently today"),
     ],
 )
-def test_any_other_run_is_a_scaled_run_and_never_compared(run, because):
-    (result,) = compare([cell(62.5)], {"toy/table1/toy/row": run})
-    assert result.verdict == "scaled run"
-    assert math.isnan(result.difference)
-    assert because in result.changes
+def test_any_other_run_is_called_what_it_is_and_never_compared(run, label):
+    for one in (cell(62.5), cell(math.nan)):
+        (result,) = compare([one], {"toy/table1/toy/row": run})
+        assert result.verdict == result.condition.label == label
+        assert math.isnan(result.difference) and result.flags == run.flags
 
 
-@pytest.mark.parametrize("flag", ["partial: 350 of 2800 utterances", "bad audio skipped: 1 of 24 utterances"])
-def test_a_partial_corpus_is_never_compared(flag):
-    (result,) = compare([cell(62.5)], {"toy/table1/toy/row": measured(TRIALS, flags=[flag])})
-    assert result.verdict == "scaled run"
-    assert result.flags == (flag,)
+@pytest.mark.parametrize(
+    ("run", "of"), [(measured(TRIALS, declared_repeats=5), 10), (measured(TRIALS, folds=("f1", "f2", "f3")), 3)]
+)
+def test_an_incomplete_run_shows_its_difference_without_a_verdict(run, of):
+    (result,) = compare([cell(60.0)], {"toy/table1/toy/row": run})
+    assert result.verdict == f"incomplete (2 of {of})" and result.difference == pytest.approx(2.5)
+    assert math.isnan(result.agreement.low) and result.agreement.seeds is None
+    assert result.condition.sentences == (f"Incomplete: 2 of {of} trials",)
 
 
 def test_verdicts_of_cells_without_trials():
