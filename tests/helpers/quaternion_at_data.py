@@ -34,5 +34,7 @@ def part(count=9, seed=0, frames=(300, 620)):
 
 
 def small(network="real", method="none", **changes):
-    """A config whose training steps take seconds."""
-    return dataclasses.replace(config_of(network, method), **{**SMALL, **changes})
+    """A config whose training steps take seconds; what would be pretrained has random weights."""
+    config = config_of(network, method)
+    random = {name: "random" for name in ("rhemo", "speakers", "words") if getattr(config, name) == "newest"}
+    return dataclasses.replace(config, **{**SMALL, **random, **changes})
