@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.intervals import aggregate, student_t
+from common.intervals import student_t
 
 
 @dataclass(frozen=True)
@@ -59,31 +59,88 @@ class Pair:
     speakers: tuple[Hashable, ...]
 
     @property
-    def present(self) -> np.ndarray:
-        """Which speakers each trial tests, bool, shape (repeats, folds, speakers)."""
-        return (self.first != 0).any((-2, -1))
+    def one_speaker_per_trial(self) -> bool:
+        """True if no trained model is tested by several speakers."""
+        return bool(((self.first != 0).any((-2, -1)).sum(-1) <= 1).all())
 
-    def difference(self, kept: np.ndarray) -> np.ndarray:
-        """The metric of the first method minus that of the second one.
+    def without_each(self, name: Callable[[Hashable, Hashable, Hashable], Hashable]) -> tuple[float, dict]:
+        """The difference with all test utterances, and without those of each cluster.
 
         Args:
-            kept: which speakers of which trials are used, 0 or 1, shape (..., repeats, folds, speakers).
+            name: names the cluster of a repeat, a fold and a speaker.
 
         Returns:
-            Shape (...).
+            The difference, and those without a cluster by the name of the cluster.
         """
-        present = self.present
-        weights = (kept * (present / np.maximum(present.sum(-1, keepdims=True), 1))).sum(-1)
-        values = []
-        for statistics in (self.first, self.second):
-            sums = np.einsum("...rfs,rfsab->...rfab", kept, statistics.astype(np.float64))
-            of_repeats = aggregate(sums, self.metric, self.aggregation, weights=weights)
-            # A repeat loses weight with what is left out of it.
-            used = np.where(np.isnan(of_repeats), 0.0, weights.sum(-1))
-            total = used.sum(-1)
-            sum_ = (np.nan_to_num(of_repeats) * used).sum(-1)
-            values.append(np.divide(sum_, total, out=np.full(total.shape, np.nan), where=total > 0))
-        return values[0] - values[1]
+        present = (self.first != 0).any((-2, -1))
+        places = np.nonzero(present)
+        clusters: dict[Hashable, int] = {}
+        axes = self.repeats, self.folds, self.speakers
+        cluster = np.array(
+            [
+                clusters.setdefault(name(*(names[at] for names, at in zip(axes, place, strict=True))), len(clusters))
+                for place in zip(*places, strict=True)
+            ]
+        )
+        # A metric is computed of each fold or, if folds are pooled, of each repeat. What is left out takes its share
+        # of weight along: a speaker is one part of the trials that test it.
+        folds = len(self.folds)
+        unit = places[0] if self.aggregation == "pooled" else places[0] * folds + places[1]
+        weight = (1 / np.maximum(present.sum(-1), 1))[places[:2]]
+        found = [
+            _means_without(statistics[places].astype(np.float64), self.metric, unit, weight, cluster)
+            for statistics in (self.first, self.second)
+        ]
+        everything, *without = found[0] - found[1]
+        return float(everything), dict(zip(clusters, map(float, without), strict=True))
+
+
+def _means_without(
+    cells: np.ndarray,
+    metric: Callable[[np.ndarray], np.ndarray],
+    unit: np.ndarray,
+    weight: np.ndarray,
+    cluster: np.ndarray,
+) -> np.ndarray:
+    """Weighted mean of a metric over units, with all cells and then without those of each cluster.
+
+    Args:
+        cells: statistics, shape (cells, a, b).
+        metric: function of a unit's sum of cells.
+        unit: number of each cell's unit.
+        weight: weight of each cell; a unit weighs as much as its cells.
+        cluster: number of each cell's cluster.
+
+    Returns:
+        Shape (1 + clusters,).
+    """
+    units, unit = np.unique(unit, return_inverse=True)
+    sums, weights = np.zeros((len(units), *cells.shape[1:])), np.zeros(len(units))
+    np.add.at(sums, unit, cells)
+    np.add.at(weights, unit, weight)
+    # Only the units that a cluster has cells in change without it.
+    changed, change = np.unique(cluster * len(units) + unit, return_inverse=True)
+    of_cluster, of_unit = np.divmod(changed, len(units))
+    left, left_weights = sums[of_unit], weights[of_unit]
+    np.subtract.at(left, change, cells)
+    np.subtract.at(left_weights, change, weight)
+    left_weights[left_weights < 1e-9] = 0.0  # nothing is left but rounding errors
+    values, weights = _defined(metric(sums), weights)
+    left_values, left_weights = _defined(metric(left), left_weights)
+    count = cluster.max() + 1
+    total = (values * weights).sum() - np.bincount(of_cluster, values[of_unit] * weights[of_unit], count)
+    share = weights.sum() - np.bincount(of_cluster, weights[of_unit], count)
+    total += np.bincount(of_cluster, left_values * left_weights, count)
+    share += np.bincount(of_cluster, left_weights, count)
+    total = np.append((values * weights).sum(), total)
+    share = np.append(weights.sum(), share)
+    return np.divide(total, share, out=np.full(len(total), np.nan), where=share > 1e-9)
+
+
+def _defined(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values and weights in which what is undefined counts nothing."""
+    undefined = np.isnan(values) | (weights == 0)
+    return np.where(undefined, 0.0, values), np.where(undefined, 0.0, weights)
 
 
 @dataclass(frozen=True)
@@ -128,24 +185,21 @@ def over_speakers(pairs: Sequence[Pair]) -> Difference:
     A speaker's utterances are left out of all pairs at once, and so are all trials of one fold and repeat, because
     pairs may share a method.
     """
-    speakers = _clusters(pairs, lambda repeat, fold, speaker: speaker)
-    trials = _clusters(pairs, lambda repeat, fold, speaker: (repeat, fold))
-    value, variance = _jackknife(pairs, speakers)
-    units, freedom = len(speakers), len(speakers) - 1
-    if not all((pair.present.sum(-1) <= 1).all() for pair in pairs):
-        cells = _clusters(pairs, lambda repeat, fold, speaker: (repeat, fold, speaker))
-        of_models = _jackknife(pairs, trials)[1] - _jackknife(pairs, cells)[1]
-        if not of_models <= 0:  # also if it is NaN
-            variance += of_models
-            freedom = min(freedom, len(trials) - 1)
-    return Difference(value, math.sqrt(variance), freedom, "speakers", units)
+    value, variance, speakers = _jackknife(pairs, lambda repeat, fold, speaker: speaker)
+    freedom = speakers - 1
+    if not all(pair.one_speaker_per_trial for pair in pairs):
+        _, of_trials, trials = _jackknife(pairs, lambda repeat, fold, speaker: (repeat, fold))
+        _, of_both, _ = _jackknife(pairs, lambda repeat, fold, speaker: (repeat, fold, speaker))
+        if not of_trials <= of_both:  # also if it is not known
+            variance += of_trials - of_both
+            freedom = min(freedom, trials - 1)
+    return Difference(value, math.sqrt(variance), freedom, "speakers", speakers)
 
 
 def over_repeats(pairs: Sequence[Pair]) -> Difference:
     """Mean difference of pairs on one corpus, on the same test utterances with other seeds."""
-    repeats = _clusters(pairs, lambda repeat, fold, speaker: repeat)
-    value, variance = _jackknife(pairs, repeats)
-    return Difference(value, math.sqrt(variance), len(repeats) - 1, "seeds", len(repeats))
+    value, variance, repeats = _jackknife(pairs, lambda repeat, fold, speaker: repeat)
+    return Difference(value, math.sqrt(variance), repeats - 1, "seeds", repeats)
 
 
 def over_trials(pairs: Sequence[tuple[Mapping[Hashable, float], Mapping[Hashable, float]]]) -> Difference:
@@ -184,35 +238,18 @@ def combined(differences: Sequence[Difference], weights: Sequence[float]) -> Dif
     return Difference(value, math.sqrt(total), freedom, over, sum(one.units for one in differences))
 
 
-def _clusters(pairs: Sequence[Pair], name: Callable[[Hashable, Hashable, Hashable], Hashable]) -> list[list]:
-    """For each cluster of (repeat, fold, speaker), the places that it takes in each pair, bool arrays or None."""
-    found: dict[Hashable, list] = {}
-    for number, pair in enumerate(pairs):
-        for place in zip(*np.nonzero(pair.present), strict=True):
-            repeat, fold, speaker = (names[at] for names, at in zip(_axes(pair), place, strict=True))
-            own = found.setdefault(name(repeat, fold, speaker), [None] * len(pairs))
-            if own[number] is None:
-                own[number] = np.zeros(pair.present.shape, bool)
-            own[number][place] = True
-    return list(found.values())
+def _jackknife(
+    pairs: Sequence[Pair], name: Callable[[Hashable, Hashable, Hashable], Hashable]
+) -> tuple[float, float, int]:
+    """The mean difference of pairs, its variance over clusters (NaN for a single one), and the number of clusters.
 
-
-def _axes(pair: Pair) -> tuple[tuple[Hashable, ...], ...]:
-    return pair.repeats, pair.folds, pair.speakers
-
-
-def _jackknife(pairs: Sequence[Pair], clusters: Sequence[Sequence[np.ndarray | None]]) -> tuple[float, float]:
-    """The mean difference of pairs and its variance over clusters; the variance is NaN for a single cluster."""
-    total, without_one = 0.0, np.zeros(len(clusters))
-    for number, pair in enumerate(pairs):
-        everything = float(pair.difference(pair.present.astype(np.float64)))
-        touched = [place for place, cluster in enumerate(clusters) if cluster[number] is not None]
-        left = np.full(len(clusters), everything)
-        kept = pair.present & ~np.stack([clusters[place][number] for place in touched])
-        left[touched] = pair.difference(kept.astype(np.float64))
-        total += everything / len(pairs)
-        without_one += left / len(pairs)
+    A cluster is left out of all pairs at once; `name` is that of `Pair.without_each`.
+    """
+    found = [pair.without_each(name) for pair in pairs]
+    clusters = list(dict.fromkeys(cluster for _, without in found for cluster in without))
+    value = float(np.mean([everything for everything, _ in found]))
     if len(clusters) < 2:
-        return total, math.nan
-    squares = np.square(without_one - without_one.mean()).sum()
-    return total, float((len(clusters) - 1) / len(clusters) * squares)
+        return value, math.nan, len(clusters)
+    left = np.mean([[without.get(one, everything) for one in clusters] for everything, without in found], axis=0)
+    squares = np.square(left - left.mean()).sum()
+    return value, float((len(clusters) - 1) / len(clusters) * squares), len(clusters)

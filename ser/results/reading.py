@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from common.contract import Paper
@@ -49,16 +50,29 @@ def find_runs(results: Path, prefix: str = "") -> list[Path]:
     return sorted(folders, key=lambda folder: (folder / "run.json").stat().st_mtime)
 
 
-def best_runs(paper: Paper, results: Path) -> dict[str, RunResults]:
-    """For each experiment with trials, its best run: preferably as declared, then complete, then the newest.
+def read_runs(paper: Paper, results: Path, experiments: Container[str] | None = None) -> list[RunResults]:
+    """Reads all runs of a paper, newest last.
 
     Args:
         paper: the paper.
         results: results folder.
+        experiments: only runs of these experiments; None: all.
+    """
+    folders = find_runs(results, f"{paper.name}/")
+    wanted = [
+        one for one in folders if experiments is None or one.parent.relative_to(results).as_posix() in experiments
+    ]
+    return [read_run(folder) for folder in wanted]
+
+
+def best_runs(runs: Iterable[RunResults]) -> dict[str, RunResults]:
+    """For each experiment with trials, its best run: preferably as declared, then complete, then the newest.
+
+    Args:
+        runs: all runs, newest last (see `read_runs`).
     """
     best: dict[str, tuple[tuple, RunResults]] = {}
-    for age, folder in enumerate(find_runs(results, f"{paper.name}/")):
-        found = read_run(folder)
+    for age, found in enumerate(runs):
         rank = (not found.run["changes"], found.complete, len(found.trials) > 0, age)
         experiment = found.run["experiment"]
         if found.trials and (experiment not in best or rank > best[experiment][0]):
