@@ -67,7 +67,8 @@ def condition(run: RunResults, experiment: Experiment, paper: Paper) -> Conditio
         wanted = len(record["folds"]) * repeats
         words.append(f"incomplete: {len(run.trials)} of {wanted} trials")
     settings = json.dumps(modified, sort_keys=True, default=str)
-    kind = (foreign, bool(scaled), settings, tuple(others), record.get("deterministic", False), backends(run))
+    computed_by = [record.get(name) for name in ("version", "floatx", "image_data_format", "deterministic")]
+    kind = (foreign, bool(scaled), settings, tuple(others), *computed_by, backends(run))
     return Condition(tuple(words), kind, scaled)
 
 
@@ -171,10 +172,13 @@ class RunChooser:
                     continue
                 pair = self._common_trials(one, other)
                 if pair[0].trials:
-                    words = tuple(dict.fromkeys((*own.words, *others.words)))
+                    words = list(dict.fromkeys((*own.words, *others.words)))
+                    possible = min(len(one.trials), len(other.trials))
+                    if len(pair[0].trials) < possible:
+                        words.append(f"incomplete: {len(pair[0].trials)} of {possible} trials in common")
                     complete = not any(word.startswith("incomplete") for word in words)
                     finished = max(trial.get("finished", "") for trial in (*one.trials, *other.trials))
-                    yield AlikeRuns(*pair, words, own.kind, complete, finished)
+                    yield AlikeRuns(*pair, tuple(words), own.kind, complete, finished)
 
     def _condition(self, run: RunResults) -> Condition:
         if id(run) not in self._conditions:

@@ -201,7 +201,7 @@ class ClaimResult:
         if self.verdict != "undecided":
             return ""
         if math.isnan(self.low):
-            return "needs a second seed"
+            return "needs a second trial" if self.over == "trials" else "needs a second seed"
         return f"{self.needed or f'more than {MOST_SEEDS}'} {self.over} would decide"
 
     @property

@@ -68,7 +68,7 @@ class Judge:
             words.append(f"{len(found)} of {len(claim.pairs)} {'rivals' if claim.has_rivals else 'pairs'}")
         low, high = best.interval()
         results = [
-            PairResult(*pair, one.value, *one.interval(), len(runs.first.trials), _folders(runs))
+            PairResult(*pair, one.value, *one.interval(), self._trials(claim, runs), _folders(runs))
             for (pair, runs), one in zip(found, each, strict=True)
         ]
         return ClaimResult(
@@ -106,6 +106,13 @@ class Judge:
         many_speakers = all(len(pair.speakers) >= FEWEST_SPEAKERS for pair in pairs)
         found = over_speakers(pairs) if several_folds and many_speakers else over_repeats(pairs)
         return found.scaled(METRICS[claim.function].scale)
+
+    def _trials(self, claim: Claim, runs: AlikeRuns) -> int:
+        """How many pairs of trials are used: those that have the cost, or those of repeats that have all folds."""
+        if claim.cost:
+            return len(set.intersection(*map(set, _costs(runs, claim))))
+        found = self._statistics_of(runs.first, METRICS[claim.function].statistic)
+        return len(found.repeats) * len({fold.split("#")[0] for fold in found.folds})
 
     def _pair(self, claim: Claim, runs: AlikeRuns) -> Pair:
         metric = METRICS[claim.function]

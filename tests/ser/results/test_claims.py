@@ -314,6 +314,7 @@ def test_a_claim_without_runs_names_what_is_missing(tmp_path, judged):
         {"subset": "4class"},
         {"deterministic": True},
         {"backend": "jax"},
+        {"version": "9.9"},
         {"changes": ["without auxiliary data"]},
         {"protocol": {"kind": "LeaveOneSpeakerOut", "validation": "none", "share": 0.1, "seed": 0}},
     ],
@@ -371,8 +372,31 @@ def test_only_trials_that_both_runs_have_are_used(tmp_path, judged):
     write_run(tmp_path, OLD, 0.7, drop=(("speaker-07", 1), ("speaker-07", 2)))
     found = judged()
     assert (found.units, found.trials, found.as_declared) == (8, 16, False)
-    assert found.conditions == ("incomplete: 18 of 20 trials",)
+    assert found.conditions == ("incomplete: 18 of 20 trials", "incomplete: 16 of 18 trials in common")
     assert found.label == "holds at that scale"
+
+
+def test_a_repeat_without_all_folds_is_not_used(tmp_path, judged):
+    write_run(tmp_path, NEW, 0.8, repeats=3, drop=(("speaker-03", 3),))
+    write_run(tmp_path, OLD, 0.7, repeats=4)
+    found = judged()
+    assert found.as_declared and found.trials == 20
+
+
+def test_trials_on_other_test_utterances_are_not_used(tmp_path, judged):
+    import pandas as pd
+
+    from common.files import checksum
+
+    new, _ = write_run(tmp_path, NEW, 0.8), write_run(tmp_path, OLD, 0.7)
+    for repeat in (1, 2):
+        folder = new / f"speaker-02--{repeat}"
+        pd.read_parquet(folder / "predictions.parquet")[1:].to_parquet(folder / "predictions.parquet", index=False)
+        record = json.loads((folder / "trial.json").read_text())
+        record["predictions"] = checksum(folder / "predictions.parquet")
+        (folder / "trial.json").write_text(json.dumps(record))
+    found = judged()
+    assert found.trials == 18 and found.conditions == ("incomplete: 18 of 20 trials in common",)
 
 
 def test_a_claim_of_which_some_pairs_were_run_is_evidence_for_these(tmp_path, judged):
