@@ -87,30 +87,6 @@ def speaker_interval(
     return lower, upper
 
 
-def paired_interval(
-    first: np.ndarray, second: np.ndarray, metric: Callable, aggregation: str, *, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Difference between two methods on the same folds and speakers, with its interval for new speakers.
-
-    The same speakers are left out of both, so what makes a speaker hard for both methods cancels out. As in
-    `speaker_interval`, with Student's t and without a transformation, because a difference may have any sign.
-
-    Args:
-        first: statistics of the one method by run, fold and speaker, shape (runs, folds, speakers, a, b).
-        second: those of the other; same folds and speakers, any number of runs.
-        metric: see `aggregate`.
-        aggregation: "folds" or "pooled".
-        level: coverage.
-
-    Returns:
-        The difference, first minus second, and both ends of its interval; NaN for fewer than `FEWEST_SPEAKERS`.
-    """
-    pair = [_without_each_speaker(one, metric, aggregation) for one in (first, second)]
-    difference, *without_one = pair[0] - pair[1]
-    half = _half_width(without_one, level) if first.shape[2] >= FEWEST_SPEAKERS else math.nan
-    return float(difference), float(difference - half), float(difference + half)
-
-
 def _without_each_speaker(statistics: np.ndarray, metric: Callable, aggregation: str) -> np.ndarray:
     """The mean over runs of a metric with all speakers, and then without each of them, shape (1 + speakers,)."""
     runs, folds, speakers, rows, columns = statistics.shape

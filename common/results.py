@@ -118,7 +118,8 @@ class Condition:
         corpus: "demo instead of iemocap"; empty if the corpus is the declared one.
         synthetic: the corpus that is used instead of the declared one is synthetic.
         scaled: the settings that `--scaled` changes, as "epochs = 20 instead of 50".
-        modified: all other differences, in the same form or in words.
+        random: pretrained weights that the declared experiment has and this run has not, in the same form or in words.
+        modified: all other differences.
         partial: what the corpus or its audio lacks, in words.
         outdated: what is declared differently today than when the run was made, in words.
     """
@@ -128,6 +129,7 @@ class Condition:
     corpus: str = ""
     synthetic: bool = False
     scaled: tuple[str, ...] = ()
+    random: tuple[str, ...] = ()
     modified: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
     outdated: tuple[str, ...] = ()
@@ -140,7 +142,7 @@ class Condition:
     @property
     def unchanged(self) -> bool:
         """True if the run differs from the declared experiment in nothing, except that trials may be missing."""
-        return not (self.corpus or self.scaled or self.modified or self.partial or self.outdated)
+        return not (self.corpus or self.scaled or self.random or self.modified or self.partial or self.outdated)
 
     @property
     def as_declared(self) -> bool:
@@ -149,7 +151,10 @@ class Condition:
 
     @property
     def deviation(self) -> tuple:
-        """What is equal for runs that deviate from their experiments in the same way; can be the key of a dict."""
+        """What is equal for runs that deviate from their experiments in the same way; can be the key of a dict.
+
+        Missing pretrained weights are no part of it: one experiment of a comparison may have none.
+        """
         modified = frozenset(change.split(" instead of ")[0] for change in self.modified)
         used = self.corpus.split(" instead of ")[0]
         return used, bool(self.scaled), modified, frozenset(self.partial), bool(self.outdated)
@@ -161,6 +166,7 @@ class Condition:
             "synthetic": self.synthetic,
             "other corpus": self.corpus and not self.synthetic,
             "scaled": self.scaled,
+            "random weights": self.random,
             "modified": self.modified,
             "partial": self.partial,
             "declared differently today": self.outdated,
@@ -179,6 +185,7 @@ class Condition:
         details = {
             "Other corpus": self.corpus,
             "Scaled": "; ".join(self.scaled),
+            "Random weights": "; ".join(self.random),
             "Modified": "; ".join(self.modified),
             "Declared differently today": "; ".join(self.outdated),
             "Incomplete": "" if self.complete else f"{self.trials} of {self.of_trials} trials",

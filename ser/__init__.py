@@ -9,6 +9,7 @@ The functions do what the commands of the same names do, and take the same optio
 - `experiments`: what can be run;
 - `run`: one experiment;
 - `reproduce`: all experiments of a paper or of some tables;
+- `claims`: whether what papers claim holds, by everything in a results folder;
 - `report`: reported and measured numbers of everything in a results folder;
 - `runs`: all runs of an experiment side by side;
 - `load_model`: a model that was kept with `keep_models=True`, ready to predict audio files.
@@ -22,9 +23,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ser.api import experiments, load_model, report, reproduce, run, runs
+    from ser.api import claims, experiments, load_model, report, reproduce, run, runs
 
-__all__ = ["experiments", "load_model", "report", "reproduce", "run", "runs"]
+__all__ = ["claims", "experiments", "load_model", "report", "reproduce", "run", "runs"]
 
 
 def __getattr__(name: str):

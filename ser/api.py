@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ser.models import Model
     from ser.results.report.build import Report
+    from ser.results.report.claims import Claims
 
 
 def experiments(paper: str | None = None, tables: Sequence[str] = ()) -> pd.DataFrame:
@@ -83,36 +84,43 @@ def run(experiment: str, **options: Any) -> Report:
     return build.report([shown], runs.values(), failures=session.failures)
 
 
-def reproduce(paper: str, tables: Sequence[str] = (), *, demo: bool = False, **options: Any) -> Report:
+def reproduce(
+    paper: str, tables: Sequence[str] = (), *, claims: Sequence[str] = (), demo: bool = False, **options: Any
+) -> Report:
     """Runs all experiments of a paper, or of some of its tables, and compares them with the reported numbers.
 
     Args:
         paper: name of the paper, or "all".
         tables: only these tables and figures; empty: all, or with `demo` those that the paper chose for it.
+        claims: ids of claims, instead of tables: exactly the experiments that they need.
         demo: run scaled, on the embedded synthetic corpus.
         **options: see `ser.options.Options`.
 
     Returns:
-        The report, with figures.
+        The report, with figures; it judges the claims (with `claims`: only those) by the runs of this call.
 
     Raises:
         UserError: Anything that the user can fix.
 
     Example:
         >>> report = reproduce("mtap", ["3"], corpus="demo", scaled=True)  # doctest: +SKIP
+        >>> reproduce("mtap", claims=["apfl-over-softmax-emodb-wa"], demo=True).claims  # doctest: +SKIP
     """
     from ser.progress import Progress
     from ser.results.reading import read_run
     from ser.results.report import build
     from ser.session import Session
 
-    chosen = _with_experiments(paper, tables, demo, wanted := _demo(options_from_keywords(options), demo))
+    wanted = _demo(options_from_keywords(options), demo)
+    chosen, notes = _with_experiments(paper, tables, claims, demo, wanted)
     with Progress() as observer:
+        for note in notes:
+            observer.note(note)
         session = Session(wanted, observer)
         folders, absent = session.run_all(chosen)
-    sections, measured, figures = [], [], []
+    sections, measured, figures, judged = [], [], [], []
     for one, some in chosen:
-        only = {experiment.id for experiment in some} if wanted.corpus else None
+        only = {experiment.id for experiment in some} if wanted.corpus or claims else None
         runs = {experiment.id: read_run(folders[experiment.id]) for experiment in some if experiment.id in folders}
         shown = [
             build.section(one, table, runs, absent, wanted.results, only=only)
@@ -121,7 +129,8 @@ def reproduce(paper: str, tables: Sequence[str] = (), *, demo: bool = False, **o
         sections += shown
         measured += runs.values()
         figures += build.draw_figures(one, runs, shown)
-    return build.report(sections, measured, figures, session.failures)
+        judged += build.judged(one, runs.values(), claims)
+    return build.report(sections, measured, figures, session.failures, judged)
 
 
 def _demo(options: Options, demo: bool) -> Options:
@@ -130,19 +139,61 @@ def _demo(options: Options, demo: bool) -> Options:
     return dataclasses.replace(options, corpus="demo", scaled=True, keep_models=True, auxiliary="none")
 
 
-def _with_experiments(name: str, tables: Sequence[str], demo: bool, options: Options):
-    """Papers with the experiments to run."""
+def _with_experiments(name: str, tables: Sequence[str], claims: Sequence[str], demo: bool, options: Options):
+    """Papers with the experiments to run, and what is left out, in sentences."""
+    if tables and claims:
+        raise UserError("--table and --claim exclude each other: a claim names the rows that it needs.")
+    if name == "all" and claims:
+        raise UserError("--claim needs one paper: a claim belongs to the paper that makes it.")
     if name == "all" and tables and not demo:
         raise UserError("--table needs one paper: tables of different papers share nothing but their numbers.")
+    from ser.claiming import experiments_of_claims
+    from ser.results.claims import chosen_claims
+
     papers: list[Paper] = registry.all_papers() if name == "all" else [registry.paper(name)]
-    chosen = []
+    chosen, notes = [], []
     for one in papers:
         some = tuple(tables)
         if demo:
             one = dataclasses.replace(one, scaled={**one.scaled, **one.demo_changes})
             some = some or one.demo
-        chosen.append((one, registry.experiments_on(one, some, options.corpus)))
-    return chosen
+        if claims:
+            experiments, notes = experiments_of_claims(one, chosen_claims(one, claims), options.corpus)
+        else:
+            experiments = registry.experiments_on(one, some, options.corpus)
+        chosen.append((one, experiments))
+    return chosen, notes
+
+
+def claims(paper: str | None = None, *, results: str | Path | None = None) -> Claims:
+    """Judges what papers claim (one method is better than another) by everything in a results folder.
+
+    Args:
+        paper: only this paper; None: all.
+        results: the folder, which need not exist; None: SER_RESULTS, or "results" in the working folder.
+
+    Returns:
+        A list of `ser.results.claims.ClaimResult`. A notebook displays it as tables; `to_frame()` gives a data frame.
+
+    Raises:
+        UserError: There is no such paper.
+
+    Example:
+        >>> claims("mtap").to_frame()[["reported", "measured", "verdict"]]  # doctest: +SKIP
+    """
+    from ser.results.claims import read_claims
+    from ser.results.judging import Judge
+    from ser.results.reading import read_runs
+    from ser.results.report.claims import Claims
+
+    folder = Options().results if results is None else Path(results)
+    found = Claims()
+    for one in registry.all_papers() if paper is None else [registry.paper(paper)]:
+        stated = read_claims(one)
+        needed = {name for claim in stated for name in claim.experiments}
+        judge = Judge(one, read_runs(one, folder, needed))
+        found += [judge.judge(claim) for claim in stated]
+    return found
 
 
 def report(results: str | Path | None = None) -> Report:

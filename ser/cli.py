@@ -76,8 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
 def reproduce(arguments: argparse.Namespace) -> int:
     """`ser reproduce`: all trials of tables, then the comparison; finished trials are not done again."""
     options = options_from(arguments)
-    report = api.reproduce(arguments.paper, arguments.table, demo=arguments.demo, **vars(options))
-    code = show(report)
+    report = api.reproduce(
+        arguments.paper, arguments.table, claims=arguments.claim, demo=arguments.demo, **vars(options)
+    )
+    code = show(report, claims_last=bool(arguments.claim))
     write_pages(report, options.results / "report.html", options.results / "report.md")
     return code
 
@@ -121,6 +123,14 @@ def report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def claims(arguments: argparse.Namespace) -> int:
+    """`ser claims`: what papers claim, and whether the results so far say that it holds."""
+    from ser.results.report import terminal
+
+    terminal.show_all_claims(api.claims(arguments.paper, results=arguments.results))
+    return 0
+
+
 def predict(arguments: argparse.Namespace) -> int:
     """`ser predict`: emotions of audio files, predicted by a kept model."""
     from ser.models import show_predictions
@@ -129,15 +139,19 @@ def predict(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def show(report: Report) -> int:
+def show(report: Report, *, claims_last: bool = False) -> int:
     """Prints a report, and below it which trials failed.
+
+    Args:
+        report: what to print.
+        claims_last: print the claims below the tables.
 
     Returns:
         The exit code: 1 if a trial failed.
     """
     from ser.results.report import terminal
 
-    terminal.show(report)
+    terminal.show(report, claims_last=claims_last)
     for line in failure_lines(report.failures):
         print(f"ser: {line}", file=sys.stderr)
     return int(bool(report.failures))
@@ -220,9 +234,21 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("reproduce", help="run all trials of a paper's tables and compare the results; resumes")
     verb.add_argument("paper", help="paper, or 'all'")
     verb.add_argument("--table", action="append", default=[], help="only this table (repeatable)")
+    verb.add_argument(
+        "--claim",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="only what this claim needs, then its verdict (repeatable; `ser claims` lists them)",
+    )
     verb.add_argument("--demo", action="store_true", help="scaled, on the embedded synthetic corpus")
     add_run_options(verb)
     verb.set_defaults(command=reproduce)
+
+    verb = verbs.add_parser("claims", help="what papers claim, and whether the results so far say that it holds")
+    verb.add_argument("paper", nargs="?", help="paper (default: all)")
+    verb.add_argument("--results", type=Path, default=results, help="results folder")
+    verb.set_defaults(command=claims)
 
     verb = verbs.add_parser("report", help="compare everything in a results folder with the reported numbers")
     verb.add_argument("--results", type=Path, default=results, help="results folder")

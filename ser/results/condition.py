@@ -12,18 +12,23 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from common.contract import Experiment, Paper
+from common.contract import Experiment, Paper, without_effect
 from common.results import Condition, RunResults
+from ser.pretrained import weights_of
 from ser.results.runs import as_record
 
 PARTIAL = ("partial", "bad audio")
 """Beginnings of the flags of a corpus that is not complete."""
 
-RANDOM = ("random weights", "random word vectors")
+RANDOM = ("random weights",)
 """Beginnings of the flags of a run that lacks pretrained weights."""
 
 DIGEST = re.compile(r"[0-9a-f]{16}")
 """The digest of an artefact (see `common.artefacts`)."""
+
+
+PROBLEM = re.compile(": (not as declared|partial|bad audio|synthetic)")
+"""What a flag of a pretrained network says if it is not made as the paper's."""
 
 
 def condition_of(run: RunResults, paper: Paper) -> Condition:
@@ -38,7 +43,7 @@ def condition_of(run: RunResults, paper: Paper) -> Condition:
     if declared is None:
         trials, of_trials = _trials(run, record["declared_repeats"])
         return Condition(trials, of_trials, outdated=("the paper has no experiment of this name",))
-    scaled, modified, outdated = _settings(run, paper, declared)
+    scaled, random, modified, outdated = _settings(run, paper, declared)
     repeats = min(paper.scaled_repeats, declared.repeats) if scaled else declared.repeats
     trials, of_trials = _trials(run, repeats)
     corpus = _corpus(record, declared)
@@ -48,6 +53,7 @@ def condition_of(run: RunResults, paper: Paper) -> Condition:
         corpus=corpus,
         synthetic=bool(corpus) and bool(record.get("synthetic")),
         scaled=tuple(scaled),
+        random=tuple(random),
         modified=tuple(modified),
         partial=tuple(flag for flag in run.flags if flag.startswith(PARTIAL)),
         outdated=tuple(outdated),
@@ -82,8 +88,8 @@ def _corpus(record: Mapping[str, Any], declared: Experiment) -> str:
     return ""
 
 
-def _settings(run: RunResults, paper: Paper, declared: Experiment) -> tuple[list[str], list[str], list[str]]:
-    """How a run's settings differ: those of a scaled run, all others, and what is declared differently today."""
+def _settings(run: RunResults, paper: Paper, declared: Experiment) -> tuple[list[str], ...]:
+    """How a run's settings differ: scaled, without pretrained weights, otherwise, and what is declared differently."""
     record = run.run
     outdated = []
     config, wanted = record.get("config", {}), _as_json(dataclasses.asdict(declared.config))
@@ -105,12 +111,20 @@ def _settings(run: RunResults, paper: Paper, declared: Experiment) -> tuple[list
     small = _scaled_values(paper)
     as_scaled = {name for name, value in changed.items() if value in small.get(name, ())}
     # A field that a scaled run changes may have been set by hand; then it is neither scaled nor as declared.
-    kept = [name for name, values in small.items() if name not in changed and wanted[name] not in values]
+    unused = without_effect(declared.config)
+    kept = [
+        name
+        for name, values in small.items()
+        if name not in changed and name not in unused and wanted[name] not in values
+    ]
     if len(as_scaled) <= len(kept):
         as_scaled = set()
     worded = {name: f"{name} = {value} instead of {wanted[name]}" for name, value in changed.items()}
     scaled = [text for name, text in worded.items() if name in as_scaled]
-    modified = [text for name, text in worded.items() if name not in as_scaled]
+    fallback = _without_weights(paper, declared)
+    lacking = {name for name, value in changed.items() if name not in as_scaled and fallback.get(name) == value}
+    random = [text for name, text in worded.items() if name in lacking]
+    modified = [text for name, text in worded.items() if name not in as_scaled | lacking]
     modified += [
         f"protocol.{name} = {value} instead of {wanted_protocol[name]}"
         for name, value in protocol.items()
@@ -119,12 +133,20 @@ def _settings(run: RunResults, paper: Paper, declared: Experiment) -> tuple[list
     modified += _auxiliary(record.get("auxiliary"), declared.auxiliary)
     modified += _pretrained(run, paper, config)
     if not changed and not modified:
-        modified += [flag for flag in run.flags if flag.startswith(RANDOM)]
+        random += [flag for flag in run.flags if flag.startswith(RANDOM)]
     names = {*config, *wanted, *protocol, *wanted_protocol}
     modified += [
         change for change in record.get("changes", ()) if change not in modified and not _recomputed(change, names)
     ]
-    return scaled, modified, outdated
+    return scaled, random, modified, outdated
+
+
+def _without_weights(paper: Paper, declared: Experiment) -> dict[str, Any]:
+    """The fields, with their values, that replace pretrained weights which are not available."""
+    fallback = {one.field: "random" for one in paper.pretrainings if getattr(declared.config, one.field) == "newest"}
+    for weights in weights_of(paper, declared.config):
+        fallback |= weights.fallback
+    return fallback
 
 
 def _as_json(values: dict) -> dict:
@@ -148,14 +170,11 @@ def _auxiliary(used: Mapping[str, str] | None, declared: str) -> list[str]:
 
 
 def _pretrained(run: RunResults, paper: Paper, config: Mapping[str, Any]) -> list[str]:
-    """Networks of pretrainings that are missing, or not made as the paper's."""
+    """Networks of pretrainings that are not made as the paper's."""
     found = []
     for one in paper.pretrainings:
-        used = config.get(one.field)
-        if used == "newest":  # a network that exists is named by its digest
-            found.append(f"{one.title} of random weights")
-        problems = (f"{one.title} {used}, trained on ", ": (not as declared|partial|bad audio|synthetic)")
-        if any(flag.startswith(problems[0]) and re.search(problems[1], flag) for flag in run.flags):
+        used = f"{one.title} {config.get(one.field)}, trained on "
+        if any(flag.startswith(used) and PROBLEM.search(flag) for flag in run.flags):
             found.append(f"{one.title} not made as the paper's")
     return found
 

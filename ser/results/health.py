@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -83,6 +84,13 @@ def networks(holder: Any) -> Iterator[Any]:
     elif dataclasses.is_dataclass(holder) and not isinstance(holder, Context):  # which holds data, but no networks
         for field in dataclasses.fields(holder):
             yield from networks(getattr(holder, field.name, None))
+
+
+def parameters(holder: Any) -> int | None:
+    """How many numbers the Keras models of an object hold, each weight counted once; None if it holds no model."""
+    models = list(networks(holder))
+    sizes = {id(weight): math.prod(weight.shape) for network in models for weight in network.weights}
+    return sum(sizes.values()) if models else None
 
 
 def _is_loss(name: str) -> bool:

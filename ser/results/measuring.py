@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from common.errors import UserError
 from common.intervals import aggregate, by_run_fold_speaker, speaker_interval
-from common.metrics import STATISTICS
+from common.metrics import STATISTICS, Metric
 from common.results import Cell, Measurement, RunResults
 
 
@@ -22,11 +23,15 @@ class FoldStatistics:
         sums: confusion counts or moments (see `common.metrics.STATISTICS`), shape (repeats, folds, speakers, a, b).
         folds: names of the folds along the second axis; batches cut from a fold are called "FOLD#NUMBER".
         dimensions: of a regression.
+        repeats: the repeats along the first axis; empty for a yardstick, which has one without a number.
+        speakers: names of the speakers along the third axis; empty for a yardstick.
     """
 
     sums: np.ndarray
     folds: tuple[str, ...]
     dimensions: tuple[str, ...] = ()
+    repeats: tuple[int, ...] = ()
+    speakers: tuple[str, ...] = ()
 
     def on(self, folds: Iterable[str]) -> FoldStatistics:
         """The statistics of some folds only, and of the speakers that are tested there."""
@@ -34,7 +39,12 @@ class FoldStatistics:
         kept = [number for number, fold in enumerate(self.folds) if fold.split("#")[0] in wanted]
         sums = self.sums[:, kept]
         filled = (sums != 0).any((0, 1, 3, 4))
-        return FoldStatistics(sums[:, :, filled], tuple(self.folds[number] for number in kept), self.dimensions)
+        return dataclasses.replace(
+            self,
+            sums=sums[:, :, filled],
+            folds=tuple(self.folds[number] for number in kept),
+            speakers=tuple(name for name, used in zip(self.speakers, filled, strict=False) if used),
+        )
 
 
 def statistics_of_run(results: RunResults, statistic: str) -> FoldStatistics:
@@ -104,7 +114,32 @@ def statistics_of(
             for start in range(0, len(t), size)
         ]
     sums = by_run_fold_speaker(*zip(*trials, strict=True), kind.of)
-    return FoldStatistics(sums, tuple(sorted({fold for *_, fold in trials})), tuple(dimensions))
+    return FoldStatistics(
+        sums,
+        tuple(sorted({fold for *_, fold in trials})),
+        tuple(dimensions),
+        tuple(sorted(set(repeats))),
+        tuple(sorted({str(name) for names in speakers for name in names})),
+    )
+
+
+def function_of(
+    metric: Metric, labels: str, aggregation: str, dimensions: Sequence[str]
+) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """What turns statistics into a metric: a function, and the aggregation for `common.intervals.aggregate`.
+
+    Args:
+        metric: an entry of `common.metrics.METRICS`.
+        labels: for a regression, a dimension or "mean".
+        aggregation: as a metric's id names it.
+        dimensions: of the regression.
+
+    Raises:
+        ValueError: There is no such dimension.
+    """
+    # The batches of a fold stand where folds stand: their mean is what the paper's toolkit printed.
+    batches = STATISTICS[metric.statistic].batch > 0
+    return metric.function(labels, dimensions), "folds" if batches else aggregation
 
 
 def measure(found: FoldStatistics, cell: Cell, of_folds: int) -> Measurement:
@@ -120,14 +155,12 @@ def measure(found: FoldStatistics, cell: Cell, of_folds: int) -> Measurement:
     """
     metric = cell.registered
     try:
-        function = metric.function(cell.labels, found.dimensions)
+        function, aggregation = function_of(metric, cell.labels, cell.aggregation, found.dimensions)
     except ValueError:
         raise UserError(
             f"The cell {cell.cell} measures {cell.labels}, which {cell.experiment} does not predict."
         ) from None
     kind = STATISTICS[metric.statistic]
-    # The batches of a fold stand where folds stand: their mean is what the paper's toolkit printed.
-    aggregation = "folds" if kind.batch else cell.aggregation
     by_repeat = metric.scale * aggregate(found.sums.sum(axis=2), function, aggregation)
     low, high = speaker_interval(found.sums, function, aggregation, bounds=metric.bounds)
     repeats, _, speakers = found.sums.shape[:3]

@@ -174,6 +174,7 @@ def run_trial(
                     "total": round(time.perf_counter() - started, 3),
                 },
                 "peak_memory_mib": peak_bytes() // 2**20,
+                "parameters": health.parameters(fitted),
                 # A loss that was not finite is written as null: JSON has no such number, and the trial is not lost.
                 "history": {
                     name: [value if math.isfinite(value) else None for value in values]

@@ -5,7 +5,7 @@ import pytest
 from scipy import special, stats
 from sklearn.metrics import accuracy_score
 
-from common.intervals import aggregate, by_run_fold_speaker, paired_interval, speaker_interval
+from common.intervals import aggregate, by_run_fold_speaker, speaker_interval
 from common.metrics import METRICS, confusion, moments, ua, wa
 from tests.helpers.concordance import literal_ccc, ratings
 
@@ -79,30 +79,12 @@ def literal_values(counts, metric, aggregation):
 @pytest.mark.parametrize("aggregation", ["folds", "pooled"])
 @pytest.mark.parametrize("shared", [True, False])
 def test_interval_against_a_literal_jackknife(metric, aggregation, shared):
-    counts, other = random_counts(speakers=6, shared=shared), random_counts(runs=1, speakers=6, shared=shared, seed=4)
+    counts = random_counts(speakers=6, shared=shared)
     value, *without_one = literal_values(counts, metric, aggregation)
     error = np.sqrt(5 / 6 * np.sum((without_one - np.mean(without_one)) ** 2))
     width = stats.t.ppf(0.975, 5) * error / (value * (1 - value))  # the derivative of the logit is 1 / (m (1 - m))
     expected = special.expit(special.logit(value) + np.array([-1, 1]) * width)
     np.testing.assert_allclose(speaker_interval(counts, METRICS[metric].of, aggregation), expected, rtol=1e-12)
-
-    difference, *without_one = np.subtract(
-        literal_values(counts, metric, aggregation), literal_values(other, metric, aggregation)
-    )
-    half = stats.t.ppf(0.975, 5) * np.sqrt(5 / 6 * np.sum((without_one - np.mean(without_one)) ** 2))
-    found = paired_interval(counts, other, METRICS[metric].of, aggregation)
-    np.testing.assert_allclose(found, [difference, difference - half, difference + half], rtol=1e-10)
-
-
-@pytest.mark.parametrize("metric", ["wa", "ua"])
-def test_with_one_speaker_per_fold_a_paired_interval_is_that_of_the_paired_t_test(metric):
-    # The mean over folds is then the mean of one value per speaker.
-    first, second = (random_counts(runs=1, folds=12, speakers=12, shared=False, seed=seed) for seed in (3, 4))
-    values = [[float(METRICS[metric].of(counts[0, s, s])) for s in range(12)] for counts in (first, second)]
-    peer = stats.ttest_rel(*values).confidence_interval(0.95)
-    difference, low, high = paired_interval(first, second, METRICS[metric].of, "folds")
-    assert difference == pytest.approx(np.mean(values[0]) - np.mean(values[1]))
-    np.testing.assert_allclose([low, high], peer, rtol=1e-10)
 
 
 @pytest.mark.parametrize("aggregation", ["folds", "pooled"])
@@ -128,16 +110,10 @@ def test_the_interval_has_its_nominal_coverage_with_few_speakers(aggregation, sp
 
 def test_no_interval_for_few_speakers_and_at_the_bounds():
     assert np.isnan(speaker_interval(random_counts(speakers=4), ua, "folds")).all()
-    assert np.isnan(paired_interval(random_counts(speakers=4), random_counts(speakers=4), ua, "folds")).tolist() == [
-        False,
-        True,
-        True,
-    ]
     right = np.zeros((2, 3, 6, 2, 2), int)
     right[..., 0, 0] = right[..., 1, 1] = 5
     for counts in (right, right[..., ::-1]):
         assert np.isnan(speaker_interval(counts, ua, "folds")).all()
-    assert paired_interval(right, right[..., ::-1], ua, "pooled") == (1.0, 1.0, 1.0)
 
 
 def test_a_higher_level_gives_a_wider_interval_within_the_bounds():

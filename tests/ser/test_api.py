@@ -28,7 +28,7 @@ def _folder(tmp_path, monkeypatch):
 def test_importing_it_loads_nothing_heavy():
     program = (
         "import sys, ser\n"
-        "assert {'experiments', 'run', 'reproduce', 'report', 'load_model'} <= set(dir(ser))\n"
+        "assert {'claims', 'experiments', 'run', 'reproduce', 'report', 'load_model'} <= set(dir(ser))\n"
         "ser.run, ser.reproduce, ser.report, ser.load_model\n"
         "print({'tensorflow', 'keras', 'jax', 'torch', 'pandas', 'numpy'} & set(sys.modules))"
     )
@@ -103,12 +103,20 @@ def test_reproduce_takes_tables_and_options(monkeypatch):
     assert [section.table for section in report.sections] == ["3"]
 
 
+def test_claims_are_a_table_also_without_results():
+    found = ser.claims("mtap", results="nowhere")
+    assert {one.verdict for one in found} <= {"not run"}
+    assert len(found.to_frame()) == len(found)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: ser.run(EXPERIMENT, corpora="demo"), "no option 'corpora'. Did you mean corpus"),
         (lambda: ser.run(EXPERIMENT, executor="slurm"), "'slurm'; it is one of local, ray, here"),
         (lambda: ser.run("mtap/table3/iemocap/softmx"), "no experiment"),
+        (lambda: ser.claims("mtop"), "no paper 'mtop'. Did you mean mtap"),
+        (lambda: ser.reproduce("mtap", ["3"], claims=["x"]), "exclude each other"),
         (lambda: ser.report("nowhere"), "no results folder nowhere"),
         (lambda: ser.load_model(), "no kept model"),
         (lambda: ser.load_model("nowhere"), "nowhere is not the model folder"),

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,7 +57,9 @@ def run_partial(folder, *more, code=0, experiment="mtap/table1/emodb/softmax"):
     ser("run", experiment, "--root", str(folder), "--partial", *QUICK, *more, code=code)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["corpora"], ["fetch"], ["list", "mtap", "--table", "2"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["corpora"], ["fetch"], ["list", "mtap", "--table", "2"], ["claims"]]
+)
 def test_quick_commands_import_nothing_heavy(arguments, tmp_path):
     program = (
         "import sys\nfrom ser import cli\n"
@@ -67,6 +70,52 @@ def test_quick_commands_import_nothing_heavy(arguments, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip().endswith("heavy: []")
+
+
+@pytest.fixture
+def claims_of_mtap(tmp_path, monkeypatch):
+    """mtap with two claims of its own."""
+    folder = tmp_path / "with-claims"
+    folder.mkdir()
+    shutil.copy(PAPER.reported, folder)
+    rows = [f"mtap/table3/iemocap/{name}" for name in ("apfl", "softmax", "focal")]
+    lines = [
+        "id,section,claim,relation,first,second,metric,difference,note",
+        f"over-softmax,Sec. 1,APFL is better.,higher,{rows[0]},{rows[1]},ua/4class/folds,4.17,",
+        f"best,Sec. 1,APFL is best.,highest,{rows[0]},{rows[1]} {rows[2]},ua/4class/folds,,",
+    ]
+    (folder / "claims.csv").write_text("\n".join(lines) + "\n")
+    own = type(PAPER).reported.fget
+    reported = property(lambda paper: folder / "reported.csv" if paper.name == "mtap" else own(paper))
+    monkeypatch.setattr(type(PAPER), "reported", reported)
+
+
+def test_claims_are_listed_without_results(claims_of_mtap, capsys):
+    ser("claims", "mtap")
+    words = " ".join(capsys.readouterr().out.split())
+    assert "over-softmax" in words and "+4.17" in words
+    assert "mtap: 0 hold, 0 contradicted, 0 undecided, 2 not run" in words
+    assert "`ser reproduce PAPER --claim ID`" in words
+
+
+def test_a_claim_runs_exactly_its_rows_and_is_judged(claims_of_mtap, capsys, eager):
+    claim = ["reproduce", "mtap", "--claim", "over-softmax"]
+    ser(*claim, "--corpus", "demo", "--folds", "2", "--repeats", "2", *QUICK)
+    captured = capsys.readouterr()
+    words = " ".join(captured.out.split())
+    assert "2 experiments, 8 trials" in captured.err
+    assert "IEMOCAP Focal" not in words and "best" not in words
+    assert words.index("mtap, Table 3 (") < words.index("mtap, claims")
+    assert "2 seeds" in words and "at that scale" in words and "demo instead of iemocap" in words
+    ser("claims", "mtap")
+    words = " ".join(capsys.readouterr().out.split())
+    assert "at another scale only" in words and "1 of 2 rivals" in words
+    assert "Not run: mtap/table3/iemocap/focal (best)" in words
+    ser("report")
+    words = " ".join(capsys.readouterr().out.split())
+    assert words.index("mtap, claims") < words.index("mtap, Table 3 (")
+    page = Path("results/report.html").read_text()
+    assert page.index("mtap, claims") < page.index("mtap, Table 3")
 
 
 def test_list_names_every_experiment_with_its_trials(capsys):
@@ -109,6 +158,10 @@ def test_an_incomplete_corpus_is_counted(capsys, tmp_path):
         (["reproduce", "mtap", "--table", "11"], ["no table", "'11'"]),
         (["reproduce", "mtap", "--corpus", "emobd"], ["no corpus 'emobd'", "emodb"]),
         (["reproduce", "all", "--table", "1"], ["--table needs one paper"]),
+        (["reproduce", "all", "--claim", "x"], ["--claim needs one paper"]),
+        (["reproduce", "mtap", "--claim", "x", "--table", "1"], ["--table and --claim exclude each other"]),
+        (["reproduce", "mtap", "--claim", "no-such-claim"], ["no claim of mtap 'no-such-claim'"]),
+        (["claims", "mtop"], ["no paper 'mtop'", "mtap"]),
         (["corpora", "savve"], ["no corpus 'savve'", "savee"]),
         (["pretrain", "mtap", "words"], ["mtap has nothing to pretrain"]),
         (["fetch", "ravdes"], ["no corpus or model to fetch 'ravdes'", "ravdess"]),

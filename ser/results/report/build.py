@@ -14,11 +14,14 @@ from common.contract import Paper
 from common.files import write_atomic, write_text
 from common.results import Cell, Comparison, RunResults
 from ser.results import yardstick
+from ser.results.claims import ClaimResult, chosen_claims, read_claims
 from ser.results.comparing import compare, shown_cells, unreported_cells, worst_overlap
 from ser.results.condition import condition_of
+from ser.results.judging import Judge
 from ser.results.measuring import measure
 from ser.results.reading import best_runs, read_runs, runs_of
 from ser.results.report import html, markdown
+from ser.results.report.claims import Claims
 from ser.results.report.content import (
     WHOLE_VECTOR,
     Content,
@@ -237,6 +240,7 @@ def report(
     runs: Iterable[RunResults] = (),
     figures: Sequence[DrawnFigure] = (),
     failures: Sequence[Failure] = (),
+    claims: Iterable[ClaimResult] = (),
 ) -> Report:
     """Makes a report of some sections, with the current time and the versions that the runs recorded."""
     versions: dict[str, str] = {}
@@ -245,7 +249,7 @@ def report(
         for trial in run.trials:
             versions.update(trial["versions"])
     made = datetime.now(UTC).isoformat(timespec="minutes")
-    return Report(tuple(sections), made, versions, tuple(figures), tuple(failures), runs)
+    return Report(tuple(sections), made, versions, tuple(figures), tuple(failures), runs, Claims(claims))
 
 
 def from_results(papers: Sequence[Paper], results: Path) -> Report:
@@ -255,11 +259,13 @@ def from_results(papers: Sequence[Paper], results: Path) -> Report:
         papers: papers to look for.
         results: results folder.
     """
-    sections, figures, used = [], [], []
+    sections, figures, used, claims = [], [], [], []
     for paper in papers:
-        runs = best_runs(paper, read_runs(paper, results))
+        found = read_runs(paper, results)
+        runs = best_runs(paper, found)
         if not runs:
             continue
+        claims += judged(paper, found)
         used += runs.values()
         own = []
         for table in dict.fromkeys(cell.table for cell in read_cells(paper.reported) if cell.experiment in runs):
@@ -268,7 +274,22 @@ def from_results(papers: Sequence[Paper], results: Path) -> Report:
             own.append(section(paper, table, runs, (), results, only=only))
         figures += draw_figures(paper, runs, own)
         sections += own
-    return report(sections, used, figures)
+    return report(sections, used, figures, claims=claims)
+
+
+def judged(paper: Paper, runs: Iterable[RunResults], ids: Sequence[str] = ()) -> list[ClaimResult]:
+    """Verdicts on a paper's claims.
+
+    Args:
+        paper: the paper.
+        runs: the runs to judge them by.
+        ids: only these claims; empty: all.
+
+    Raises:
+        UserError: There is no such claim.
+    """
+    judge = Judge(paper, runs)
+    return [judge.judge(claim) for claim in (chosen_claims(paper, ids) if ids else read_claims(paper))]
 
 
 def draw_figures(paper: Paper, runs: Mapping[str, RunResults], sections: Iterable[Section]) -> list[DrawnFigure]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from common.contract import Figure, Paper
 from common.intervals import FEWEST_SPEAKERS
 from common.metrics import METRICS
 from common.results import Comparison, Measurement, RunResults, kinds_of
+from ser.results.report.claims import Claims, by_paper
 
 if TYPE_CHECKING:
     from ser.execution.executor import Failure
+    from ser.results.claims import ClaimResult
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Content:
         figures: the figures.
         failures: trials of this command that failed; empty for a report that is read from disk.
         runs: the runs that the tables show, with their trials and predictions.
+        claims: verdicts on the papers' claims, also of those that were not run.
     """
 
     sections: tuple[Section, ...]
@@ -109,6 +112,12 @@ class Content:
     figures: tuple[DrawnFigure, ...] = ()
     failures: tuple[Failure, ...] = ()
     runs: tuple[RunResults, ...] = ()
+    claims: Claims = field(default_factory=Claims)
+
+    @property
+    def claims_by_paper(self) -> list[tuple[str, list[ClaimResult]]]:
+        """The claims of each paper of which at least one has a result."""
+        return [(paper, own) for paper, own in by_paper(self.claims) if any(one.was_run for one in own)]
 
 
 def table_title(table: str) -> str:

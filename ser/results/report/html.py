@@ -8,6 +8,8 @@ from html import escape
 from pathlib import Path
 
 from common.results import Comparison, Measurement
+from ser.results.report.claims import LEGEND as CLAIMS_LEGEND
+from ser.results.report.claims import html_section
 from ser.results.report.content import (
     HEADS,
     LEGEND,
@@ -31,7 +33,11 @@ def render(report: Content) -> str:
     """Renders a report."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     versions = ", ".join(f"{escape(name)} {escape(value)}" for name, value in sorted(report.versions.items()))
-    parts = [_section(section) for section in report.sections] + [_figure(one) for one in report.figures]
+    titles = {section.paper.name: section.paper.title for section in report.sections}
+    parts = [html_section(paper, titles.get(paper, ""), own) for paper, own in report.claims_by_paper]
+    if parts:
+        parts.append(f'<p class="legend">{escape(CLAIMS_LEGEND)}</p>')
+    parts += [_section(section) for section in report.sections] + [_figure(one) for one in report.figures]
     body = "\n".join(parts) or "<p>Nothing has been run yet.</p>"
     return f"""<!doctype html>
 <html lang="en">

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ser.results.report.claims import LEGEND as CLAIMS_LEGEND
+from ser.results.report.claims import markdown_table
 from ser.results.report.content import (
     HEADS,
     LEGEND,
@@ -16,6 +18,9 @@ from ser.results.report.content import (
 def render(report: Content) -> str:
     """Renders a report."""
     parts = [f"# Reported and measured\n\nMade {report.made}.\n"]
+    parts += [markdown_table(paper, own) for paper, own in report.claims_by_paper]
+    if report.claims_by_paper:
+        parts.append(f"{CLAIMS_LEGEND}\n")
     parts += [render_section(section) for section in report.sections]
     parts += [f"## {one.heading}\n\n![{one.heading}]({one.file_name})\n" for one in report.figures]
     return "\n".join([*parts, LEGEND, ""])

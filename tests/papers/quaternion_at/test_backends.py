@@ -5,7 +5,6 @@ precision its gradients may differ by parts in a thousand, and much more where t
 is computed in single precision, RH-Emo is fixed here.
 """
 
-import dataclasses
 import sys
 
 import keras
@@ -15,8 +14,8 @@ import pytest
 from common.contract import Context
 from common.training import jit_compile
 from papers.quaternion_at import model
-from papers.quaternion_at.experiments import config_of
 from tests.helpers.eagerly import eagerly
+from tests.helpers.quaternion_at_data import small
 
 eager = pytest.fixture(eagerly)
 
@@ -53,7 +52,7 @@ def two_steps():
         keras.config.set_floatx(precision)
         keras.config.set_dtype_policy(precision)
         changes = {"width": 0.001, "shrink": 2, "dropout": 0.0, "at_variant": variant, "rhemo_training": "trainable"}
-        config = dataclasses.replace(config_of(network, method), **changes)
+        config = small(network, method, **changes)
         vgg, encoder = model.build_vgg(config, 3), model.build_encoder(config, Context())
         fill(vgg, generator)
         if encoder is not None:

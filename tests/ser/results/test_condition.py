@@ -6,6 +6,7 @@ import json
 import pytest
 
 from common.artefacts import Artefacts
+from common.checksums import Checksums
 from common.contract import Pretraining
 from common.results import Condition, RunResults
 from ser import registry
@@ -87,11 +88,10 @@ def test_a_run_whose_declaration_has_changed_gives_no_verdict(results):
 
 
 def test_random_weights_in_the_place_of_a_pretrained_network_give_no_verdict(results):
-    """The config still says "newest", as declared; only `changes` says that there was none."""
     folder = make(results)
     config = json.loads((folder / "run.json").read_text())["config"]
-    edit(folder / "run.json", config={**config, "start": "newest"})
-    assert shown(results, with_pretraining())[1].verdict not in VERDICTS
+    edit(folder / "run.json", config={**config, "start": "random"}, changes=[])
+    assert shown(results, with_pretraining())[1].verdict == "random weights"
 
 
 def with_pretraining():
@@ -169,7 +169,7 @@ def test_fields_that_are_set_by_hand_are_told_from_those_of_a_scaled_run(paper, 
 @pytest.mark.parametrize("name", registry.PAPERS)
 def test_every_experiment_is_as_declared_or_scaled(name, tmp_path):
     paper = registry.paper(name)
-    resolver = ConfigResolver(Options(scaled=True), Artefacts(tmp_path))
+    resolver = ConfigResolver(Options(scaled=True), Artefacts(tmp_path), Checksums(tmp_path))
     for experiment in paper.experiments:
         auxiliary = dict(zip(("corpus", "subset"), experiment.auxiliary.split("/"), strict=False)) or None
         auxiliary = auxiliary if experiment.auxiliary else None
@@ -182,7 +182,7 @@ def test_every_experiment_is_as_declared_or_scaled(name, tmp_path):
         found = condition_of(stored(experiment, scaled, paper.scaled_repeats, auxiliary=auxiliary), paper)
         assert found.scaled and found.complete, (experiment.id, found)
         # Weights that are not on this machine are the only other difference.
-        assert all(" of random weights" in text or "words = we" in text for text in found.modified), found
+        assert not found.modified and all("random" in text or "words = we" in text for text in found.random), found
 
 
 def test_a_digest_is_what_newest_stands_for_and_problems_of_its_network_are_stated():
@@ -202,8 +202,8 @@ def test_stored_changes_that_cannot_be_recomputed_stay():
     changes = ["epochs of another kind", "shift = 0.5 instead of 0.0", "on demo instead of toy"]
     found = condition_of(stored(toy.PAPER.experiments[0], trials=2, changes=changes), toy.PAPER)
     assert found.modified == ("epochs of another kind",) and not found.corpus
-    flags = ["random weights: a file is not here (`ser fetch it`)"]
-    assert condition_of(stored(toy.PAPER.experiments[0], trials=2, flags=flags), toy.PAPER).modified == tuple(flags)
+    flags = ["random weights, because these are not here: a file (`ser fetch it`)"]
+    assert condition_of(stored(toy.PAPER.experiments[0], trials=2, flags=flags), toy.PAPER).random == tuple(flags)
 
 
 def test_runs_are_alike_if_they_deviate_in_the_same_way():
