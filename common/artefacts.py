@@ -56,9 +56,11 @@ class Artefacts:
 
     Attributes:
         root: the folder; created when it is needed.
+        made_with: versions that are part of every artefact's hash, so that another version makes its own.
     """
 
     root: Path
+    made_with: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, name: str, made_of: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]) -> Artefact:
         """Returns the artefact that was made of these things, and makes it first if it does not exist.
@@ -71,7 +73,7 @@ class Artefacts:
         """
         from filelock import FileLock
 
-        made_of = json.loads(json.dumps(made_of))
+        made_of = json.loads(json.dumps({**made_of, "made_with": dict(self.made_with)}))
         folder = self.root / name / _digest(made_of)
         found = _read(folder)
         if found is not None:

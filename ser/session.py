@@ -18,6 +18,7 @@ from ser.data_source import CachedFeatures
 from ser.options import Options
 from ser.pretrained import MissingWeights
 from ser.resolving import ConfigResolver
+from ser.results.environment import libraries
 from ser.subsets import LoadedSubset, Subsets, check_labels, corpus_and_subset
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Session:
         self.options = options
         self.observer = observer
         self.failures: list[Failure] = []
-        self.artefacts = Artefacts(options.cache / "artefacts")
+        self.artefacts = Artefacts(options.cache / "artefacts", libraries())
         self.data_source = CachedFeatures(options.cache, options.jobs, options.skip_bad_audio)
         self.checksums = Checksums(options.cache / "checksums")
         self.subsets = Subsets(options, self.checksums, observer.note)
@@ -160,8 +161,11 @@ class Session:
 
         Raises:
             CorpusAbsent: Its corpus is not on this machine.
+            MissingWeights: It starts from another pretrained network, which is not on this machine.
             UserError: Anything else that the user can fix.
         """
+        from common.features.store import settings_hash
+
         options = self.options
         resolved = self.resolver.config(paper, paper.experiments[0], pretraining=True)
         if resolved.missing:
@@ -174,10 +178,12 @@ class Session:
         changes = list(resolved.changes)
         if (name, subset) != (pretraining.corpus, pretraining.subset):
             changes.insert(0, f"on {name}/{subset} instead of {pretraining.corpus}/{pretraining.subset}")
+        extractors = paper.function(pretraining.features)(resolved.config)
         made_of = {
             "paper": paper.name,
             "pretraining": pretraining.name,
             "config": dataclasses.asdict(resolved.config),
+            "features": {name: settings_hash(extractor) for name, extractor in extractors.items()},
             **data.record,
             "deterministic": options.deterministic,
         }
@@ -185,7 +191,6 @@ class Session:
         def make(folder: Path) -> dict:
             from common.backend import start_backend
 
-            extractors = paper.function(pretraining.features)(resolved.config)
             part = self.data_source.extract(extractors, data.loaded.table, self.observer)
             start_backend()
             from common.training import seed_everything

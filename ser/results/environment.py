@@ -36,9 +36,13 @@ def environment() -> dict[str, str]:
 
     Importing neither Keras nor a backend. "code" is a hash of the suite's source.
     """
+    return {"code": code(), "python": platform.python_version(), "machine": platform.machine(), **libraries()}
+
+
+def libraries() -> dict[str, str]:
+    """Versions of the suite, Keras, NumPy and the backend."""
     backend = backend_name()
-    found = {"suite": suite_version(), "code": code(), "python": platform.python_version()}
-    found |= {"machine": platform.machine(), "backend": backend}
+    found = {"suite": suite_version(), "backend": backend}
     return found | {package: version_of(package) for package in ("keras", "numpy", backend)}
 
 

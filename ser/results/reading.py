@@ -97,10 +97,24 @@ def find_runs(results: Path, prefix: str = "") -> list[Path]:
     return sorted(folders, key=lambda folder: (folder / "run.json").stat().st_mtime)
 
 
-def runs_of(experiment: str, results: Path) -> list[Path]:
-    """Folders of the runs of one experiment that have a finished trial."""
+def runs_of(experiment: str, results: Path, *, outdated: bool = False) -> list[Path]:
+    """Folders of the runs of one experiment that have a finished trial.
+
+    Args:
+        experiment: its id.
+        results: results folder.
+        outdated: those that were written in another format instead, which `read_run` does not read.
+    """
     files = (results / experiment).glob("*/run.json")
-    return sorted(file.parent for file in files if next(file.parent.glob("*/trial.json"), None))
+    found = sorted(file.parent for file in files if next(file.parent.glob("*/trial.json"), None))
+    return [folder for folder in found if (_format(folder) != FORMAT) == outdated]
+
+
+def _format(folder: Path) -> int | None:
+    try:
+        return json.loads((folder / "run.json").read_bytes()).get("format")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def read_runs(paper: Paper, results: Path, experiments: Container[str] | None = None) -> list[RunResults]:

@@ -30,9 +30,17 @@ def test_an_artefact_is_made_once_for_equal_inputs(tmp_path):
     assert (first.folder / "sub" / "weights.txt").read_text() == "a" and other.folder != first.folder
     assert store.find("toy/words", first.digest) == first and store.find("toy/words", "0" * 16) is None
     described = json.loads((first.folder / RECORD).read_text())
-    assert described["made_of"] == {"config": {"width": 8}, "seed": 1} and list(described["files"]) == [
-        "sub/weights.txt"
+    assert described["made_of"] == {"config": {"width": 8}, "seed": 1, "made_with": {}}
+    assert described["files"] == dict(first.files) and list(first.files) == ["sub/weights.txt"]
+
+
+def test_other_versions_make_their_own_artefacts_and_files_have_one_checksum(tmp_path):
+    made = [
+        Artefacts(tmp_path, versions).get("toy/words", {"seed": 1}, make(text, []))
+        for versions, text in (({"keras": "1"}, "a"), ({"keras": "2"}, "b"), ({"keras": "3"}, "a"))
     ]
+    assert len({one.digest for one in made}) == 3
+    assert made[0].checksum == made[2].checksum != made[1].checksum
 
 
 @pytest.mark.parametrize("damage", ["change", "remove", "record"])

@@ -210,6 +210,7 @@ def _conditions(paper: Paper, runs: Sequence[RunResults], results: Path) -> list
         counts = f"{record['utterances']} utterances, {record['protocol_name']}"
         own = [f"{record['corpus']}/{record['subset']}: {counts}", *condition_of(run, paper).sentences]
         own += [flag[0].upper() + flag[1:] for flag in run.flags]
+        own += [f"From {one['title']}: {one['name']}, checksum {one['checksum']}" for one in record["pretrained"]]
         own += run.left_out
         overlap = ", ".join(f"{name} {count}" for name, count in worst_overlap(run.trials).items())
         own.append(f"Audit, largest overlap of a test part with training and validation: {overlap or 'none'}")
@@ -223,16 +224,18 @@ def _conditions(paper: Paper, runs: Sequence[RunResults], results: Path) -> list
 
 
 def _other_runs(experiments: Sequence[str], results: Path) -> list[str]:
-    """A line that says how many other runs of the experiments are not shown; none if all are."""
+    """Lines that say how many other runs of the experiments are not shown; none if all are."""
+    outdated = sum(len(runs_of(one, results, outdated=True)) for one in experiments)
+    lines = [f"Not read, because written in an older format: {outdated}"] * bool(outdated)
     others = {one: len(runs_of(one, results)) - 1 for one in experiments}
     others = {one: number for one, number in others.items() if number > 0}
     if not others:
-        return []
+        return lines
     number = sum(others.values())
     of = "this experiment" if len(experiments) == 1 else "these experiments"
     where = next(iter(others)) if len(others) == 1 else os.path.commonpath(list(others))
     is_are = "run of {} is" if number == 1 else "runs of {} are"
-    return [f"{number} other {is_are.format(of)} not shown: `ser report --runs {where}`"]
+    return [f"{number} other {is_are.format(of)} not shown: `ser report --runs {where}`", *lines]
 
 
 def report(
@@ -243,11 +246,16 @@ def report(
     claims: Iterable[ClaimResult] = (),
 ) -> Report:
     """Makes a report of some sections, with the current time and the versions that the runs recorded."""
-    versions: dict[str, str] = {}
+    found: dict[str, dict[str, None]] = {}
     runs = tuple(runs)
     for run in runs:
         for trial in run.trials:
-            versions.update(trial["versions"])
+            own = dict(trial["versions"])
+            if "commit" in trial:
+                own["commit"] = trial["commit"][:10] + " (modified)" * trial["modified"]
+            for name, value in own.items():
+                found.setdefault(name, {})[value] = None
+    versions = {name: " and ".join(values) for name, values in found.items()}
     made = datetime.now(UTC).isoformat(timespec="minutes")
     return Report(tuple(sections), made, versions, tuple(figures), tuple(failures), runs, Claims(claims))
 

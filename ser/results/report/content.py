@@ -210,8 +210,9 @@ LEGEND = (
     f"{METRICS['ua'].margin:g} points (CCC: {METRICS['ccc'].margin:g}); differs: it is not zero and may be larger; "
     "undecided: the seeds do not say (in brackets: how many would). Only a run as declared gets such a verdict. For "
     "any other run, the column says what it is: on a synthetic or another corpus instead of the paper's; scaled (with "
-    "the settings of --scaled); modified (with other settings); partial (not on the whole corpus); incomplete (trials "
-    "are missing, the difference is shown)."
+    "the settings of --scaled); with random weights instead of pretrained ones; modified (with other settings); "
+    "partial (not on the whole corpus); declared differently today (made before the suite changed); incomplete "
+    "(trials are missing, the difference is shown)."
 )
 
 WHOLE_VECTOR = (

@@ -102,6 +102,16 @@ def with_pretraining():
     return dataclasses.replace(toy.PAPER, experiments=(experiment,), pretrainings=(pretraining,))
 
 
+def test_pretrained_files_and_runs_in_an_older_format_are_stated(results):
+    folder = make(results)
+    edit(folder / "run.json", pretrained=[{"title": "BERT", "name": "bert-base-uncased", "checksum": "0f" * 16}])
+    old = make(results, config=toy.ToyConfig(shift=0.5))
+    edit(old / "run.json", format=1)
+    conditions = shown(results)[0].conditions
+    assert f"From BERT: bert-base-uncased, checksum {'0f' * 16}" in conditions
+    assert "Not read, because written in an older format: 1" in conditions
+
+
 def test_folds_of_two_backends_are_not_averaged(results):
     folder = make(results, repeats=1)
     file = folder / "speaker-A--1" / "trial.json"

@@ -109,3 +109,5 @@ def test_runs_of_another_format_are_left_out_unless_there_is_no_other(tmp_path):
     make(tmp_path)
     (run,) = read_runs(toy.PAPER, tmp_path)
     assert run.folders[0].parent != old and read_runs(toy.PAPER, tmp_path, {"toy/table1/toy/other"}) == []
+    name = "toy/table1/toy/row"
+    assert runs_of(name, tmp_path) == [run.folders[0].parent] and runs_of(name, tmp_path, outdated=True) == [old]
