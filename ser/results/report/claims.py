@@ -138,7 +138,8 @@ def terminal_table(paper: str, results: Sequence[ClaimResult]) -> Table:
     table = Table(title=f"{paper}, claims", title_justify="left", title_style="bold", header_style="bold")
     for name in HEADS:
         right = name in ("Paper", "Measured")
-        table.add_column(name, justify="right" if right else "left", no_wrap=name in ("Metric", "Paper", "Measured"))
+        fixed = name in ("Metric", "Paper", "Measured")
+        table.add_column(name, justify="right" if right else "left", no_wrap=fixed, overflow="fold")
     for one in results:
         style = STYLES.get(one.verdict, "dim") if one.as_declared else "yellow" if one.was_run else "dim"
         needed = f"\n({one.needed_in_words})" if one.needed_in_words else ""
