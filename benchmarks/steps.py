@@ -36,7 +36,7 @@ from ser.progress import Progress
 from ser.registry import PAPERS, paper
 from ser.session import Session
 
-SHORT = {"epochs": 4, "epochs3": 4, "rhemo_epochs": 4}
+SHORT = {"epochs": 4, "epochs3": 4, "rhemo_epochs": 4, "rhemo_steps": 0}
 SHORT |= {"alpha": 0.4, "choose": "none", "at_layers": "7", "pseudo_labels": False}
 """Values of config fields that make a fit short. A paper has some of these fields."""
 

@@ -97,6 +97,15 @@ class QuaternionAtConfig:
     rhemo_batch_size: int = setting(50, "not given: stage 1; 50 in the public code, which takes 20 in stage 2")
     rhemo_epochs: int = setting(1000, "not given: per stage; 200,000 in the public code, which stops before")
     rhemo_patience: int = setting(100, "not given: stage 1; 100 in the public code, which takes 30 in stage 2")
+    rhemo_steps: int = setting(
+        5000,
+        "not given: stage 1 has at least so many steps, however few chunks a corpus gives; 0: rhemo_epochs alone",
+    )
+    rhemo_start: Literal["mean", "zero"] = setting(
+        "mean",
+        "not given: the decoder starts at the mean magnitude; or at zero, that is at 0.5 after its sigmoid, as in the "
+        "public code: magnitudes are hundreds of times smaller, and the embedding dies while the output comes down",
+    )
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting(
         "float32", "not given: float32; mixed_float16 or mixed_bfloat16 on a GPU"
     )
@@ -123,6 +132,8 @@ class QuaternionAtConfig:
         numbers = (self.batch_size, self.epochs, self.patience, self.at_tries, self.shrink, self.word_classes)
         if min(*numbers, self.task_batch_size, self.task_epochs, self.rhemo_epochs) < 1:
             raise UserError("batch sizes, epochs, patience, at_tries, shrink and word_classes must be at least 1.")
+        if self.rhemo_steps < 0:
+            raise UserError("rhemo_steps must not be negative.")
         if min(self.learning_rate, self.task_learning_rate, self.width) <= 0 or not 0 <= self.dropout < 1:
             raise UserError("learning rates and width must be positive, dropout in [0, 1).")
         if self.at_beta < 0 or not 0 < self.task_share < 1:
@@ -188,7 +199,7 @@ class QuaternionAtConfig:
 
 FOLD_FIELDS = (
     "task_share", "rhemo_units", "rhemo_beta", "rhemo_beta_vad", "rhemo_learning_rate", "rhemo_tuning_rate",
-    "rhemo_batch_size", "rhemo_epochs", "rhemo_patience",
+    "rhemo_batch_size", "rhemo_epochs", "rhemo_patience", "rhemo_steps", "rhemo_start",
 )  # fmt: skip
 """Settings of RH-Emo's training."""
 
@@ -210,6 +221,9 @@ SCALED = {
     "task_epochs": 10,
     "word_segments": 2000,
     "rhemo_units": 64,
+    "rhemo_learning_rate": 1e-2,
+    "rhemo_batch_size": 10,
     "rhemo_epochs": 5,
+    "rhemo_steps": 600,
 }
 """Changes of --scaled: a sixteenth of the channels and a quarter of the cells, which two cores train in seconds."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from common.costs import Speech, Work, step_name
 from papers.quaternion_at.config import QuaternionAtConfig
 
@@ -33,7 +35,9 @@ def work(config: QuaternionAtConfig, speech: Speech, pretraining: str = "") -> l
 def _rhemo(config: QuaternionAtConfig, seconds: float) -> list[Work]:
     """RH-Emo's two stages, which always have a validation part."""
     size, own = step_name(config, "shrink", "rhemo_units"), Speech(0, seconds)
+    steps = max(1.0, seconds / CHUNK_S / config.rhemo_batch_size)
+    epochs = max(config.rhemo_epochs, math.ceil(config.rhemo_steps / steps))
     return [
-        own.training(f"rhemo autoencoder {size}", seconds, config.rhemo_epochs, config.rhemo_patience),
+        own.training(f"rhemo autoencoder {size}", seconds, epochs, max(config.rhemo_patience, epochs // 10)),
         own.training(f"rhemo heads {size}", seconds, config.rhemo_epochs, STAGE2_PATIENCE),
     ]

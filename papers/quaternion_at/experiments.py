@@ -17,8 +17,14 @@ METHODS = {"S": "Single S", "W": "Single W", "SW": "Dual SW", "WS": "Dual WS"}
 
 NETWORKS = {"real": "Real", "quat": "Quat"}
 
-FOLD_TITLE = "Quat, RH-Emo of the fold"
-"""One row per corpus whose RH-Emo is trained on the fold's training part; the paper's was trained on all of IEMOCAP."""
+CONTROLS = {
+    "quat-fold": ("quat", "fold", "Quat, RH-Emo of the fold"),
+    "quat-random": ("quat", "random", "Quat, RH-Emo of random weights"),
+    "real-rhemo": ("real", "newest", "Real, on RH-Emo's embedding"),
+}
+"""Rows beside each corpus's quaternion rows, ours: name, then network, RH-Emo and title. One has an RH-Emo that was
+trained on the fold's training part (the paper's: on all of IEMOCAP). The others separate what the quaternion network
+does from what its input does: the same network on an embedding that was not learnt, a real network on the same one."""
 
 SPLITS = {
     "rnd": dict.fromkeys(SUBSETS, HoldOut("utterance")),
@@ -83,9 +89,11 @@ def _experiments() -> tuple[Experiment, ...]:
             name = f"table1/{corpus}/{row_of(network, method)}/{split}"
             title = f"{corpus.upper()} {title_of(network, method)}"
             rows.append(_experiment(name, title, corpus, split, config_of(network, method)))
-        config = dataclasses.replace(config_of("quat"), rhemo="fold")
-        title = f"{corpus.upper()} {FOLD_TITLE}"
-        rows.append(_experiment(f"table1/{corpus}/quat-fold/turn", title, corpus, "turn", config))
+        for name, (network, rhemo, title) in CONTROLS.items():
+            config = dataclasses.replace(config_of(network), rhemo=rhemo)
+            rows.append(
+                _experiment(f"table1/{corpus}/{name}/turn", f"{corpus.upper()} {title}", corpus, "turn", config)
+            )
     for network, method in product(NETWORKS, ("none", "S")):
         name = f"resources/iemocap/{row_of(network, method)}"
         config = config_of(network, method, at_layers="2")

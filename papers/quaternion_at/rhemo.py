@@ -10,6 +10,7 @@ import dataclasses
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,11 +31,12 @@ HIGH = 2.5
 
 SETTINGS = (
     "shrink", "chunks", "task_share", "precision", "rhemo_units", "rhemo_beta", "rhemo_beta_vad",
-    "rhemo_learning_rate", "rhemo_tuning_rate", "rhemo_batch_size", "rhemo_epochs", "rhemo_patience",
+    "rhemo_learning_rate", "rhemo_tuning_rate", "rhemo_batch_size", "rhemo_epochs", "rhemo_patience", "rhemo_steps",
+    "rhemo_start",
 )  # fmt: skip
 """Config fields that can change what a fold's RH-Emo learns."""
 
-VERSION = 1
+VERSION = 2
 """Increased whenever the same settings, data and seed would lead to another RH-Emo of a fold."""
 
 
@@ -61,6 +63,7 @@ def pretrain_rhemo(config: QuaternionAtConfig, part: Part, folder: Path, context
     labels = {"emotion": emotion.to_numpy(np.int64), **_high_ratings(part)}
     record = _train_both_stages(config, chunks, labels, (train, validation), len(EMOTIONS), folder, context)
     context.flags.append("RH-Emo was trained on the emotions of all utterances of its corpus, also of test speakers")
+    context.flags += _reconstruction_flags(record)
     return record
 
 
@@ -96,6 +99,7 @@ def train_fold_encoder(config: QuaternionAtConfig, part: Part, chunks: Chunks, c
         artefact = (context.artefacts or Artefacts(Path(temporary))).get("quaternion_at/rhemo-fold", made_of, make)
         encoder = keras.saving.load_model(artefact.folder / "encoder.keras", compile=False, safe_mode=True)
     context.history.update({f"rhemo_{name}": list(values) for name, values in artefact.record["history"].items()})
+    context.flags += _reconstruction_flags(artefact.record)
     left_out = "" if rated else " without valence, arousal and dominance, which this corpus lacks"
     context.flags.append(f"RH-Emo of the fold's training part alone{left_out}")
     return encoder
@@ -150,7 +154,7 @@ def _train_both_stages(
     binary = keras.losses.BinaryCrossentropy
     own = dataclasses.replace(context, history={})
 
-    def train(network: keras.Model, rows, truth, batch_size: int, patience: int) -> None:
+    def train(network: keras.Model, rows, truth, batch_size: int, patience: int, epochs: int) -> None:
         training, validation = rows
 
         def score() -> float:
@@ -160,12 +164,17 @@ def _train_both_stages(
 
         with context.timed("fit"):
             network.fit(
-                images[training], truth(training), batch_size=batch_size, epochs=config.rhemo_epochs, verbose=0,
+                images[training], truth(training), batch_size=batch_size, epochs=epochs, verbose=0,
                 callbacks=[BestEpoch(score, patience, own)],
             )  # fmt: skip
 
+    if config.rhemo_start == "mean":
+        start_at_mean(model, float(images[rows[0]].mean()))
     autoencoder.compile(keras.optimizers.Adam(config.rhemo_learning_rate), binary(), jit_compile=jit_compile())
-    train(autoencoder, rows, lambda rows: images[rows], config.rhemo_batch_size, config.rhemo_patience)
+    steps = -(len(rows[0]) // -config.rhemo_batch_size)
+    epochs = max(config.rhemo_epochs, -(config.rhemo_steps // -steps))
+    patience = max(config.rhemo_patience, epochs // 10)  # in a small corpus, an epoch is a few steps
+    train(autoencoder, rows, lambda rows: images[rows], config.rhemo_batch_size, patience, epochs)
     rated = [name for name in labels if name != "emotion"]
     with_heads.compile(
         # The public code adds weight decay to the gradient; Keras subtracts it from the weights.
@@ -185,8 +194,52 @@ def _train_both_stages(
     def all_outputs(rows) -> dict[str, np.ndarray]:
         return {"reconstruction": images[rows], **{name: values[rows] for name, values in labels.items()}}
 
-    train(with_heads, with_emotion, all_outputs, 20, 30)
+    train(with_heads, with_emotion, all_outputs, 20, 30, config.rhemo_epochs)
     context.history.update(own.history)
     for name in ("encoder", "decoder"):
         model.get_layer(f"rhemo_{name}").save(folder / f"{name}.keras")
-    return {"datapoints": [len(some) for some in (*rows, *with_emotion)]}
+    errors = reconstruction_errors(autoencoder, images, *rows, config.rhemo_batch_size)
+    return {"datapoints": [len(some) for some in (*rows, *with_emotion)], "errors": errors}
+
+
+def start_at_mean(model: keras.Model, mean: float) -> None:
+    """Sets the decoder's last bias so that an embedding of zeros is decoded as the mean magnitude.
+
+    Magnitudes in 0..1 are small (on average .004). From a bias of zero, hence .5, the fastest way down is to switch the
+    embedding off, and after thousands of steps three of its four components are zero everywhere.
+    """
+    layer = model.get_layer("rhemo_decoder").get_layer("decode3")
+    kernel, bias = layer.get_weights()
+    layer.set_weights([kernel, np.full_like(bias, np.log(mean / (1 - mean)))])
+
+
+def reconstruction_errors(
+    autoencoder: keras.Model, images: np.ndarray, training: np.ndarray, validation: np.ndarray, batch_size: int
+) -> dict[str, float]:
+    """Mean squared errors on validation chunks: of the autoencoder, of the training chunks' mean, of their mean image.
+
+    Args:
+        autoencoder: from images to images.
+        images: all chunks, in 0..1.
+        training: positions of the training chunks.
+        validation: positions of the validation chunks.
+        batch_size: of the predictions.
+    """
+    truth = images[validation]
+    guesses = {
+        "autoencoder": autoencoder.predict(truth, batch_size=batch_size, verbose=0),
+        "mean": images[training].mean(),
+        "mean image": images[training].mean(axis=0),
+    }
+    return {name: float(np.square(truth - guess).mean(dtype=np.float64)) for name, guess in guesses.items()}
+
+
+def _reconstruction_flags(record: Mapping[str, Any]) -> list[str]:
+    """What a result must state if RH-Emo reconstructs no better than the mean image, which needs no network."""
+    errors = record.get("errors")
+    if errors is None or errors["autoencoder"] < errors["mean image"]:
+        return []
+    return [
+        f"RH-Emo has not learnt: its reconstruction error is {errors['autoencoder']:.2g}, that of the mean image "
+        f"{errors['mean image']:.2g}"
+    ]

@@ -18,6 +18,7 @@ from common.errors import UserError
 from common.metrics import softmax
 from common.models.anti_transfer import BatchesWithSignatures
 from common.models.checkpoint import copy_weights
+from common.models.rhemo import COMPONENTS
 from common.models.signature_cache import cached_signatures
 from common.saving import Saved, load_fitted, save_fitted
 from common.training import BestEpoch, jit_compile
@@ -32,6 +33,9 @@ from papers.quaternion_at.model import (
     with_anti_transfer,
 )
 from papers.quaternion_at.rhemo import train_fold_encoder
+
+DEAD = 0.99
+"""Share of zeros above which a component of RH-Emo's embedding counts as dead."""
 
 VERSION = 2
 """Increased whenever the same settings, data and seed would lead to another network."""
@@ -198,6 +202,8 @@ def _training_data(config, train: Part, validation: Part, context: Context) -> I
         encoder = train_fold_encoder(config, train, chunks, context)
     else:
         encoder = build_encoder(config, context)
+    if encoder is not None:
+        state_of_embedding(encoder, chunks.images, context)
     root = None if context.artefacts is None else context.artefacts.root
     if root is not None:
         root.mkdir(parents=True, exist_ok=True)
@@ -217,6 +223,27 @@ def _training_data(config, train: Part, validation: Part, context: Context) -> I
             if held_out:
                 data.validation_inputs = encoder.predict(held_out.images, batch_size=config.batch_size, verbose=0)
         yield data, scale
+
+
+def state_of_embedding(encoder: keras.Model, images: np.ndarray, context: Context, most: int = 200) -> None:
+    """Records what RH-Emo's embedding is like on the target corpus: an embedding that is dead tells a network nothing.
+
+    The context's history gets, for each component, the share of zeros ("rhemo_zeros") and the deviation between chunks
+    of its mean ("rhemo_deviation"); a flag names components that are zero in more than `DEAD` of their cells.
+
+    Args:
+        encoder: from magnitudes to embeddings.
+        images: training chunks.
+        context: receives history and flag.
+        most: how many chunks are looked at, evenly spread.
+    """
+    chosen = images[np.unique(np.linspace(0, len(images) - 1, most).round().astype(int))]
+    embedding = np.asarray(encoder.predict(chosen, batch_size=20, verbose=0), np.float32)
+    zeros, deviation = (embedding == 0).mean(axis=(0, 1, 2)), embedding.mean(axis=(1, 2)).std(axis=0)
+    context.history["rhemo_zeros"], context.history["rhemo_deviation"] = zeros.tolist(), deviation.tolist()
+    dead = [name for name, share in zip(COMPONENTS, zeros, strict=True) if share > DEAD]
+    if dead:
+        context.flags.append(f"RH-Emo is dead in {', '.join(dead)}: more than {100 * DEAD:.0f} % of the cells are 0")
 
 
 def _try_layer(

@@ -14,7 +14,7 @@ from papers.quaternion_at.experiments import config_of
 CLASSES = ("angry", "neutral", "sad")
 SMALL = {
     "width": 0.001, "shrink": 2, "epochs": 1, "batch_size": 6, "learning_rate": 1e-3, "initializer": "he",
-    "task_epochs": 2, "task_batch_size": 8, "rhemo_units": 8, "rhemo_epochs": 1, "at_layers": "2",
+    "task_epochs": 2, "task_batch_size": 8, "rhemo_units": 8, "rhemo_epochs": 1, "rhemo_steps": 0, "at_layers": "2",
 }  # fmt: skip
 
 
