@@ -133,7 +133,9 @@ def _settings(run: RunResults, paper: Paper, declared: Experiment) -> tuple[list
     modified += _auxiliary(record.get("auxiliary"), declared.auxiliary)
     modified += _pretrained(run, paper, config)
     if not changed and not modified:
-        random += [flag for flag in run.flags if flag.startswith(RANDOM)]
+        # A control may declare random weights.
+        asked = {f"random weights: {one.title}" for one in weights_of(paper, declared.config) if one.random}
+        random += [flag for flag in run.flags if flag.startswith(RANDOM) and flag not in asked]
     names = {*config, *wanted, *protocol, *wanted_protocol}
     modified += [
         change for change in record.get("changes", ()) if change not in modified and not _recomputed(change, names)

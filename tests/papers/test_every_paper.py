@@ -11,6 +11,7 @@ from common.checksums import Checksums
 from common.contract import override
 from common.corpus import COLUMNS
 from ser.options import Options
+from ser.pretrained import weights_of
 from ser.registry import PAPERS, paper
 from ser.resolving import ConfigResolver
 from ser.results.reported import read_cells
@@ -53,7 +54,8 @@ def test_every_config_resolves_as_declared_and_scaled(one, tmp_path):
                 assert resolved.changes, experiment.id
             else:  # nothing falls back by itself: what is not here is only named
                 assert resolved.config == experiment.config and not resolved.changes, experiment.id
-                assert not resolved.flags or resolved.pretrained, experiment.id
+                asked = [f"random weights: {weights.title}" for weights in weights_of(one, experiment.config)]
+                assert set(resolved.flags) <= set(asked) or resolved.pretrained, experiment.id
 
 
 def test_every_field_names_its_source(one):

@@ -140,7 +140,7 @@ def test_a_paper_without_cost_or_without_rows_is_not_measured(tmp_path, monkeypa
     monkeypatch.setattr(costs, "read_steps", dict)
     found = costs.lines(paper, paper.experiments, tmp_path)
     assert costs.cells(found)[1:] == ["not measured", "not measured"]
-    assert "| quaternion_at | 590 | not measured | not measured |" in costs.markdown([paper])
+    assert "| quaternion_at | 628 | not measured | not measured |" in costs.markdown([paper])
 
 
 def test_notes_name_only_commands_of_the_package_unless_they_speak_of_a_clone(tmp_path):

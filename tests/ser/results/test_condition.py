@@ -208,6 +208,15 @@ def test_a_digest_is_what_newest_stands_for_and_problems_of_its_network_are_stat
     assert none.modified == ("start = none instead of newest",)
 
 
+def test_a_control_with_random_weights_is_as_declared():
+    paper = registry.paper("quaternion_at")
+    control = paper.experiment("quaternion_at/table1/tess/quat-random/turn")
+    run = stored(control, trials=control.repeats, flags=["random weights: RH-Emo"])
+    assert condition_of(run, paper).as_declared
+    other = stored(control, trials=control.repeats, flags=["random weights: another network"])
+    assert condition_of(other, paper).kinds == ("random weights",)
+
+
 def test_stored_changes_that_cannot_be_recomputed_stay():
     changes = ["epochs of another kind", "shift = 0.5 instead of 0.0", "on demo instead of toy"]
     found = condition_of(stored(toy.PAPER.experiments[0], trials=2, changes=changes), toy.PAPER)
