@@ -44,7 +44,7 @@ class Pair:
         first: of the one method by repeat, fold and speaker, shape (repeats, folds, speakers, a, b).
         second: of the other one.
         metric: function of statistics, shape (..., a, b) -> (...).
-        aggregation: "folds" or "pooled", see `common.intervals.aggregate`.
+        aggregation: see `common.intervals.aggregate`.
         repeats: names along the first axis.
         folds: names along the second axis; parts of one fold have the same name.
         speakers: names along the third axis.
@@ -87,6 +87,8 @@ class Pair:
         folds = len(self.folds)
         unit = places[0] if self.aggregation == "pooled" else places[0] * folds + places[1]
         weight = (1 / np.maximum(present.sum(-1), 1))[places[:2]]
+        if self.aggregation == "batches":
+            weight = self.first[places][:, 0, 0]
         found = [
             _means_without(statistics[places].astype(np.float64), self.metric, unit, weight, cluster)
             for statistics in (self.first, self.second)

@@ -20,8 +20,9 @@ def aggregate(
     Args:
         statistics: what `metric` takes, with the folds along the third axis from the end, shape (..., folds, a, b).
         metric: function of statistics, shape (..., a, b) -> (...), for example `common.metrics.ua`.
-        aggregation: "folds" or "pooled".
-        weights: weights of the folds in their mean, shape (..., folds).
+        aggregation: "folds", "pooled", or "batches": the mean over folds that are batches of utterances, weighted by
+            their sizes (of moments, whose first number is a count).
+        weights: weights of the folds in their mean, shape (..., folds); "batches" has its own.
 
     Returns:
         Shape (...).
@@ -29,6 +30,8 @@ def aggregate(
     if aggregation == "pooled":
         return metric(statistics.sum(-3))
     values = metric(statistics)
+    if aggregation == "batches":
+        weights = statistics[..., 0, 0]
     # A fold may be empty without its only speaker; the mean is over the folds that are not.
     filled = ~np.isnan(values) * weights
     count = filled.sum(-1)
@@ -66,7 +69,7 @@ def speaker_interval(
     Args:
         statistics: by run, fold and speaker, shape (runs, folds, speakers, a, b).
         metric: see `aggregate`.
-        aggregation: "folds" or "pooled".
+        aggregation: see `aggregate`.
         bounds: lowest and highest value that the metric can have.
         level: coverage.
 

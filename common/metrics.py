@@ -131,7 +131,7 @@ def ccc(truth: np.ndarray, prediction: np.ndarray) -> float:
 
 
 def ccc_batches(truth: np.ndarray, prediction: np.ndarray, size: int = 32) -> float:
-    """Mean of the CCCs of batches of consecutive utterances, which is not the CCC of the whole vector.
+    """Mean over utterances of the CCC of their batch of consecutive utterances, not the CCC of the whole vector.
 
     This is what `model.evaluate` of Keras gives for a CCC written as a metric function, and so what some papers
     report. It depends on the order of the utterances, and it is lower than `ccc` where labels vary more between
@@ -140,14 +140,13 @@ def ccc_batches(truth: np.ndarray, prediction: np.ndarray, size: int = 32) -> fl
     Args:
         truth: shape (n,), in file order.
         prediction: shape (n,).
-        size: utterances per batch; the last batch may be smaller. All batches have the same weight; those without a
-            defined CCC are left out.
+        size: utterances per batch; the last batch may be smaller, and then counts less, as in Keras. Batches without
+            a defined CCC are left out.
     """
-    values = [
-        ccc(truth[start : start + size], prediction[start : start + size]) for start in range(0, len(truth), size)
-    ]
-    values = [value for value in values if not np.isnan(value)]
-    return float(np.mean(values)) if values else float("nan")
+    batches = [(truth[start : start + size], prediction[start : start + size]) for start in range(0, len(truth), size)]
+    values = np.array([ccc(*batch) for batch in batches])
+    sizes = np.array([len(batch[0]) for batch in batches]) * ~np.isnan(values)
+    return float(np.nan_to_num(values) @ sizes / sizes.sum()) if sizes.any() else float("nan")
 
 
 def moments(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:

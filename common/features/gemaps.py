@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class GemapsFunctionals:
 
 @dataclass(frozen=True)
 class GemapsLLD:
-    """Extractor of the 23 eGeMAPSv01b low-level descriptors, shape (frames, 23), float32, one frame every 10 ms.
+    """Extractor of the 23 eGeMAPSv01 low-level descriptors, shape (frames, 23), float32, one frame every 10 ms.
 
     Atmaja and Akagi 2020 (Sec. III.A, Table 1) call them the 23 descriptors of GeMAPS. Of openSMILE's sets, GeMAPSv01b
     has 18 and eGeMAPSv02 has 25; only eGeMAPSv01a and v01b have these 23. openSMILE fixes the frames of the set (20 ms,
@@ -54,12 +54,14 @@ class GemapsLLD:
 
     Attributes:
         sample_rate: of the signal, in Hz. openSMILE accepts any; 16 kHz makes corpora comparable.
+        feature_set: "eGeMAPSv01b", or "eGeMAPSv01a", whose descriptors of voicing have other values.
     """
 
     name: ClassVar[str] = "egemaps-lld"
     version: ClassVar[int] = 1
 
     sample_rate: int = 16000
+    feature_set: Literal["eGeMAPSv01b", "eGeMAPSv01a"] = "eGeMAPSv01b"
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
         """Computes the descriptors of one utterance.
@@ -73,7 +75,7 @@ class GemapsLLD:
         Raises:
             AudioError: The signal is shorter than openSMILE's longest frame.
         """
-        values = extract("eGeMAPSv01b", "LowLevelDescriptors", signal, self.sample_rate)
+        values = extract(self.feature_set, "LowLevelDescriptors", signal, self.sample_rate)
         if np.isnan(values).all():
             raise AudioError(
                 f"The utterance has {len(signal)} samples at {self.sample_rate} Hz, less than one frame of 60 ms, "

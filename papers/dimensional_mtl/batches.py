@@ -60,8 +60,7 @@ class Batches(keras.utils.PyDataset):
     def _padded_descriptors(self, rows: np.ndarray) -> np.ndarray:
         padded = np.zeros((len(rows), *self.preprocessor.acoustic_shape), np.float32)
         for utterance, row in zip(padded, rows, strict=True):
-            frames = self.preprocessor.frames(self.descriptors[self.utterances[row]])
-            utterance[len(utterance) - len(frames) :] = frames
+            utterance[:] = self.preprocessor.frames(self.descriptors[self.utterances[row]])
         return padded
 
     def on_epoch_begin(self):

@@ -22,17 +22,39 @@ class DimensionalConfig:
 
     modality: Literal["acoustic", "text", "both"] = setting("both", "Sec. VI-B: unimodal; Sec. VI-C: both")
     acoustic: Literal["paa", "gemaps"] = setting("paa", "Table 1; pAA HSF in all of Table 5 and 6")
+    gemaps_set: Literal["eGeMAPSv01b", "eGeMAPSv01a"] = setting(
+        "eGeMAPSv01b",
+        "not given: openSMILE's set with the 23 descriptors of Table 1; the authors' script uses eGeMAPSv01a, in which "
+        "10 of them have other values",
+    )
     level: Literal["hsf", "lld"] = setting("hsf", "Sec. III-A; rows of Table 3")
     functionals: Literal["frames", "nonzero"] = setting(
         "frames",
         "not given: mean and deviation over all frames of the utterance; the authors' code pads with zeros, then drops "
         "all zeros, also true ones (nonzero)",
     )
+    silence: bool = setting(
+        False,
+        "Table 1: means and deviations alone; the authors' scripts of GeMAPS HSF read a file with one more number, the "
+        "share of silent frames (true); the file is not published, see common/features/silence.py",
+    )
+    integers: bool = setting(
+        False,
+        "not given: descriptors as they are; those of pAA LLD in the authors' scripts have lost their decimal places, "
+        "as Keras' `pad_sequences` cuts them off (true)",
+    )
+    scrambled: bool = setting(
+        False,
+        "Sec. IV-A, Fig. 2: a CNN over frames; the authors' scripts of the LLD CNN reshape (frames, descriptors) to "
+        "(descriptors, frames) instead of transposing, which mixes both (true)",
+    )
     frames: int = setting(3411, "Sec. III-A: 3409 GeMAPS, 3411 pAA, the longest utterance of IEMOCAP; only for LLD")
-    standardisation: Literal["training", "none"] = setting(
-        "training",
-        "not given: each feature to mean 0, deviation 1 over the training part; in the authors' scripts, "
-        "no standardisation for Tables 3 and 5, and statistics of all utterances for Table 6",
+    standardisation: Literal["none", "training", "padded"] = setting(
+        "none",
+        'Sec. VI-A: "No further preprocessing was applied to either feature, except as explained", and only the '
+        "batch normalisation of Sec. IV-A is explained (none); or each feature to mean 0, deviation 1 over the "
+        "training part (training), for LLD also with their padding (padded), as in the authors' scripts of the LLD "
+        "CNN, which include the test part",
     )
     acoustic_network: Literal["lstm", "cnn", "dense"] = setting("lstm", "Sec. IV-A, Fig. 2; rows of Tables 3 and 5")
     text_network: Literal["lstm", "cnn", "dense"] = setting("lstm", "Sec. IV-A; rows of Tables 4 and 5")
@@ -42,7 +64,11 @@ class DimensionalConfig:
         "not given: the authors' script of Table 6's two-parameter row has LSTMs of 47, 256 and 256 units, the last "
         "state only, and a dense layer of 47 units (true)",
     )
-    words: Literal["we", "glove", "fasttext"] = setting("glove", "Table 2; rows of Table 4; GloVe in Tables 5 and 6")
+    words: Literal["we", "glove", "fasttext", "fasttext-subword"] = setting(
+        "glove",
+        "Table 2; rows of Table 4; GloVe in Tables 5 and 6; the authors' fastText scripts read "
+        "crawl-300d-2M-subword.vec (fasttext-subword, which `vectors` must name)",
+    )
     vectors: str = setting(
         "",
         "not given: a file in word2vec, GloVe or fastText format, or a folder that "
@@ -63,14 +89,23 @@ class DimensionalConfig:
     choose: Literal["none", "weights", "dropout"] = setting(
         "none", "not given: the authors searched on the test part; weights and dropout choose on validation (ours)"
     )
-    grid: str = setting("0.1 0.4 0.7", "not given: values that `choose` tries for each of the two weights or rates")
+    grid: str = setting(
+        " ".join(str(step / 10) for step in range(11)),
+        "Sec. VI-C.2, Fig. 4: values that `choose` tries for each of the two weights or rates; of weights, the 66 of "
+        "121 pairs for which 1 - alpha - beta is not negative",
+    )
     lowest: float = setting(1.0, "Sec. VI-A: labels below are clipped; becomes -1 (Eq. 7 and 8)")
     highest: float = setting(5.0, "Sec. VI-A: labels above are clipped; becomes 1 (Eq. 7 and 8)")
     optimiser: Literal["rmsprop", "adam"] = setting("rmsprop", "not given: RMSprop in the authors' code; Adam")
     learning_rate: float = setting(1e-3, "not given: Keras' default, as in the authors' code")
     batch_size: int = setting(8, "Table 5; 256 in Table 6; not given for the others: 8 in the authors' code")
     epochs: int = setting(50, "not given: up to 50 in the authors' code")
-    patience: int = setting(10, "Sec. IV-A")
+    patience: int = setting(10, "Sec. IV-A; 20 in the authors' script of CNN + Dense")
+    seed: int = setting(
+        0,
+        'Sec. IV-A: "a fixed random number was initialized at the beginning"; the authors\' scripts have 1234 in every '
+        "run; 0: each repeat has its own seed, because runs with the same one differ only by chance on a GPU",
+    )
     keep: Literal["lowest", "highest"] = setting(
         "lowest",
         "Sec. IV-A: the epoch with the lowest validation loss; the authors' scripts of LSTM + CNN, LSTM + Dense and "
@@ -87,11 +122,14 @@ class DimensionalConfig:
                 raise UserError(f"{name} must lie in [0, 1]; it is {getattr(self, name)}.")
         if not all(map(math.isfinite, (self.alpha, self.beta, self.gamma))):
             raise UserError("alpha, beta and gamma must be finite numbers.")
+        if self.seed < 0:
+            raise UserError(f"seed must not be negative; it is {self.seed}.")
         if not self.learning_rate > 0:
             raise UserError(f"learning_rate must be positive; it is {self.learning_rate}.")
         if not self.lowest < self.highest:
             raise UserError(f"lowest ({self.lowest}) must be below highest ({self.highest}).")
-        if self.level == "lld" and self.acoustic_network == "cnn" and self.uses_audio and self.frames < SHORTEST:
+        convolved = self.level == "lld" and self.acoustic_network == "cnn" and self.uses_audio and not self.scrambled
+        if convolved and self.frames < SHORTEST:
             raise UserError(f"The acoustic CNN needs at least {SHORTEST} frames; frames is {self.frames}.")
         if self.choose == "weights" and self.weighting == "none":
             raise UserError("choose=weights has nothing to choose in a loss without weights; set weighting=two.")
@@ -114,6 +152,10 @@ class DimensionalConfig:
         idle = {
             "frames": not self.uses_audio or self.level == "hsf",
             "functionals": not self.uses_audio or self.level == "lld",
+            "silence": not self.uses_audio or self.level == "lld",
+            "integers": not self.uses_audio or self.level == "hsf",
+            "scrambled": not self.uses_audio or self.level == "hsf" or self.acoustic_network != "cnn",
+            "gemaps_set": not self.uses_audio or self.acoustic != "gemaps",
             "small_acoustic": not self.uses_audio or self.acoustic_network != "lstm",
             "acoustic_dropout": not self.uses_audio or self.choose == "dropout",
             "text_dropout": not self.uses_words or self.choose == "dropout",
@@ -168,7 +210,7 @@ SCALED = {
     "text_length": 16,
     "frames": 60,
     "learning_rate": 3e-3,
-    "batch_size": 32,
+    "batch_size": 8,
     "epochs": 15,
     "patience": 15,
     "grid": "0.2 0.6",

@@ -13,4 +13,9 @@ def work(config: DimensionalConfig, speech: Speech) -> list[Work]:
     """One training, or one for each choice that `choose` compares (see `common.costs`)."""
     trainings = 1 if config.choose == "none" else len(config.choices())
     units = trainings * speech.utterances
-    return [speech.training(step_name(config, *FIELDS), units, config.epochs, config.patience)]
+    step = step_name(config, *FIELDS)
+    if config.uses_words and config.text_length > 100:  # the length of the measured steps
+        step += f" text_length={config.text_length}"
+    if config.scrambled and "scrambled" not in config.without_effect:
+        step += " scrambled=True"
+    return [speech.training(step, units, config.epochs, config.patience)]

@@ -12,6 +12,7 @@ from common.errors import UserError
 from common.features.functionals import functionals
 from common.features.gemaps import GemapsLLD
 from common.features.paa import PaaShortTerm
+from common.features.silence import SilentShare
 from common.features.words import Vocabulary
 from common.normalisation import Normalisation
 from papers.dimensional_mtl.config import DIMENSIONS, DimensionalConfig
@@ -24,7 +25,12 @@ def features(config: DimensionalConfig) -> dict:
     """The extractor of the low-level descriptors; functionals are computed from them. A text network needs none."""
     if not config.uses_audio:
         return {}
-    return {"acoustic": PaaShortTerm() if config.acoustic == "paa" else GemapsLLD()}
+    found = {"acoustic": PaaShortTerm() if config.acoustic == "paa" else GemapsLLD(feature_set=config.gemaps_set)}
+    return found | {"silence": SilentShare()} if _has_silence(config) else found
+
+
+def _has_silence(config: DimensionalConfig) -> bool:
+    return config.silence and config.level == "hsf"
 
 
 def labels(part: Part, config: DimensionalConfig) -> np.ndarray:
@@ -78,12 +84,21 @@ class Preprocessor:
         """(steps, features) of the acoustic input. Functionals are one step, but for a CNN they are a sequence."""
         width = len(self.normalisation.mean)
         if self.config.level == "lld":
-            return self.config.frames, width
+            return (width, self.config.frames) if self._scrambled else (self.config.frames, width)
         return (width, 1) if self.config.acoustic_network == "cnn" else (1, width)
 
-    def frames(self, features: np.ndarray) -> np.ndarray:
-        """Standardised low-level descriptors of an utterance, at most its last `frames` frames, (frames, features)."""
-        return self.normalisation(features[-self.config.frames :])
+    @property
+    def _scrambled(self) -> bool:
+        return self.config.scrambled and self.config.acoustic_network == "cnn"
+
+    def frames(self, descriptors: np.ndarray) -> np.ndarray:
+        """The input from an utterance's low-level descriptors, padded or cut in front, shape `acoustic_shape`."""
+        found = _descriptors(self.config, descriptors[-self.config.frames :])
+        if self.config.standardisation == "padded":
+            found = self.normalisation(_padded(self.config, found))
+        else:
+            found = _padded(self.config, self.normalisation(found))
+        return found.reshape(self.acoustic_shape)
 
     def functionals(self, part: Part) -> np.ndarray:
         """Standardised functionals, shape (utterances, *acoustic_shape)."""
@@ -110,20 +125,46 @@ def texts(part: Part) -> list[str]:
     return ["" if pd.isna(text) else text for text in transcripts]
 
 
+def _descriptors(config: DimensionalConfig, descriptors: np.ndarray) -> np.ndarray:
+    """The low-level descriptors of an utterance as the network gets them, before standardisation."""
+    return np.trunc(descriptors) if config.integers else descriptors
+
+
+def _padded(config: DimensionalConfig, descriptors: np.ndarray) -> np.ndarray:
+    """The last `frames` frames of an utterance, with zeros in front of shorter ones, shape (frames, descriptors)."""
+    kept = descriptors[-config.frames :]
+    padded = np.zeros((config.frames, descriptors.shape[1]), np.float32)
+    padded[len(padded) - len(kept) :] = kept
+    return padded
+
+
 def _functionals(config: DimensionalConfig, part: Part) -> np.ndarray:
-    """Mean and deviation of every descriptor, (utterances, 2 * descriptors); zeros for audio without a whole frame."""
+    """Mean and deviation of every descriptor, and with `silence` the share of silent frames of each utterance.
+
+    Returns:
+        Shape (utterances, 2 * descriptors), or one column more; zeros for audio without a whole frame.
+    """
     values = np.zeros((len(part), 2 * LLDS[config.acoustic]), np.float32)
     for row, frames in zip(values, part.each("acoustic"), strict=True):
         if len(frames):
             row[:] = functionals(frames, drop_zeros=config.functionals == "nonzero")
+    if _has_silence(config):
+        values = np.hstack([values, np.array(list(part.each("silence")), np.float32).reshape(len(part), 1)])
     return values
 
 
 def _fit_normalisation(config: DimensionalConfig, train: Part) -> Normalisation:
     """Mean and deviation of each acoustic feature over the training part."""
     if config.standardisation == "none":
-        return Normalisation.identity(LLDS[config.acoustic] * (2 if config.level == "hsf" else 1))
+        width = LLDS[config.acoustic] if config.level == "lld" else 2 * LLDS[config.acoustic] + _has_silence(config)
+        return Normalisation.identity(width)
+    if config.level == "hsf":
+        arrays = [_functionals(config, train)]
+    else:
+        arrays = (_descriptors(config, one) for one in train.each("acoustic"))
+        if config.standardisation == "padded":
+            arrays = (_padded(config, one) for one in arrays)
     try:
-        return Normalisation.fitted([_functionals(config, train)] if config.level == "hsf" else train.each("acoustic"))
+        return Normalisation.fitted(arrays)
     except ValueError:
         raise UserError("No training utterance is as long as one frame, so there is nothing to train on.") from None

@@ -1,12 +1,14 @@
-"""Figures 4 to 6: the authors' published points and, next to them, the measured ones.
+"""Figures 4 to 6 and the significance tests of Table 5: the authors' numbers and, next to them, the measured ones.
 
-Measured points are CCCs of the whole test part; the authors' points are means over batches of 32 (see README.md). So
-the two panels can be compared in shape, but not in scale.
+Measured points of Figures 4 to 6 are CCCs of the whole test part; the authors' points are means over batches of 32 (see
+README.md). So the two panels can be compared in shape, but not in scale.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from common.results import kinds_of
@@ -148,3 +150,91 @@ def draw_dropout(runs: Mapping[str, RunResults], comparisons: Sequence[Compariso
         ("text dropout (acoustic 0.1)", "text", {"acoustic": 0.1}),
     ]
     return _draw_curves((8, 6), columns, comparisons, runs, "fig6")
+
+
+@dataclass(frozen=True)
+class PairTest:
+    """Two-sided tests of LSTM + LSTM against another pair of Table 5, on the mean CCC of each run (Sec. VI-C.1).
+
+    The paper calls its test paired, although runs of different networks have nothing in common but the number of their
+    seed; Welch's test does without pairs and without equal variances.
+
+    Attributes:
+        row: the other pair.
+        difference: measured mean of LSTM + LSTM minus that of the other pair.
+        welch: p of Welch's test; NaN with fewer than two runs of either.
+        paired: p of the paired t test over seeds; NaN if the numbers of runs differ.
+        reported: p of Welch's test from the printed means and deviations of 20 runs.
+    """
+
+    row: str
+    difference: float
+    welch: float
+    paired: float
+    reported: float
+
+
+BEST = "table5/iemocap/lstm-lstm"
+RUNS = 20
+
+
+def pair_tests(comparisons: Sequence[Comparison]) -> list[PairTest]:
+    """Tests LSTM + LSTM against every other reported pair of Table 5; p of what was not measured is NaN."""
+    from scipy import stats
+
+    rows = {
+        one.cell.cell.rsplit("/", 1)[0]: one
+        for one in comparisons
+        if one.cell.table == "5" and one.cell.labels == "mean" and one.cell.function == "ccc_batch32"
+    }
+    best, tests = rows.pop(BEST), []
+    for other in rows.values():
+        if math.isnan(other.cell.value):
+            continue
+        printed = [(one.cell.value, one.cell.std, RUNS) for one in (best, other)]
+        reported = stats.ttest_ind_from_stats(*printed[0], *printed[1], equal_var=False).pvalue
+        difference = welch = paired = math.nan
+        if best.measured is not None and other.measured is not None:
+            ours, theirs = best.measured.by_repeat, other.measured.by_repeat
+            difference = best.measured.value - other.measured.value
+            if min(len(ours), len(theirs)) > 1:
+                welch = float(stats.ttest_ind(ours, theirs, equal_var=False).pvalue)
+                paired = float(stats.ttest_rel(ours, theirs).pvalue) if len(ours) == len(theirs) else math.nan
+        tests.append(PairTest(other.cell.row, difference, welch, paired, float(reported)))
+    return tests
+
+
+def draw_pairs(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
+    """Table 5: mean CCC and deviation of every pair, with p of its difference from LSTM + LSTM."""
+    from matplotlib.figure import Figure
+
+    tests = {one.row: one for one in pair_tests(comparisons)}
+    if all(math.isnan(one.difference) for one in tests.values()):
+        return None
+    shown = [
+        one for one in comparisons
+        if one.cell.table == "5" and one.cell.labels == "mean" and one.cell.function == "ccc_batch32"
+        and not math.isnan(one.cell.value)
+    ]  # fmt: skip
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    title = ", ".join(["Measured", *kinds_of(one for one in comparisons if one.cell.table == "5")])
+    for axes, heading, measured in zip(panels, ("Reported, 20 runs", title), (False, True), strict=True):
+        for place, one in enumerate(shown):
+            found = one.measured if measured else one.cell
+            if found is None:
+                continue
+            axes.errorbar(found.value, place, xerr=0 if math.isnan(found.std) else found.std, fmt="o", color="#2166ac")
+            test = tests.get(one.cell.row)
+            if test is None:
+                continue
+            words = f"p = {test.reported:.1g}"
+            if measured:
+                words = f"p = {test.welch:.1g} (paired {test.paired:.1g}), {one.measured.repeats} runs"
+            axes.annotate(words, (found.value, place), (0, 5), textcoords="offset points", ha="center", size=7)
+        axes.set_title(heading, size=9, loc="left")
+        axes.set_xlabel("mean CCC, batches of 32; p: Welch's test against LSTM + LSTM", size=8)
+        axes.grid(alpha=0.3)
+    panels[0].set_yticks(range(len(shown)), [one.cell.row for one in shown])
+    panels[0].set_ylim(len(shown) - 0.4, -0.6)
+    return figure

@@ -20,7 +20,7 @@ from papers.dimensional_mtl.batches import Batches
 from papers.dimensional_mtl.config import DIMENSIONS, DimensionalConfig
 from papers.dimensional_mtl.data import Preprocessor, labels, texts, to_label_scale
 from papers.dimensional_mtl.model import build_loss, build_model, build_optimiser
-from papers.dimensional_mtl.vectors import pretrained_vectors
+from papers.dimensional_mtl.vectors import pretrained_vectors, with_words_of
 
 PREDICTION_BATCH_SIZE = 64
 """Utterances per batch of predictions from functionals or words. Predictions from low-level descriptors have batches of
@@ -46,6 +46,7 @@ class FittedDimensional:
     context: Context = dataclasses.field(default_factory=Context)
     classes: tuple[str, ...] = ()
     dimensions: tuple[str, ...] = DIMENSIONS
+    _wider_models: dict[tuple[str, ...], keras.Model] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def reads_text(self) -> bool:
@@ -56,10 +57,37 @@ class FittedDimensional:
         """The outputs of the network, on the scale [-1, 1], shape (utterances, 3)."""
         from_frames = self.config.uses_audio and self.config.level == "lld"
         size = self.config.batch_size if from_frames else PREDICTION_BATCH_SIZE
-        return self.model.predict(Batches(self.preprocessor, part, size), verbose=0)
+        model, preprocessor = self.model, self.preprocessor
+        if self._has_pretrained_words:
+            vocabulary, vectors, _ = with_words_of(self.config, preprocessor.vocabulary, texts(part))
+            model = self._with_vectors(vocabulary, vectors)
+            preprocessor = dataclasses.replace(preprocessor, vocabulary=vocabulary)
+        return model.predict(Batches(preprocessor, part, size), verbose=0)
+
+    @property
+    def _has_pretrained_words(self) -> bool:
+        return self.config.uses_words and self.config.words != "we"
+
+    def _with_vectors(self, vocabulary: Vocabulary, vectors: np.ndarray) -> keras.Model:
+        """The network with an embedding that also has the vectors of words that training did not have."""
+        if not len(vectors):
+            return self.model
+        shape = self.preprocessor.acoustic_shape if self.config.uses_audio else ()
+        if vocabulary.words not in self._wider_models:
+            self._wider_models[vocabulary.words] = build_model(self.config, shape, len(vocabulary))
+        wider = self._wider_models[vocabulary.words]
+        for own, layer in zip(self.model.layers, wider.layers, strict=True):
+            weights = own.get_weights()
+            layer.set_weights([np.concatenate([*weights, vectors])] if own.name == "embedding" else weights)
+        return wider
 
     def predict(self, part: Part) -> dict[str, np.ndarray]:
         """Columns "predicted_<dimension>" on the corpus's own scale, 1 to 5; not clipped to it."""
+        if self._has_pretrained_words:
+            _, _, missing = with_words_of(self.config, self.preprocessor.vocabulary, texts(part))
+            self.context.flags.append(
+                f"words without a pretrained vector: {100 * missing:.1f} % of those predicted from"
+            )
         with self.context.timed("predict"):
             values = to_label_scale(self.outputs(part), self.config)
         return {f"predicted_{dimension}": values[:, number] for number, dimension in enumerate(DIMENSIONS)}
@@ -94,7 +122,7 @@ def fit(config: DimensionalConfig, train: Part, validation: Part, context: Conte
     Raises:
         UserError: Labels or transcripts are missing, or there is no validation part to choose on.
     """
-    keras.utils.set_random_seed(context.seed)
+    keras.utils.set_random_seed(_seed(config, context))
     preprocessor = Preprocessor.fitted(config, train)
     vectors = None
     if config.uses_words:
@@ -104,13 +132,17 @@ def fit(config: DimensionalConfig, train: Part, validation: Part, context: Conte
         pretrained = pretrained_vectors(config, preprocessor.vocabulary)
         if pretrained is not None:
             vectors, missing = pretrained.matrix, 100 * pretrained.missing_tokens
-            context.flags.append(f"words without a pretrained vector: {missing:.1f} % of those learnt from")
+            context.flags.append(f"words without a pretrained vector: {missing:.1f} % of those trained on")
             context.flags.extend(pretrained.notes)
     if config.choose == "none":
         return _train_network(preprocessor, train, validation, vectors, context)
     if not len(validation):
         raise UserError(f"choose={config.choose} needs a validation part, but this protocol has none.")
     return _train_choices(preprocessor, train, validation, vectors, context)
+
+
+def _seed(config: DimensionalConfig, context: Context) -> int:
+    return config.seed or context.seed
 
 
 def _train_network(
@@ -135,7 +167,7 @@ def _train_network(
         def score() -> float:
             return sign * float(loss(truth, fitted.outputs(validation)))
 
-    batches = Batches(preprocessor, train, config.batch_size, labels(train, config), seed=context.seed)
+    batches = Batches(preprocessor, train, config.batch_size, labels(train, config), seed=_seed(config, context))
     best = BestEpoch(score, config.patience, context)
     with context.timed("fit"):
         model.fit(batches, epochs=config.epochs, shuffle=False, callbacks=[best], verbose=0)
@@ -152,7 +184,7 @@ def _train_choices(
     best, best_history, scores = None, {}, []
     for number, choice in enumerate(choices):
         own = context.for_training(number, len(choices))
-        keras.utils.set_random_seed(context.seed)
+        keras.utils.set_random_seed(_seed(config, context))
         changed = dataclasses.replace(preprocessor, config=dataclasses.replace(config, **choice))
         fitted = _train_network(changed, train, validation, vectors, own)
         scores.append(float(np.mean(keras.ops.convert_to_numpy(concordance(truth, fitted.outputs(validation))))))

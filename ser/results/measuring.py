@@ -137,9 +137,9 @@ def function_of(
     Raises:
         ValueError: There is no such dimension.
     """
-    # The batches of a fold stand where folds stand: their mean is what the paper's toolkit printed.
+    # The batches of a fold stand where folds stand: their weighted mean is what the paper's toolkit printed.
     batches = STATISTICS[metric.statistic].batch > 0
-    return metric.function(labels, dimensions), "folds" if batches else aggregation
+    return metric.function(labels, dimensions), "batches" if batches else aggregation
 
 
 def measure(found: FoldStatistics, cell: Cell, of_folds: int) -> Measurement:

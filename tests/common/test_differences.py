@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from common.differences import Difference, Pair, combined, over_repeats, over_speakers, over_trials
-from common.metrics import METRICS, ccc_of, ua, wa
+from common.metrics import METRICS, ccc, ccc_batches, ccc_of, moments, ua, wa
 from tests.common.test_intervals import literal_value, random_counts
 
 
@@ -187,3 +187,26 @@ def test_other_numbers_of_units():
     turned = found.scaled(-100)
     assert (turned.value, turned.error) == (-200, 100)
     assert Difference(2.0, 0.0, np.inf, "nothing", 0).interval() == (2.0, 2.0)
+
+
+def test_batches_weigh_as_much_as_they_have_utterances():
+    generator = np.random.default_rng(6)
+    truth = generator.uniform(1, 5, (70, 1))
+    guesses = [truth + generator.normal(0, 1, truth.shape) for _ in range(2)]
+    speaker = np.arange(70) % 2
+    sums = np.zeros((2, 1, 3, 2, 1, 6))
+    for guess, own in zip(guesses, sums, strict=True):
+        for batch, start in enumerate((0, 32, 64)):
+            for name in (0, 1):
+                rows = np.flatnonzero(speaker[start : start + 32] == name) + start
+                own[0, batch, name] = moments(truth[rows], guess[rows])
+    pair = pair_of(*sums, lambda one: ccc_of(one)[..., 0], "batches")
+    everything, without = pair.without_each(lambda repeat, fold, name: name)
+    assert everything == pytest.approx(np.subtract(*(ccc_batches(truth[:, 0], guess[:, 0]) for guess in guesses)))
+    left = speaker == 1
+    parts = [slice(0, 16), slice(16, 32), slice(32, 35)]
+    expected = [
+        sum((part.stop - part.start) * ccc(truth[left, 0][part], guess[left, 0][part]) for part in parts) / 35
+        for guess in guesses
+    ]
+    assert without[0] == pytest.approx(np.subtract(*expected))

@@ -146,7 +146,7 @@ def test_by_run_fold_speaker_needs_lists_of_one_length():
         by_run_fold_speaker(one, one, [np.array(["x"])], [1, 2], ["a"], functools.partial(confusion, classes=2))
 
 
-@pytest.mark.parametrize("aggregation", ["folds", "pooled"])
+@pytest.mark.parametrize("aggregation", ["folds", "pooled", "batches"])
 def test_interval_of_a_ccc_against_a_literal_jackknife(aggregation):
     truth, prediction = ratings(7, n=120, dimensions=2)
     generator = np.random.default_rng(8)
@@ -166,7 +166,7 @@ def test_interval_of_a_ccc_against_a_literal_jackknife(aggregation):
         for name in ["abc"] if aggregation == "pooled" else "abc":
             kept = np.isin(fold, list(name)) & (speaker != left_out)
             of_folds.append(literal_ccc(truth[kept, 1], prediction[kept, 1]))
-            weights.append(len(set(speaker[kept])))
+            weights.append(kept.sum() if aggregation == "batches" else len(set(speaker[kept])))
         values.append(np.average(of_folds, weights=weights))
     value, *without_one = values
     error = np.sqrt(5 / 6 * np.sum((without_one - np.mean(without_one)) ** 2))

@@ -43,4 +43,5 @@ def part(count=12, seed=0, acoustic="paa"):
         frames = generator.normal(0, 0.3, (int(generator.integers(10, 40)), SIZES[acoustic]))
         frames[:, :10] += 2 * e
         descriptors[utterance] = frames.astype(np.float32)
-    return Part(table, {"acoustic": descriptors}, (), dimensions=DIMENSIONS)
+    silence = {utterance: np.full(1, 0.1 * (k % 5), np.float32) for k, utterance in enumerate(descriptors)}
+    return Part(table, {"acoustic": descriptors, "silence": silence}, (), dimensions=DIMENSIONS)

@@ -13,12 +13,14 @@ from papers.dimensional_mtl.batches import Batches
 from papers.dimensional_mtl.config import DimensionalConfig
 from papers.dimensional_mtl.data import Preprocessor, labels
 from papers.dimensional_mtl.experiments import PAPER
-from papers.dimensional_mtl.train import fit
+from papers.dimensional_mtl.train import fit, load
 from papers.dimensional_mtl.vectors import pretrained_vectors
 from tests.helpers.dimensional import part, reduced
 from tests.helpers.resolved import resolve
 
-ACOUSTIC = {"modality": "acoustic", "acoustic": "gemaps", "acoustic_network": "dense"}
+ACOUSTIC = {
+    "modality": "acoustic", "acoustic": "gemaps", "acoustic_network": "dense", "standardisation": "training",
+}  # fmt: skip
 FRAMES = reduced(DimensionalConfig(level="lld", **ACOUSTIC))
 FUNCTIONALS = reduced(DimensionalConfig(**ACOUSTIC))
 TEXT = reduced(DimensionalConfig(modality="text", text_network="dense"))
@@ -44,7 +46,24 @@ def test_frames_are_padded_in_front_cut_in_front_and_standardised_by_the_trainin
         assert not padded[: 24 - kept].any()
 
 
-def test_functionals_are_standardised_over_utterances_unless_switched_off():
+@pytest.mark.parametrize("level", ["hsf", "lld"])
+def test_features_reach_the_network_as_they_are(level):
+    """Sec. VI-A: no further preprocessing was applied, except as explained."""
+    config = reduced(DimensionalConfig(modality="acoustic", level=level))
+    assert config.standardisation == "none"
+    train = part(6)
+    for frames in train.features["acoustic"].values():
+        frames *= 1000
+    batch = Batches(Preprocessor.fitted(config, train), train, 6)[0][0]["acoustic"]
+    for row, frames in zip(batch, train.features["acoustic"].values(), strict=True):
+        kept = frames[-24:]
+        if level == "lld":
+            np.testing.assert_array_equal(row[24 - len(kept) :], kept)
+        else:
+            np.testing.assert_allclose(row[0], [*frames.mean(0), *frames.std(0)], rtol=1e-4)
+
+
+def test_functionals_are_standardised_over_utterances_on_request():
     train = part(6, acoustic="gemaps")
     descriptors = [train.features["acoustic"][u].astype(np.float64) for u in train.table["utterance"]]
     expected = np.stack([np.concatenate([frames.mean(0), frames.std(0)]) for frames in descriptors])
@@ -223,6 +242,51 @@ def test_pretrained_vectors_initialise_the_embedding_and_are_trained(tmp_path):
     assert [flag for flag in context.flags if flag.startswith("words without a pretrained vector")]
     trained = fitted.model.get_layer("embedding").get_weights()[0]
     assert not np.array_equal(trained[row], start.matrix[row]) and np.abs(trained[row] - start.matrix[row]).max() < 0.5
+
+
+@pytest.mark.parametrize("modality", ["text", "both"])
+def test_words_outside_the_training_part_have_their_vectors(tmp_path, modality):
+    """The file knows them; the network that predicts has a larger embedding and is otherwise the trained one."""
+    config = dataclasses.replace(
+        BOTH if modality == "both" else TEXT, words="glove", vectors=str(vectors_file(tmp_path)), text_length=3
+    )
+    train, test = part(8), part(3, 1)
+    train.table["text"] = "a lovely table"
+    test.table["text"] = ["a awful table", "a unheard table", "a nowhere table"]
+    for name in test.features["acoustic"]:  # audio alike, so that only words differ
+        test.features["acoustic"][name] = test.features["acoustic"]["u0"]
+    context = Context()
+    fitted = fit(config, train, train.take(()), context)
+    embedding = fitted.model.get_layer("embedding").get_weights()[0]
+    assert len(embedding) == 2 + 3, "the vocabulary is that of the training part"
+    found = fitted.outputs(test)
+    assert np.abs(found[0] - found[1]).max() > 1e-4, "the vector of 'awful' is used"
+    np.testing.assert_allclose(found[1], found[2], atol=1e-6)  # neither has a vector
+
+    # With 'awful' in place of a training word, the trained network gives the same: it has seen nothing else.
+    changed = embedding.copy()
+    changed[fitted.preprocessor.vocabulary.ids("lovely")] = 1 + np.arange(7) / 10
+    fitted.model.get_layer("embedding").set_weights([changed])
+    test.table["text"] = "a lovely table"
+    np.testing.assert_allclose(fitted.outputs(test)[0], found[0], atol=1e-5)
+
+
+def test_the_share_of_words_without_vector_is_reported_for_training_and_prediction(tmp_path):
+    config = dataclasses.replace(TEXT, words="glove", vectors=str(vectors_file(tmp_path)))
+    train, test = part(4), part(2, 1)
+    train.table["text"] = "lovely day and more"
+    test.table["text"] = ["awful day", "lovely mood"]
+    context = Context()
+    fitted = fit(config, train, train.take(()), context)
+    fitted.predict(test.without_labels())
+    assert [flag for flag in context.flags if "vector" in flag] == [
+        "words without a pretrained vector: 50.0 % of those trained on",
+        "words without a pretrained vector: 25.0 % of those predicted from",
+    ]
+    (tmp_path / "kept").mkdir()
+    fitted.save(tmp_path / "kept")
+    kept = load(tmp_path / "kept")
+    np.testing.assert_allclose(kept.outputs(test), fitted.outputs(test), atol=1e-6)
 
 
 def test_unusable_word_vectors_are_errors(tmp_path):

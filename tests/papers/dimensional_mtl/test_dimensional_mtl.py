@@ -68,9 +68,14 @@ def test_rows_have_the_papers_settings():
         ("table6/iemocap/two", 20, {"weights": (0.7, 0.2, 0.1), "batch_size": 256, "activation": "linear"}),
         ("table6/iemocap/three", 20, {"weights": (0.9, 0.9, 0.2), "batch_size": 256, "level": "hsf"}),
         ("table6/iemocap/two-chosen-weights", 20, {"choose": "weights", "batch_size": 256}),
+        ("table6/iemocap/single-valence", 20, {"weights": (1.0, 0.0, 0.0), "batch_size": 256}),
+        ("table6/iemocap/single-dominance", 20, {"weights": (0.0, 0.0, 1.0), "batch_size": 256}),
+        ("table3/iemocap/cnn-gemaps-hsf", 1, {"standardisation": "none"}),
+        ("table6/iemocap/three", 20, {"standardisation": "none"}),
+        ("table3/iemocap/cnn-gemaps-hsf-standardised", 1, {"standardisation": "training", "weights": (0.1, 0.5, 0.4)}),
     ):
         experiment = BY_ID[row]
-        assert experiment.repeats == repeats, row
+        assert experiment.repeats == repeats and experiment.config.seed == 0, row
         assert {name: getattr(experiment.config, name) for name in settings} == settings, row
         config = experiment.config
         assert (config.patience, config.width, config.text_length) == (10, 256, 100), row
@@ -80,8 +85,8 @@ def test_rows_have_the_papers_settings():
 
 def kind(config):
     """The settings that make a network different from others."""
-    audio = (config.acoustic, config.level, config.acoustic_network, config.small_acoustic) if config.uses_audio else ()
-    return (config.modality, *audio, *((config.text_network,) if config.uses_words else ()), config.activation)
+    audio = (config.acoustic, config.level, config.acoustic_network, config.small_acoustic, config.scrambled)
+    return (config.modality, *audio * config.uses_audio, *((config.text_network,) if config.uses_words else ()))
 
 
 DISTINCT = {kind(experiment.config): experiment.config for experiment in PAPER.experiments}
@@ -108,9 +113,9 @@ def test_a_step_changes_every_weight_of_every_distinct_network(config, eager):
     assert model.predict_on_batch(inputs).shape == (6, 3)
 
 
-def test_the_experiments_have_19_distinct_networks():
-    # 8 acoustic, 2 text (three embeddings each), 8 pairs, the small one.
-    assert len(DISTINCT) == 8 + 2 + 8 + 1
+def test_the_experiments_have_21_distinct_networks():
+    # 8 acoustic, 2 of them also scrambled, 2 text (three embeddings each), 8 pairs, the small one.
+    assert len(DISTINCT) == 8 + 2 + 2 + 8 + 1
 
 
 def lstm(inputs, units):
@@ -283,6 +288,23 @@ def test_weights_or_dropout_are_chosen_on_validation(eager):
     assert len(dataclasses.replace(rates, modality="text").choices()) == 2
     with pytest.raises(UserError, match="needs a validation part"):
         fit(rates, train_part, validation.take(()), Context())
+
+
+def test_weights_are_searched_on_the_papers_grid():
+    """Fig. 4: steps of .1; the paper's own choices for words and for audio are among them."""
+    for row in ("table3/iemocap/lstm-paa-hsf", "table4/iemocap/lstm-glove", "table6/iemocap/two"):
+        config = BY_ID[f"{row}-chosen-weights"].config
+        pairs = [(choice["alpha"], choice["beta"]) for choice in config.choices()]
+        assert {(0.7, 0.2), (0.1, 0.5), (0.3, 0.7), (0.0, 0.0), (1.0, 0.0)} <= set(pairs) and len(pairs) == 66
+        assert min(dataclasses.replace(config, alpha=a, beta=b).weights[2] for a, b in pairs) == 0
+    rates = BY_ID["table5/iemocap/lstm-lstm-chosen-dropout"].config.choices()
+    assert len(rates) == 9 and {"acoustic_dropout": 0.1, "text_dropout": 0.4} in rates
+
+
+def test_a_single_task_trains_on_its_dimension_alone(eager):
+    loss = build_loss(BY_ID["table6/iemocap/single-arousal"].config)
+    truth, guess = (np.random.default_rng(seed).normal(0, 1, (9, 3)).astype("float32") for seed in (0, 1))
+    assert float(loss(truth, guess)) == pytest.approx(1 - ccc(truth[:, 1], guess[:, 1]), abs=1e-5)
 
 
 def test_impossible_settings_are_rejected_by_name():

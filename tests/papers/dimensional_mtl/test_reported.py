@@ -4,12 +4,14 @@ import math
 import statistics
 from collections import Counter
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from common.metrics import ccc
-from common.results import Comparison, Condition, RunResults
+from common.metrics import ccc, ccc_batches
+from common.results import Comparison, Condition, Measurement, RunResults
 from papers.dimensional_mtl import figures
 from papers.dimensional_mtl.experiments import PAPER
 from ser.results.reported import read_cells
@@ -52,7 +54,13 @@ def test_all_reported_cells_have_the_papers_form():
 
 def test_rows_without_reported_numbers_say_so():
     unprinted = {cell.experiment.rsplit("/", 1)[1]: cell.note for cell in CELLS if math.isnan(cell.value)}
-    assert set(unprinted) == {
+    standardised = {row for row in unprinted if row.endswith("-standardised")}
+    assert len(standardised) == 8 + 1 + 1 and all("ours" in unprinted[row] for row in standardised)
+    single = {cell.experiment.rsplit("/", 1)[1]: cell.labels for cell in CELLS if "single" in cell.experiment}
+    assert single == {f"single-{name}": name for name in DIMENSIONS}, "one dimension each"
+    code = {row for row in unprinted if row.endswith("-code")}
+    assert len(code) == 8 + 6 + 8 + 3 and all("published script" in unprinted[row] for row in code)
+    assert set(unprinted) - standardised - set(single) - code == {
         "lstm-paa-hsf-chosen-weights", "lstm-glove-chosen-weights", "lstm-lstm-chosen-dropout", "two-chosen-weights",
         "lstm-cnn-highest", "lstm-dense-highest", "cnn-dense-highest", "two-small",
     }  # fmt: skip
@@ -146,7 +154,7 @@ def finished(table, shift=1.0, keep=lambda row: True):
     }
 
 
-@pytest.mark.parametrize("figure", PAPER.figures, ids=lambda figure: figure.id)
+@pytest.mark.parametrize("figure", [one for one in PAPER.figures if one.id in "456"], ids=lambda figure: figure.id)
 def test_figures_show_measured_and_reported_points(figure):
     draw = PAPER.function(figure.draw)
     assert draw(*drawing({})) is None
@@ -181,3 +189,78 @@ def test_figure_4_shows_single_points_if_some_are_missing():
     reported, measured = drawn_figure.axes
     assert "scaled" in measured.get_title() and "scaled" not in reported.get_title()
     assert len(measured.collections[0].get_offsets()) == 11
+
+
+def test_the_average_over_batches_is_what_keras_evaluates():
+    """A CCC written as the published scripts write it: one number per utterance, whose batch mean is the CCC."""
+
+    def literal(gold, prediction):
+        gold, prediction = keras.ops.squeeze(gold, -1), keras.ops.squeeze(prediction, -1)
+        shift = keras.ops.mean(gold) - keras.ops.mean(prediction)
+        covariance = (gold - keras.ops.mean(gold)) * (prediction - keras.ops.mean(prediction))
+        return 2 * covariance / (keras.ops.var(gold) + keras.ops.var(prediction) + shift**2)
+
+    generator = np.random.default_rng(7)
+    truth = np.sin(np.arange(70) / 9).astype(np.float32)
+    guess = (0.8 * truth + generator.normal(0, 0.3, 70)).astype(np.float32)
+    guess[64:] = -guess[64:]  # the last batch of six is far worse than the others
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Identity()(inputs))
+    model.compile(loss="mse", metrics=[literal])
+    _, evaluated = model.evaluate(guess[:, None], truth[:, None], batch_size=32, verbose=0)
+    assert ccc_batches(truth, guess) == pytest.approx(evaluated, abs=1e-5)
+    unweighted = np.mean([ccc(truth[k : k + 32], guess[k : k + 32]) for k in (0, 32, 64)])
+    assert abs(evaluated - unweighted) > 0.1
+
+
+def measured_pairs(values):
+    """Comparisons of Table 5 with the mean CCC of each run, by row."""
+    return [
+        Comparison(cell, "", Measurement(float(np.mean(own)), float(np.std(own, ddof=1)), 0, 0, len(own), 1, 1, 9, 2,
+                                         by_repeat=tuple(own)))
+        if cell.labels == "mean" and (own := values.get(cell.experiment.rsplit("/", 1)[1])) is not None
+        else Comparison(cell, "")
+        for cell in CELLS
+    ]  # fmt: skip
+
+
+def test_pairs_are_compared_by_the_papers_tests():
+    generator = np.random.default_rng(2)
+    best, other, fewer = generator.normal(0.5, 0.01, 6), generator.normal(0.48, 0.02, 6), generator.normal(0.4, 0.01, 3)
+    tests = {
+        one.row: one
+        for one in figures.pair_tests(
+            measured_pairs({"lstm-lstm": best, "cnn-lstm": other, "dense-cnn": fewer, "lstm-cnn-highest": other})
+        )
+    }
+    assert len(tests) == 7, "the variants without reported numbers are left out"
+    found = tests["CNN + LSTM"]
+    # Welch's t and its degrees of freedom, written out.
+    errors = [np.var(own, ddof=1) / 6 for own in (best, other)]
+    t = (best.mean() - other.mean()) / np.sqrt(sum(errors))
+    freedom = sum(errors) ** 2 / sum(error**2 / 5 for error in errors)
+    assert found.welch == pytest.approx(2 * stats.t.sf(abs(t), freedom))
+    differences = best - other
+    paired = differences.mean() / (differences.std(ddof=1) / np.sqrt(6))
+    assert found.paired == pytest.approx(2 * stats.t.sf(abs(paired), 5))
+    assert found.difference == pytest.approx(differences.mean())
+    assert tests["Dense + CNN"].welch < 1e-3 and math.isnan(tests["Dense + CNN"].paired)
+    assert math.isnan(tests["LSTM + CNN"].welch) and math.isnan(tests["LSTM + CNN"].difference)
+
+
+def test_p_of_the_printed_numbers():
+    """Sec. VI-C.1 gives about 1e-5 and 0.0006, and p < 0.005 for all others; Welch's test of the table does not."""
+    found = {one.row: one.reported for one in figures.pair_tests(measured_pairs({}))}
+    assert found["CNN + LSTM"] == pytest.approx(1.5e-6, rel=0.01)
+    assert found["Dense + CNN"] == pytest.approx(0.0049, rel=0.01)
+    assert found["Dense + LSTM"] == pytest.approx(0.0155, rel=0.01)
+    assert sorted(found, key=found.get)[-2:] == ["Dense + CNN", "Dense + LSTM"]
+
+
+def test_the_figure_of_table_5_shows_the_tests():
+    assert figures.draw_pairs({}, measured_pairs({})) is None
+    values = {"lstm-lstm": [0.5, 0.51], "cnn-lstm": [0.4, 0.42]}
+    reported, measured = figures.draw_pairs({}, measured_pairs(values)).axes
+    assert [len(axes.containers) for axes in (reported, measured)] == [8, 2]
+    assert any("p = 2e-06" in text.get_text() for text in reported.texts)
+    assert measured.texts[0].get_text().endswith("2 runs")
