@@ -210,7 +210,9 @@ def _conditions(paper: Paper, runs: Sequence[RunResults], results: Path) -> list
         counts = f"{record['utterances']} utterances, {record['protocol_name']}"
         own = [f"{record['corpus']}/{record['subset']}: {counts}", *condition_of(run, paper).sentences]
         own += [flag[0].upper() + flag[1:] for flag in run.flags]
-        own += [f"From {one['title']}: {one['name']}, checksum {one['checksum']}" for one in record["pretrained"]]
+        own += [
+            f"From {one['title']}: {one['name']}, checksum {one['checksum']}" for one in record.get("pretrained", ())
+        ]
         own += run.left_out
         overlap = ", ".join(f"{name} {count}" for name, count in worst_overlap(run.trials).items())
         own.append(f"Audit, largest overlap of a test part with training and validation: {overlap or 'none'}")
