@@ -138,7 +138,8 @@ def batches(data: TrainingData, generator: np.random.Generator) -> Iterator[dict
         generator: draws order and crops.
 
     Yields:
-        "picture", shape (batch, rows, frames, 1), and class numbers by task, int32, shape (batch,).
+        "picture", shape (batch, rows, frames, 1); "frames", how many frames of each are speech, int32, shape (batch,);
+        and class numbers by task, int32, shape (batch,).
     """
     config, labelled, auxiliary = data.labelled.config, data.labelled, data.auxiliary
     order = shuffled_indices(len(labelled), min(config.batch_size, len(labelled)), generator)
@@ -148,11 +149,12 @@ def batches(data: TrainingData, generator: np.random.Generator) -> Iterator[dict
         rows = next(order)
         batch = {task: numbers[rows] for task, numbers in data.labels.items()}
         if auxiliary is None:
-            batch["picture"] = labelled.take(rows, generator)
+            batch["picture"], batch["frames"] = labelled.take(rows, generator), labelled.frames(rows)
         else:
             others = next(auxiliary_order)
             batch = {task: np.concatenate([batch[task], data.auxiliary_labels[task][others]]) for task in batch}
             batch["picture"] = np.concatenate([labelled.take(rows, generator), auxiliary.take(others, generator)])
+            batch["frames"] = np.concatenate([labelled.frames(rows), auxiliary.frames(others)])
         yield batch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,15 +37,22 @@ class AaeConfig:
     )
     alpha_grid: str = setting("0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0", "Sec. V-A: 0.1 to 1.0; the step is not given")
     beta: float = setting(0.5, "not given: 0.5 weighs emotion as much as gender and speaker together (Eq. 3)")
-    distance: Literal["squared", "absolute", "summed"] = setting(
-        "squared",
-        "not given: d of Eq. 5, the mean of squares over the pixels; or of absolute values; or squares summed over an "
-        "image, with which reconstruction dominates the encoder",
+    distance: Literal["squared", "absolute"] = setting(
+        "squared", "not given: d of Eq. 5, the mean of squares over the pixels; or of absolute values"
     )
-    prior: Literal["half-normal", "normal", "uniform"] = setting(
-        "half-normal",
-        "not given: |N(0, 1)|, since a latent code after ReLU is never negative; "
-        "N(0, 1) goes with latent_relu = false; uniform on [0, 1]",
+    reconstruction_weight: float = setting(
+        30.0,
+        "not given: factor of d, whose gradient is otherwise a small share of the encoder's; 1 is the plain mean, the "
+        "number of pixels a sum, with which the discriminator has no influence",
+    )
+    padding: Literal["masked", "counted"] = setting(
+        "masked",
+        "not given: short utterances are padded with the mean spectrum, which d leaves out; or the padding counts",
+    )
+    prior: Literal["rectified-normal", "half-normal", "normal", "uniform"] = setting(
+        "rectified-normal",
+        "not given: max(0, N(0, 1)), which a latent code after ReLU can follow; N(0, 1) goes with latent_relu = false; "
+        "|N(0, 1)| and uniform on [0, 1] have no exact zeros, unlike a code after ReLU",
     )
     latent_relu: bool = setting(True, "Sec. IV-C: ReLU after each convolution; false leaves the latent code unbounded")
     generator_loss: Literal["saturating", "non-saturating"] = setting(
@@ -123,8 +131,12 @@ class AaeConfig:
         down, along = self.latent_shape[:2]
         if not down or not along or self.rows % down or self.frames % along:
             raise UserError(f"The pools {self.pools} do not divide {self.rows} rows and {self.frames} frames.")
+        if not 0 < self.reconstruction_weight < math.inf:
+            raise UserError(f"reconstruction_weight must be positive; it is {self.reconstruction_weight:g}.")
         if self.prior == "normal" and self.latent_relu:
             raise UserError("A latent code after ReLU cannot follow N(0, 1); set latent_relu=false or another prior.")
+        if self.prior == "rectified-normal" and not self.latent_relu:
+            raise UserError("A latent code without ReLU cannot follow max(0, N(0, 1)); set prior=normal.")
 
     @property
     def secondary(self) -> tuple[str, ...]:
@@ -138,7 +150,7 @@ class AaeConfig:
         idle = {
             "alpha": cnn,
             "alpha_grid": cnn or self.alpha is not None,
-            "distance": cnn,
+            **dict.fromkeys(("distance", "reconstruction_weight", "padding"), cnn),
             "prior": self.model != "aae",
             "generator_loss": self.model != "aae",
             "beta": alone,

@@ -123,5 +123,6 @@ PAPER = Paper(
     figures=(
         Figure("2", "one task compared with several, by network", "figures:draw_tasks"),
         Figure("3", "number of auxiliary speakers", "figures:draw_speakers"),
+        Figure("A1", "balance of the encoder's objectives over epochs (not in the paper)", "figures:draw_training"),
     ),
 )

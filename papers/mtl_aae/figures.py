@@ -1,4 +1,4 @@
-"""Figures 2 and 3, drawn from finished trials."""
+"""Figures 2 and 3, and a figure of the training, drawn from finished trials."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 from common.results import kinds_of
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
     from common.results import Comparison, RunResults
 
 SINGLE, MULTI = "#9aa5b1", "#1f5f8b"
 """Colours of single- and multi-task networks; they differ in lightness, so that they also differ in grey."""
+
+
+TRAINING_ROWS = 6
+"""The figure of the training shows at most this many runs."""
 
 
 def _measured(comparisons: Sequence[Comparison], table: str) -> list[Comparison]:
@@ -108,6 +113,55 @@ def draw_speakers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparis
     axes[2].legend(frameon=False)
     figure.suptitle(_caption(runs, found), fontsize=8)
     return figure
+
+
+def draw_training(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
+    """How the objectives of the encoder balance: one row for each autoencoder, at most `TRAINING_ROWS`.
+
+    The first panel has the share of each phase in the encoder's gradient, the second the accuracy of the discriminator
+    (0.5: it cannot distinguish codes from draws of the prior), the third the distance of the code to the prior. Lines
+    are means over trials.
+    """
+    from matplotlib.figure import Figure
+
+    chosen = [name for name, run in runs.items() if len(_curve(run, "prior_distance"))][:TRAINING_ROWS]
+    if not chosen:
+        return None
+    figure = Figure(figsize=(10.2, 2.3 * len(chosen) + 0.4), layout="constrained")
+    for axes, name in zip(figure.subplots(len(chosen), 3, squeeze=False, sharex=True), chosen, strict=True):
+        for phase, colour in (("reconstruction", "#d08a2e"), ("generator", "#7a4f9a"), ("classification", MULTI)):
+            curve = _curve(runs[name], f"gradient_share_{phase}")
+            if len(curve):
+                axes[0].plot(range(1, len(curve) + 1), curve, color=colour, label=phase)
+        for axis, measure in zip(axes[1:], ("discriminator_accuracy", "prior_distance"), strict=True):
+            curve = _curve(runs[name], measure)
+            if len(curve):
+                axis.plot(range(1, len(curve) + 1), curve, color=MULTI)
+            else:
+                axis.text(0.5, 0.5, "no discriminator", ha="center", transform=axis.transAxes)
+        axes[0].set_ylabel(name.split("/", 1)[1], fontsize=8)
+        for axis in axes:
+            axis.set_ylim(0, 1)
+            axis.spines[["top", "right"]].set_visible(False)
+    top, bottom = figure.axes[:3], figure.axes[-3:]
+    titles = ("share of the encoder's gradient", "accuracy of the discriminator", "distance of code and prior")
+    for axis, title in zip(top, titles, strict=True):
+        axis.set_title(title, fontsize=9)
+    for axis in bottom:
+        axis.set_xlabel("epoch")
+    if top[0].lines:
+        top[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _curve(run: RunResults, name: str) -> np.ndarray:
+    """Mean over trials of a history's values by epoch; an epoch counts the trials that reached it."""
+    import numpy as np
+
+    histories = [trial["history"].get(name, []) for trial in run.trials]
+    longest = max(map(len, histories), default=0)
+    padded = [[*values, *[np.nan] * (longest - len(values))] for values in histories if values]
+    return np.nanmean(padded, axis=0) if padded else np.zeros(0)
 
 
 def _mean_of_history(run: RunResults, name: str) -> float:

@@ -62,6 +62,7 @@ def test_long_utterances_are_cut_and_short_ones_padded():
     assert found.shape == (2, 16, 32, 1) and found.dtype == np.float32
     np.testing.assert_array_equal(found[0, 5, :, 0], np.arange(10, 42))  # the centre of 52 frames
     np.testing.assert_array_equal(found[1, 5, :, 0], [*range(20), *[0] * 12])
+    assert images.frames([1, 0, 1]).tolist() == [20, 32, 20] and images.frames([0]).dtype == np.int32
     generator = np.random.default_rng(0)
     firsts = {int(images.take([0], generator)[0, 0, 0, 0]) for _ in range(200)}
     assert firsts == set(range(21))  # every possible start of 32 of 52 frames
@@ -95,6 +96,8 @@ def test_half_of_a_batch_is_auxiliary_and_has_no_emotion():
     training_data = batches.TrainingData({}, own, labels, other, others, np.zeros(0), {})
     batch = next(batches.batches(training_data, np.random.default_rng(0)))
     assert batch["picture"].shape == (8, 16, 32, 1)
+    padded = [int((image[0, :, 0] != 0).sum()) for image in batch["picture"]]  # noise is never exactly 0
+    assert batch["frames"].tolist() == padded and min(padded) < 32
     assert (batch["emotion"][:4] >= 0).all() and (batch["emotion"][4:] == -1).all()
     assert batch["gender"].tolist() == [0] * 4 + [1] * 4
     without = dataclasses.replace(training_data, auxiliary=None, auxiliary_labels={})

@@ -33,6 +33,10 @@ def test_training_finds_the_classes_and_a_saved_model_predicts_the_same(tmp_path
     assert progress == [(epoch, 10) for epoch in range(1, 11)]
     assert {"reconstruction", "discriminator", "generator", "emotion", "gender", "speaker"} <= context.history.keys()
     assert context.history["reconstruction"][-1] < context.history["reconstruction"][0]
+    shares = [context.history[f"gradient_share_{p}"] for p in ("reconstruction", "generator", "classification")]
+    np.testing.assert_allclose(np.sum(shares, axis=0), np.ones(10), atol=1e-6)
+    for name in ("discriminator_accuracy", "prior_distance"):
+        assert len(context.history[name]) == 10 and 0 < min(context.history[name]) <= max(context.history[name]) <= 1
     assert context.history["auxiliary_speakers"] == [3] and context.history["alpha"] == [0.5]
     assert 0 <= context.history["speaker_development_ua"][0] <= 1
     assert context.flags == [] and context.seconds["fit"] > 0
@@ -169,7 +173,15 @@ def test_every_experiment_has_the_papers_latent_code_and_keeps_its_network_when_
         assert declared.latent_shape == (16, 16, 32), experiment.id
         assert declared.alpha is None and len(declared.alphas) == 10, experiment.id
         assert math.prod(scaled.latent_shape) == 8 * 8 * 16, experiment.id
-        for name in ("model", "tasks", "beta", "prior", "auxiliary_speakers", "auxiliary_share"):
+        for name in (
+            "model",
+            "tasks",
+            "beta",
+            "prior",
+            "reconstruction_weight",
+            "auxiliary_speakers",
+            "auxiliary_share",
+        ):
             assert getattr(scaled, name) == getattr(declared, name), (experiment.id, name)
         assert {name: getattr(scaled, name) for name in SCALED} == SCALED, experiment.id
 
@@ -178,6 +190,7 @@ def test_impossible_settings_are_rejected():
     for changes in (
         {"epochs": 0}, {"alpha": 1.5}, {"alpha_grid": "0.1,two"}, {"alpha_grid": "0.1,-0.2"}, {"pools": "2x4,2x2"},
         {"pools": "2x4,2x2,2"}, {"pools": "2x4,2x2,3x2"}, {"frames": 250}, {"widths": "32,32,a"}, {"prior": "normal"},
+        {"latent_relu": False}, {"reconstruction_weight": 0.0}, {"reconstruction_weight": math.inf},
         {"auxiliary_share": 1.0}, {"dropout": 1.0}, {"beta": 1.1}, {"learning_rate": 0.0}, {"trim_db": -1.0},
         {"precision": "mixed_float16"},
     ):  # fmt: skip
