@@ -109,6 +109,26 @@ def test_half_of_a_batch_is_auxiliary_and_has_no_emotion():
         assert loudest.argmax() == number % 3
 
 
+def test_images_and_labels_of_auxiliary_utterances_stay_together():
+    config = aae.small(batch_size=4)
+    part = aae.auxiliary(9)
+    own, plain = data.SpectrogramImages(aae.part(8), config), Normalisation.identity(config.rows)
+    for number, utterance in enumerate(part.table["utterance"]):
+        part.features["spectrogram"][utterance] = np.full((20 + number, 16), float(number), np.float32)
+    other = data.SpectrogramImages(part, config, plain)
+    labels = {"emotion": np.zeros(8, "int32"), "speaker": np.zeros(8, "int32")}
+    others = {"emotion": np.full(9, -1, "int32"), "speaker": np.arange(9, dtype="int32")}
+    stream = batches.batches(
+        batches.TrainingData({}, own, labels, other, others, np.zeros(0), {}), np.random.default_rng(0)
+    )
+    seen = set()
+    for batch in itertools.islice(stream, 4):
+        assert batch["picture"][4:, 3, 3, 0].tolist() == batch["speaker"][4:].tolist()
+        assert (batch["frames"][4:] == 20 + batch["speaker"][4:]).all()
+        seen |= set(batch["speaker"][4:].tolist())
+    assert seen == set(range(9))
+
+
 def test_a_batch_has_the_wanted_share_of_auxiliary_utterances():
     for share, expected in {0.5: 32, 0.25: 11, 0.0: 0, 0.75: 96}.items():  # in addition to 32 labelled ones
         assert batches.auxiliary_batch_size(AaeConfig(auxiliary_share=share)) == expected, share

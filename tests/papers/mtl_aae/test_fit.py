@@ -135,6 +135,31 @@ def test_a_validation_speaker_of_no_training_utterance_has_no_class():
     assert found.validation.shape == (4, 16, 32, 1)
 
 
+def test_the_development_fold_is_normalised_with_the_training_part():
+    louder = aae.part(6, seed=1)
+    for one in louder.features["spectrogram"].values():
+        one += 10
+    found, _ = prepared(aae.small(), validation=louder)
+    plain, _ = prepared(aae.small(), validation=aae.part(6, seed=1))
+    images = found.validation[..., 0]
+    speech = plain.validation[..., 0] != 0  # without the padding
+    shift = 10 / plain.labelled.normalisation.deviation[:, None]
+    np.testing.assert_allclose(images[speech], (plain.validation[..., 0] + shift)[speech], rtol=1e-4, atol=1e-3)
+
+
+def test_the_best_epoch_is_that_of_the_primary_task():
+    """Labels of gender and speaker say nothing about the images, so the mean of the tasks would be another number."""
+    context = Context(seed=1)
+    validation = aae.part(12, seed=1)
+    fitted = fit(aae.small(epochs=6, learning_rate=6e-3), aae.part(24), validation, context)
+    correct = predictions(fitted, validation) == validation.labels
+    primary = np.mean([correct[validation.labels == k].mean() for k in range(3)])
+    assert max(context.history["validation"]) == pytest.approx(primary)
+    assert context.history["emotion_development_ua"] == [pytest.approx(primary)]
+    others = [context.history[f"{task}_development_ua"][0] for task in ("gender", "speaker")]
+    assert abs(np.mean([primary, *others]) - primary) > 0.05
+
+
 def test_which_networks_are_trained_on_auxiliary_utterances():
     for config, expected in (
         (aae.small(), True),

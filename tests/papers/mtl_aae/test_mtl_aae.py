@@ -132,6 +132,21 @@ def test_classification_loss_equals_equation_3_and_equation_1():
 # ------------------------------------------------------------------------------------------------ the phases
 
 
+def test_dropout_is_active_in_training_and_only_there(eager):
+    batch = aae.batch(aae.small())
+    for dropout, differs in ((0.0, False), (0.9, True)):
+        model, training = model_and_training(aae.small(dropout=dropout, optimiser="sgd", learning_rate=1e-12))
+        losses = [{**training.regularise(batch), **training.classify(batch)} for _ in range(2)]
+        for name in ("emotion", "gender", "speaker"):
+            assert (abs(float(losses[0][name]) - float(losses[1][name])) > 1e-4) == differs, (name, dropout)
+        code = training.encoder(batch["picture"], training=False)
+        head = training.heads["emotion"]
+        np.testing.assert_array_equal(head(code, training=False), head(code, training=False))
+    for head in (*training.heads.values(), training.discriminator):
+        names = [layer.name for layer in head.layers]
+        assert names[names.index("dense1") :][:3] == ["dense1", "dropout", "dense2"]  # Sec. IV-C
+
+
 def parts(model):
     names = [layer.name for layer in model.layers if layer.count_params()]
     return {name: [v.numpy().copy() for v in model.get_layer(name).trainable_variables] for name in names}
