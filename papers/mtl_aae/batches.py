@@ -28,6 +28,8 @@ class TrainingData:
         labels: its class numbers by task.
         auxiliary: utterances without the primary label; None: there are none.
         auxiliary_labels: their class numbers by task.
+        held_out: auxiliary utterances that are not trained on; None: there are none.
+        held_out_labels: their class numbers by task.
         validation: images of the validation part (the paper's development fold); empty if there is none.
         validation_labels: its class numbers by task, `UNLABELLED` for a speaker of no training utterance.
     """
@@ -37,6 +39,8 @@ class TrainingData:
     labels: dict[str, np.ndarray]
     auxiliary: SpectrogramImages | None
     auxiliary_labels: dict[str, np.ndarray]
+    held_out: SpectrogramImages | None
+    held_out_labels: dict[str, np.ndarray]
     validation: np.ndarray
     validation_labels: dict[str, np.ndarray]
 
@@ -47,14 +51,18 @@ def prepare_training_data(config: AaeConfig, train: Part, validation: Part, cont
     A secondary task is left out if the training data have fewer than two of its classes. The context gets a flag for
     it, and one if there are fewer auxiliary speakers than the config wants.
     """
-    auxiliary = select_auxiliary(config, context)
+    auxiliary, held_out = select_auxiliary(config, context), None
+    if auxiliary is not None and config.secondary:
+        auxiliary, held_out = hold_out(auxiliary, config.auxiliary_held_out)
     tables = {"train": train.table, "validation": validation.table}
     if auxiliary is not None:
         # Speakers of two corpora may have the same name.
-        tables["auxiliary"] = auxiliary.table.assign(speaker="auxiliary " + auxiliary.table["speaker"].astype("str"))
+        tables["auxiliary"] = _with_own_speakers(auxiliary.table)
+    if held_out is not None:
+        tables["held out"] = _with_own_speakers(held_out.table)
     classes = {}
     for task in config.secondary:
-        columns = [table[task].dropna() for name, table in tables.items() if name != "validation"]
+        columns = [table[task].dropna() for name, table in tables.items() if name in ("train", "auxiliary")]
         names = tuple(sorted(set().union(*columns)))
         if len(names) < 2:
             context.flags.append(f"without the {task} task: the training data have {len(names) or 'no'} {task}")
@@ -65,7 +73,8 @@ def prepare_training_data(config: AaeConfig, train: Part, validation: Part, cont
         for name, table in tables.items()
     }
     labels["train"]["emotion"] = train.labels.astype("int32")
-    labelled, validation_images, others = SpectrogramImages(train, config), np.zeros(0), None
+    labelled, validation_images = SpectrogramImages(train, config), np.zeros(0)
+    others = held_out_images = None
     if len(validation):
         labels["validation"]["emotion"] = validation.labels.astype("int32")
         validation_images = SpectrogramImages(validation, config, labelled.normalisation).take(range(len(validation)))
@@ -73,12 +82,16 @@ def prepare_training_data(config: AaeConfig, train: Part, validation: Part, cont
         labels["auxiliary"]["emotion"] = np.full(len(auxiliary), UNLABELLED, "int32")
         shared = labelled.normalisation if config.auxiliary_normalisation == "shared" else None
         others = SpectrogramImages(auxiliary, config, shared, trim_db=config.trim_db)
+    if held_out is not None:
+        held_out_images = SpectrogramImages(held_out, config, others.normalisation, trim_db=config.trim_db)
     return TrainingData(
         {"emotion": train.classes, **classes},
         labelled,
         labels["train"],
         others,
         labels.get("auxiliary", {}),
+        held_out_images,
+        labels.get("held out", {}),
         validation_images,
         labels["validation"],
     )
@@ -96,6 +109,29 @@ def select_auxiliary(config: AaeConfig, context: Context) -> Part | None:
         context.flags.append(f"{speakers} of {config.auxiliary_speakers} auxiliary speakers")
     context.history["auxiliary_speakers"] = [speakers]
     return dataclasses.replace(context.auxiliary, table=table)
+
+
+def _with_own_speakers(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(speaker="auxiliary " + table["speaker"].astype("str"))
+
+
+def hold_out(part: Part, share: float) -> tuple[Part, Part | None]:
+    """Splits auxiliary utterances into those to train on and a share, spread evenly, that measures the secondary tasks.
+
+    The first utterance of each speaker is trained on, so that every speaker has a class.
+
+    Returns:
+        Utterances to train on, and those held out; None: there are none.
+    """
+    later = np.flatnonzero(part.table.groupby("speaker", dropna=False).cumcount() > 0)
+    count = min(round(share * len(part)), len(later))
+    if not count:
+        return part, None
+    chosen = np.zeros(len(part), bool)
+    chosen[later[np.linspace(0, len(later) - 1, count).round().astype(int)]] = True
+    split = (part.table[rows].reset_index(drop=True) for rows in (~chosen, chosen))
+    train, held_out = (dataclasses.replace(part, table=table) for table in split)
+    return train, held_out
 
 
 def select_speakers(table: pd.DataFrame, count: int) -> pd.DataFrame:

@@ -190,7 +190,27 @@ def train_network(config: AaeConfig, training_data: TrainingData, context: Conte
         # Fig. 3 shows the secondary tasks; a speaker of no training utterance has no class.
         for task, value in validation_uas().items():
             context.history[f"{task}_development_ua"] = [value]
+    for task, value in held_out_accuracies(classifying, training_data).items():
+        context.history[f"{task}_auxiliary_accuracy"] = [value]
     return model
+
+
+def held_out_accuracies(classifying: keras.Model, training_data: TrainingData) -> dict[str, float]:
+    """Accuracy of the secondary tasks on the auxiliary utterances that were held out, by task."""
+    images = training_data.held_out
+    if images is None:
+        return {}
+    size = 8 * images.config.batch_size
+    chunks = [range(start, min(start + size, len(images))) for start in range(0, len(images), size)]
+    outputs = [classifying.predict_on_batch(images.take(chunk)) for chunk in chunks]
+    accuracies = {}
+    for task in [task for task in training_data.classes if task != "emotion"]:
+        predicted = np.concatenate([np.asarray(one[task]).argmax(axis=1) for one in outputs])
+        truth = training_data.held_out_labels[task]
+        known = truth != UNLABELLED
+        if known.any():
+            accuracies[task] = float((predicted[known] == truth[known]).mean())
+    return accuracies
 
 
 def with_gradient_shares(logs: Mapping[str, float]) -> dict[str, float]:

@@ -93,7 +93,7 @@ def test_half_of_a_batch_is_auxiliary_and_has_no_emotion():
     own, other = data.SpectrogramImages(aae.part(8), config), data.SpectrogramImages(aae.auxiliary(6), config)
     labels = {"emotion": np.arange(8, dtype="int32"), "gender": np.zeros(8, "int32")}
     others = {"emotion": np.full(6, -1, "int32"), "gender": np.ones(6, "int32")}
-    training_data = batches.TrainingData({}, own, labels, other, others, np.zeros(0), {})
+    training_data = batches.TrainingData({}, own, labels, other, others, None, {}, np.zeros(0), {})
     batch = next(batches.batches(training_data, np.random.default_rng(0)))
     assert batch["picture"].shape == (8, 16, 32, 1)
     padded = [int((image[0, :, 0] != 0).sum()) for image in batch["picture"]]  # noise is never exactly 0
@@ -119,7 +119,7 @@ def test_images_and_labels_of_auxiliary_utterances_stay_together():
     labels = {"emotion": np.zeros(8, "int32"), "speaker": np.zeros(8, "int32")}
     others = {"emotion": np.full(9, -1, "int32"), "speaker": np.arange(9, dtype="int32")}
     stream = batches.batches(
-        batches.TrainingData({}, own, labels, other, others, np.zeros(0), {}), np.random.default_rng(0)
+        batches.TrainingData({}, own, labels, other, others, None, {}, np.zeros(0), {}), np.random.default_rng(0)
     )
     seen = set()
     for batch in itertools.islice(stream, 4):
@@ -127,6 +127,21 @@ def test_images_and_labels_of_auxiliary_utterances_stay_together():
         assert (batch["frames"][4:] == 20 + batch["speaker"][4:]).all()
         seen |= set(batch["speaker"][4:].tolist())
     assert seen == set(range(9))
+
+
+def test_a_share_of_the_auxiliary_utterances_is_held_out():
+    part = aae.auxiliary(30)
+    train, held_out = batches.hold_out(part, 0.1)
+    assert len(train) == 27 and len(held_out) == 3
+    assert set(train.table["utterance"]) | set(held_out.table["utterance"]) == set(part.table["utterance"])
+    assert list(train.table.index) == list(range(27))
+    # A speaker with one utterance is trained on, so every speaker has a class.
+    alone = dataclasses.replace(part, table=part.table.assign(speaker=[*"abcdefghij" * 3]))
+    train, held_out = batches.hold_out(alone, 0.9)
+    assert len(held_out) == 20 and set(train.table["speaker"]) == set("abcdefghij")
+    for share, one in ((0.0, part), (0.9, dataclasses.replace(part, table=part.table.assign(speaker=range(30))))):
+        train, held_out = batches.hold_out(one, share)
+        assert len(train) == 30 and held_out is None
 
 
 def test_a_batch_has_the_wanted_share_of_auxiliary_utterances():

@@ -11,7 +11,7 @@ from common.contract import Context, override
 from common.errors import UserError
 from papers.mtl_aae.config import FALLBACK_ALPHA, SCALED, AaeConfig
 from papers.mtl_aae.experiments import PAPER
-from papers.mtl_aae.train import fit, load, prepare_training_data
+from papers.mtl_aae.train import fit, held_out_accuracies, load, prepare_training_data
 from tests.helpers import aae
 from tests.helpers.eagerly import eagerly
 
@@ -39,6 +39,7 @@ def test_training_finds_the_classes_and_a_saved_model_predicts_the_same(tmp_path
         assert len(context.history[name]) == 10 and 0 < min(context.history[name]) <= max(context.history[name]) <= 1
     assert context.history["auxiliary_speakers"] == [3] and context.history["alpha"] == [0.5]
     assert 0 <= context.history["speaker_development_ua"][0] <= 1
+    assert 0 <= context.history["gender_auxiliary_accuracy"][0] <= 1
     assert context.flags == [] and context.seconds["fit"] > 0
     columns = fitted.predict(test.without_labels())
     assert list(columns) == [f"p_{emotion}" for emotion in aae.CLASSES]
@@ -127,6 +128,7 @@ def test_speakers_of_two_corpora_with_one_name_are_two_classes():
     assert found.classes["speaker"] == ("A", "B", "C", "D", "auxiliary A", "auxiliary E", "auxiliary F")
     assert set(found.labels["speaker"]) == {0, 1, 2, 3} and set(found.auxiliary_labels["speaker"]) == {4, 5, 6}
     assert set(found.auxiliary_labels["emotion"]) == {-1}
+    assert len(found.auxiliary) == 9 and len(found.held_out) == 1 and found.held_out_labels["speaker"][0] in (4, 5, 6)
 
 
 def test_a_validation_speaker_of_no_training_utterance_has_no_class():
@@ -160,6 +162,26 @@ def test_the_best_epoch_is_that_of_the_primary_task():
     assert abs(np.mean([primary, *others]) - primary) > 0.05
 
 
+class SaysTheLoudest:
+    """Stands for a trained network: predicts class 0 or 1 of each task by the mean of the image."""
+
+    def predict_on_batch(self, images):
+        number = (images.mean(axis=(1, 2, 3)) > 0).astype(int)
+        return {"gender": np.eye(2)[number], "speaker": np.eye(7)[number]}
+
+
+def test_secondary_tasks_are_measured_on_held_out_auxiliary_utterances():
+    found, _ = prepared(aae.small(auxiliary_held_out=0.5), auxiliary=aae.auxiliary(20))
+    images = found.held_out.take(range(len(found.held_out)))
+    number = (images.mean(axis=(1, 2, 3)) > 0).astype(int)
+    genders = np.where(np.arange(len(number)) % 4 == 0, 1 - number, number)  # a quarter is wrong
+    found = dataclasses.replace(found, held_out_labels={"gender": genders, "speaker": np.full(len(number), -1)})
+    assert held_out_accuracies(SaysTheLoudest(), found) == {"gender": pytest.approx((genders == number).mean())}
+    without, _ = prepared(aae.small(tasks="emotion"), auxiliary=aae.auxiliary(20))
+    assert without.held_out is None and held_out_accuracies(SaysTheLoudest(), without) == {}
+    assert len(without.auxiliary) == 20  # a single-task network has nothing to measure on them
+
+
 def test_which_networks_are_trained_on_auxiliary_utterances():
     for config, expected in (
         (aae.small(), True),
@@ -181,8 +203,9 @@ def test_auxiliary_utterances_are_normalised_by_their_own_or_the_shared_statisti
         one += 10
     own, _ = prepared(aae.small(), auxiliary=louder)
     shared, _ = prepared(aae.small(auxiliary_normalisation="shared"), auxiliary=louder)
-    assert abs(own.auxiliary.take(range(10)).mean()) < 0.2
-    assert shared.auxiliary.take(range(10)).mean() > 2
+    assert abs(own.auxiliary.take(range(9)).mean()) < 0.2
+    assert own.held_out.normalisation is own.auxiliary.normalisation
+    assert shared.auxiliary.take(range(9)).mean() > 2
     np.testing.assert_array_equal(own.labelled.normalisation.mean, shared.labelled.normalisation.mean)
 
 
@@ -215,7 +238,7 @@ def test_impossible_settings_are_rejected():
     for changes in (
         {"epochs": 0}, {"alpha": 1.5}, {"alpha_grid": "0.1,two"}, {"alpha_grid": "0.1,-0.2"}, {"pools": "2x4,2x2"},
         {"pools": "2x4,2x2,2"}, {"pools": "2x4,2x2,3x2"}, {"frames": 250}, {"widths": "32,32,a"}, {"prior": "normal"},
-        {"latent_relu": False}, {"reconstruction_weight": 0.0}, {"reconstruction_weight": math.inf},
+        {"latent_relu": False}, {"auxiliary_held_out": 1.0}, {"reconstruction_weight": 0.0}, {"reconstruction_weight": math.inf},
         {"auxiliary_share": 1.0}, {"dropout": 1.0}, {"beta": 1.1}, {"learning_rate": 0.0}, {"trim_db": -1.0},
         {"precision": "mixed_float16"},
     ):  # fmt: skip

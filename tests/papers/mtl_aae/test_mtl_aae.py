@@ -135,7 +135,7 @@ def test_classification_loss_equals_equation_3_and_equation_1():
 def test_dropout_is_active_in_training_and_only_there(eager):
     batch = aae.batch(aae.small())
     for dropout, differs in ((0.0, False), (0.9, True)):
-        model, training = model_and_training(aae.small(dropout=dropout, optimiser="sgd", learning_rate=1e-12))
+        _, training = model_and_training(aae.small(dropout=dropout, optimiser="sgd", learning_rate=1e-12))
         losses = [{**training.regularise(batch), **training.classify(batch)} for _ in range(2)]
         for name in ("emotion", "gender", "speaker"):
             assert (abs(float(losses[0][name]) - float(losses[1][name])) > 1e-4) == differs, (name, dropout)
