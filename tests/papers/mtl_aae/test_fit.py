@@ -238,7 +238,8 @@ def test_impossible_settings_are_rejected():
     for changes in (
         {"epochs": 0}, {"alpha": 1.5}, {"alpha_grid": "0.1,two"}, {"alpha_grid": "0.1,-0.2"}, {"pools": "2x4,2x2"},
         {"pools": "2x4,2x2,2"}, {"pools": "2x4,2x2,3x2"}, {"frames": 250}, {"widths": "32,32,a"}, {"prior": "normal"},
-        {"latent_relu": False}, {"auxiliary_held_out": 1.0}, {"reconstruction_weight": 0.0}, {"reconstruction_weight": math.inf},
+        {"latent_relu": False}, {"auxiliary_held_out": 1.0}, {"reconstruction_weight": 0.0},
+        {"reconstruction_weight": math.inf},
         {"auxiliary_share": 1.0}, {"dropout": 1.0}, {"beta": 1.1}, {"learning_rate": 0.0}, {"trim_db": -1.0},
         {"precision": "mixed_float16"},
     ):  # fmt: skip
