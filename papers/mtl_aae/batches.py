@@ -23,7 +23,8 @@ class TrainingData:
     """The data that a network is trained and validated on.
 
     Attributes:
-        classes: class names by task; the primary task ("emotion") is the first.
+        classes: class names by task; the primary task ("emotion", whatever the target is) is the first. If the target
+            is the speaker, auxiliary speakers follow those of the target's classes.
         labelled: the training part.
         labels: its class numbers by task.
         auxiliary: utterances without the primary label; None: there are none.
@@ -52,7 +53,7 @@ def prepare_training_data(config: AaeConfig, train: Part, validation: Part, cont
     it, and one if there are fewer auxiliary speakers than the config wants.
     """
     auxiliary, held_out = select_auxiliary(config, context), None
-    if auxiliary is not None and config.secondary:
+    if auxiliary is not None and config.tasks != "emotion":
         auxiliary, held_out = hold_out(auxiliary, config.auxiliary_held_out)
     tables = {"train": train.table, "validation": validation.table}
     if auxiliary is not None:
@@ -72,20 +73,26 @@ def prepare_training_data(config: AaeConfig, train: Part, validation: Part, cont
         name: {task: class_numbers(table[task], names) for task, names in classes.items()}
         for name, table in tables.items()
     }
+    primary = train.classes
+    if config.tasks == "speaker" and auxiliary is not None:
+        primary += tuple(sorted(set(tables["auxiliary"]["speaker"])))
     labels["train"]["emotion"] = train.labels.astype("int32")
     labelled, validation_images = SpectrogramImages(train, config), np.zeros(0)
     others = held_out_images = None
     if len(validation):
         labels["validation"]["emotion"] = validation.labels.astype("int32")
         validation_images = SpectrogramImages(validation, config, labelled.normalisation).take(range(len(validation)))
+    for name in {"auxiliary", "held out"} & tables.keys():
+        # Auxiliary utterances have no emotion, but a gender and a speaker.
+        values = tables[name].get(config.tasks, pd.Series([None] * len(tables[name])))
+        labels[name]["emotion"] = class_numbers(values, primary)
     if auxiliary is not None:
-        labels["auxiliary"]["emotion"] = np.full(len(auxiliary), UNLABELLED, "int32")
         shared = labelled.normalisation if config.auxiliary_normalisation == "shared" else None
         others = SpectrogramImages(auxiliary, config, shared, trim_db=config.trim_db)
     if held_out is not None:
         held_out_images = SpectrogramImages(held_out, config, others.normalisation, trim_db=config.trim_db)
     return TrainingData(
-        {"emotion": train.classes, **classes},
+        {"emotion": primary, **classes},
         labelled,
         labels["train"],
         others,
@@ -100,7 +107,7 @@ def prepare_training_data(config: AaeConfig, train: Part, validation: Part, cont
 def select_auxiliary(config: AaeConfig, context: Context) -> Part | None:
     """The auxiliary utterances of as many speakers as the config wants; None if the network has no use for them."""
     # A single-task CNN can learn nothing from utterances without the primary label.
-    useless = config.model == "cnn" and not config.secondary
+    useless = config.model == "cnn" and config.tasks == "emotion"
     if context.auxiliary is None or useless or not auxiliary_batch_size(config):
         return None
     table = select_speakers(context.auxiliary.table, config.auxiliary_speakers)

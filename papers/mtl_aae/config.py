@@ -14,8 +14,13 @@ TASKS = {
     "emotion+gender": ("gender",),
     "emotion+speaker": ("speaker",),
     "all": ("gender", "speaker"),
+    "gender": (),
+    "speaker": (),
 }
-"""Secondary tasks, by the values of the field `tasks`; the primary task is to predict the experiment's target."""
+"""Secondary tasks, by the values of the field `tasks`; the primary task is to predict the experiment's target.
+
+With "gender" and "speaker", the target itself is gender or speaker, which auxiliary utterances have as well (Fig. 3).
+"""
 
 FALLBACK_ALPHA = 0.4
 """The best alpha of the adversarial autoencoder (Sec. V-A); used if there is no development fold to choose it on."""
@@ -29,8 +34,8 @@ class AaeConfig:
     """
 
     model: Literal["cnn", "ae", "aae"] = setting("aae", "Sec. V-A and V-B: Table II and Fig. 2 compare the three")
-    tasks: Literal["emotion", "emotion+gender", "emotion+speaker", "all"] = setting(
-        "all", "Tables III and IV; emotion alone is the single-task network of Fig. 2"
+    tasks: Literal["emotion", "emotion+gender", "emotion+speaker", "all", "gender", "speaker"] = setting(
+        "all", "Tables III and IV; emotion alone is the single-task network of Fig. 2, gender or speaker that of Fig. 3"
     )
     alpha: float | None = setting(
         None, "Eq. 1 (one task) and 2; none: chosen from alpha_grid on the development fold (Sec. V-A)"
@@ -150,14 +155,14 @@ class AaeConfig:
     @property
     def without_effect(self) -> frozenset[str]:
         """Fields that change nothing under the other settings."""
-        cnn, alone = self.model == "cnn", self.tasks == "emotion"
+        cnn, alone = self.model == "cnn", self.tasks == "emotion"  # auxiliary utterances have no label of any task
         idle = {
             "alpha": cnn,
             "alpha_grid": cnn or self.alpha is not None,
             **dict.fromkeys(("distance", "reconstruction_weight", "padding"), cnn),
             "prior": self.model != "aae",
             "generator_loss": self.model != "aae",
-            "beta": alone,
+            "beta": not self.secondary,
             # A single-task CNN can learn nothing from utterances without the primary label.
             "auxiliary_share": cnn and alone,
         }

@@ -78,9 +78,11 @@ def draw_tasks(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]
 
 
 def draw_speakers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparison]) -> Figure | None:
-    """Fig. 3: UA over the number of auxiliary speakers, of the secondary tasks (development folds) and of emotion.
+    """Fig. 3: UA of gender, speaker and emotion over the number of auxiliary speakers.
 
-    Each task has a panel, with a line for each corpus (see `common.contract.Figure` for the arguments).
+    Each task has a panel, with a line for each corpus (see `common.contract.Figure` for the arguments). Gender and
+    speaker are those of networks with that task alone, as in the paper; dotted lines show them in the multi-task
+    networks, on their development folds.
     """
     import numpy as np
     from matplotlib.figure import Figure
@@ -92,25 +94,32 @@ def draw_speakers(runs: Mapping[str, RunResults], comparisons: Sequence[Comparis
     axes = figure.subplots(1, 3)
     for axis, task in zip(axes, ("gender", "speaker", "emotion"), strict=True):
         for corpus in dict.fromkeys(one.cell.cell.split("/")[1] for one in found):
-            own = [one for one in found if one.cell.cell.startswith(f"fig3/{corpus}/")]
-            title = own[0].cell.row.split()[0] if own[0].corpus == corpus else own[0].corpus
+            every = [one for one in found if one.cell.cell.startswith(f"fig3/{corpus}/")]
+            alone = [one for one in every if one.cell.cell.split("/")[2].startswith(f"{task}-")]
+            own = [one for one in every if "-" not in one.cell.cell.split("/")[2]]
+            title = every[0].cell.row.split()[0] if every[0].corpus == corpus else every[0].corpus
             own_runs = [runs[one.cell.experiment] for one in own]
             speakers = np.nan_to_num([_mean_of_history(run, "auxiliary_speakers") for run in own_runs])
+            shown = own if task == "emotion" else alone
+            if shown:
+                counts = [_mean_of_history(runs[one.cell.experiment], "auxiliary_speakers") for one in shown]
+                values = [one.measured.value for one in shown]
+                axis.errorbar(np.nan_to_num(counts), values, _error_bars(shown), fmt="o-", capsize=3, label=title)
             if task == "emotion":
-                values = [one.measured.value for one in own]
-                axis.errorbar(speakers, values, _error_bars(own), fmt="o-", capsize=3, label=title)
                 continue
             values = 100 * np.array([_mean_of_history(run, f"{task}_development_ua") for run in own_runs])
             known = ~np.isnan(values)
             if known.any():
-                axis.plot(speakers[known], values[known], "o-", label=title)
+                axis.plot(speakers[known], values[known], "o:", label=f"{title}, with all tasks")
         if not axis.has_data():
             axis.text(0.5, 0.5, "held-out speakers\nwere not trained on", ha="center", transform=axis.transAxes)
-        axis.set_title(task + ("" if task == "emotion" else " (development fold)"))
+        axis.set_title(task)
         axis.set_xlabel("auxiliary speakers")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("UA (%)")
-    axes[2].legend(frameon=False)
+    for axis in axes:
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False, fontsize=8)
     figure.suptitle(_caption(runs, found), fontsize=8)
     return figure
 

@@ -56,7 +56,8 @@ class FittedAae:
         images = self.images(part)
         with self.context.timed("predict"):
             outputs = classifiers(self.model, ("emotion",)).predict(images, self.config.batch_size, verbose=0)
-        probabilities = softmax(outputs["emotion"])
+        # Auxiliary speakers, who follow the classes, are no possible answers.
+        probabilities = softmax(outputs["emotion"][:, : len(self.classes)])
         return {f"p_{name}": probabilities[:, number] for number, name in enumerate(self.classes)}
 
     def reconstructions(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +197,7 @@ def train_network(config: AaeConfig, training_data: TrainingData, context: Conte
 
 
 def held_out_accuracies(classifying: keras.Model, training_data: TrainingData) -> dict[str, float]:
-    """Accuracy of the secondary tasks on the auxiliary utterances that were held out, by task."""
+    """Accuracy of gender and speaker on the auxiliary utterances that were held out, by task."""
     images = training_data.held_out
     if images is None:
         return {}
@@ -204,12 +205,13 @@ def held_out_accuracies(classifying: keras.Model, training_data: TrainingData) -
     chunks = [range(start, min(start + size, len(images))) for start in range(0, len(images), size)]
     outputs = [classifying.predict_on_batch(images.take(chunk)) for chunk in chunks]
     accuracies = {}
-    for task in [task for task in training_data.classes if task != "emotion"]:
+    for task in training_data.classes:
         predicted = np.concatenate([np.asarray(one[task]).argmax(axis=1) for one in outputs])
         truth = training_data.held_out_labels[task]
         known = truth != UNLABELLED
         if known.any():
-            accuracies[task] = float((predicted[known] == truth[known]).mean())
+            name = images.config.tasks if task == "emotion" else task
+            accuracies[name] = float((predicted[known] == truth[known]).mean())
     return accuracies
 
 

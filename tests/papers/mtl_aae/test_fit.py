@@ -11,6 +11,7 @@ from common.contract import Context, override
 from common.errors import UserError
 from papers.mtl_aae.config import FALLBACK_ALPHA, SCALED, AaeConfig
 from papers.mtl_aae.experiments import PAPER
+from papers.mtl_aae.targets import Person
 from papers.mtl_aae.train import fit, held_out_accuracies, load, prepare_training_data
 from tests.helpers import aae
 from tests.helpers.eagerly import eagerly
@@ -162,12 +163,35 @@ def test_the_best_epoch_is_that_of_the_primary_task():
     assert abs(np.mean([primary, *others]) - primary) > 0.05
 
 
+def with_target(part, target):
+    return dataclasses.replace(part, classes=target.classes, labeller=target.labeller(part.table, target.classes))
+
+
+def test_auxiliary_utterances_have_the_label_of_gender_or_speaker_if_it_is_the_target(eager):
+    gender, speaker = Person("gender", ("female", "male")), Person("speaker", tuple("ABCD"))
+    found, _ = prepared(aae.small(tasks="gender"), with_target(aae.part(8), gender), auxiliary=aae.auxiliary())
+    others = found.auxiliary.utterances
+    expected = aae.auxiliary().table.set_index("utterance")["gender"][list(others)] == "male"
+    assert found.auxiliary_labels["emotion"].tolist() == expected.astype(int).tolist()
+    assert found.classes == {"emotion": ("female", "male")} and len(found.held_out) == 1
+
+    train, context = with_target(aae.part(8), speaker), Context(auxiliary=aae.auxiliary())
+    found, _ = prepared(aae.small(tasks="speaker"), train, auxiliary=aae.auxiliary())
+    assert found.classes["emotion"] == ("A", "B", "C", "D", "auxiliary A", "auxiliary E", "auxiliary F")
+    assert found.labels["emotion"].tolist() == [0, 1, 2, 3] * 2 and min(found.auxiliary_labels["emotion"]) >= 4
+    fitted = fit(aae.small(tasks="speaker"), train, with_target(aae.part(4, seed=1), speaker), context)
+    columns = fitted.predict(aae.part(3).without_labels())
+    assert list(columns) == ["p_A", "p_B", "p_C", "p_D"]
+    np.testing.assert_allclose(sum(columns.values()), 1.0, atol=1e-6)
+    assert "speaker_auxiliary_accuracy" in context.history
+
+
 class SaysTheLoudest:
     """Stands for a trained network: predicts class 0 or 1 of each task by the mean of the image."""
 
     def predict_on_batch(self, images):
         number = (images.mean(axis=(1, 2, 3)) > 0).astype(int)
-        return {"gender": np.eye(2)[number], "speaker": np.eye(7)[number]}
+        return {"emotion": np.eye(3)[number], "gender": np.eye(2)[number], "speaker": np.eye(7)[number]}
 
 
 def test_secondary_tasks_are_measured_on_held_out_auxiliary_utterances():
@@ -175,7 +199,9 @@ def test_secondary_tasks_are_measured_on_held_out_auxiliary_utterances():
     images = found.held_out.take(range(len(found.held_out)))
     number = (images.mean(axis=(1, 2, 3)) > 0).astype(int)
     genders = np.where(np.arange(len(number)) % 4 == 0, 1 - number, number)  # a quarter is wrong
-    found = dataclasses.replace(found, held_out_labels={"gender": genders, "speaker": np.full(len(number), -1)})
+    found = dataclasses.replace(
+        found, held_out_labels={**found.held_out_labels, "gender": genders, "speaker": np.full(len(number), -1)}
+    )
     assert held_out_accuracies(SaysTheLoudest(), found) == {"gender": pytest.approx((genders == number).mean())}
     without, _ = prepared(aae.small(tasks="emotion"), auxiliary=aae.auxiliary(20))
     assert without.held_out is None and held_out_accuracies(SaysTheLoudest(), without) == {}

@@ -294,8 +294,9 @@ def test_a_step_changes_all_parts_of_every_declared_network(config, eager):
     assert {"emotion", *config.secondary} <= set(logs)
 
 
-def test_the_experiments_have_eight_networks():
+def test_the_experiments_have_ten_networks():
     assert set(NETWORKS) == {
         ("cnn", "emotion"), ("cnn", "all"), ("ae", "emotion"), ("ae", "all"), ("aae", "emotion"),
         ("aae", "emotion+gender"), ("aae", "emotion+speaker"), ("aae", "all"),
+        ("aae", "gender"), ("aae", "speaker"),
     }  # fmt: skip
