@@ -47,7 +47,7 @@ def plain_step(config, model, tasks):
         )
         with tf.GradientTape() as tape:
             rebuilt = decoder(encoder(picture, training=True), training=True)
-            loss = config.alpha * tf.reduce_mean(tf.square(rebuilt - picture))
+            loss = config.alpha * config.reconstruction_weight * tf.reduce_mean(tf.square(rebuilt - picture))
         gradients = tape.gradient(loss, [*theta, *delta])
         adams["encoder"].apply(gradients[: len(theta)], theta)
         adams["decoder"].apply(gradients[len(theta) :], delta)
@@ -55,7 +55,7 @@ def plain_step(config, model, tasks):
         with tf.GradientTape() as outer:
             code = encoder(picture, training=True)
         with tf.GradientTape() as tape:
-            drawn = discriminator(tf.abs(tf.random.normal(tf.shape(code))), training=True)
+            drawn = discriminator(tf.nn.relu(tf.random.normal(tf.shape(code))), training=True)
             made = discriminator(code, training=True)
             loss = tf.reduce_mean(tf.math.softplus(-drawn)) + tf.reduce_mean(tf.math.softplus(made))
         adams["discriminator"].apply(tape.gradient(loss, omega), omega)
@@ -96,6 +96,7 @@ def main() -> list[Figure]:
     batch = {task: generator.integers(0, count, rows).astype("int32") for task, count in classes.items()}
     batch["emotion"][config.batch_size :] = -1
     batch["picture"] = generator.normal(size=(rows, config.rows, config.frames, 1)).astype("float32")
+    batch["frames"] = np.full(rows, config.frames, "int32")
     keras.utils.set_random_seed(0)
     suite_step = Phases(config, build_model(config, classes), tuple(classes)).step
     peer_step = plain_step(config, build_model(config, classes), tuple(classes))

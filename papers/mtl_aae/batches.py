@@ -23,11 +23,14 @@ class TrainingData:
     """The data that a network is trained and validated on.
 
     Attributes:
-        classes: class names by task; the primary task ("emotion") is the first.
+        classes: class names by task; the primary task ("emotion", whatever the target is) is the first. If the target
+            is the speaker, auxiliary speakers follow those of the target's classes.
         labelled: the training part.
         labels: its class numbers by task.
         auxiliary: utterances without the primary label; None: there are none.
         auxiliary_labels: their class numbers by task.
+        held_out: auxiliary utterances that are not trained on; None: there are none.
+        held_out_labels: their class numbers by task.
         validation: images of the validation part (the paper's development fold); empty if there is none.
         validation_labels: its class numbers by task, `UNLABELLED` for a speaker of no training utterance.
     """
@@ -37,6 +40,8 @@ class TrainingData:
     labels: dict[str, np.ndarray]
     auxiliary: SpectrogramImages | None
     auxiliary_labels: dict[str, np.ndarray]
+    held_out: SpectrogramImages | None
+    held_out_labels: dict[str, np.ndarray]
     validation: np.ndarray
     validation_labels: dict[str, np.ndarray]
 
@@ -47,14 +52,18 @@ def prepare_training_data(config: AaeConfig, train: Part, validation: Part, cont
     A secondary task is left out if the training data have fewer than two of its classes. The context gets a flag for
     it, and one if there are fewer auxiliary speakers than the config wants.
     """
-    auxiliary = select_auxiliary(config, context)
+    auxiliary, held_out = select_auxiliary(config, context), None
+    if auxiliary is not None and config.tasks != "emotion":
+        auxiliary, held_out = hold_out(auxiliary, config.auxiliary_held_out)
     tables = {"train": train.table, "validation": validation.table}
     if auxiliary is not None:
         # Speakers of two corpora may have the same name.
-        tables["auxiliary"] = auxiliary.table.assign(speaker="auxiliary " + auxiliary.table["speaker"].astype("str"))
+        tables["auxiliary"] = _with_own_speakers(auxiliary.table)
+    if held_out is not None:
+        tables["held out"] = _with_own_speakers(held_out.table)
     classes = {}
     for task in config.secondary:
-        columns = [table[task].dropna() for name, table in tables.items() if name != "validation"]
+        columns = [table[task].dropna() for name, table in tables.items() if name in ("train", "auxiliary")]
         names = tuple(sorted(set().union(*columns)))
         if len(names) < 2:
             context.flags.append(f"without the {task} task: the training data have {len(names) or 'no'} {task}")
@@ -64,21 +73,32 @@ def prepare_training_data(config: AaeConfig, train: Part, validation: Part, cont
         name: {task: class_numbers(table[task], names) for task, names in classes.items()}
         for name, table in tables.items()
     }
+    primary = train.classes
+    if config.tasks == "speaker" and auxiliary is not None:
+        primary += tuple(sorted(set(tables["auxiliary"]["speaker"])))
     labels["train"]["emotion"] = train.labels.astype("int32")
-    labelled, validation_images, others = SpectrogramImages(train, config), np.zeros(0), None
+    labelled, validation_images = SpectrogramImages(train, config), np.zeros(0)
+    others = held_out_images = None
     if len(validation):
         labels["validation"]["emotion"] = validation.labels.astype("int32")
         validation_images = SpectrogramImages(validation, config, labelled.normalisation).take(range(len(validation)))
+    for name in {"auxiliary", "held out"} & tables.keys():
+        # Auxiliary utterances have no emotion, but a gender and a speaker.
+        values = tables[name].get(config.tasks, pd.Series([None] * len(tables[name])))
+        labels[name]["emotion"] = class_numbers(values, primary)
     if auxiliary is not None:
-        labels["auxiliary"]["emotion"] = np.full(len(auxiliary), UNLABELLED, "int32")
         shared = labelled.normalisation if config.auxiliary_normalisation == "shared" else None
         others = SpectrogramImages(auxiliary, config, shared, trim_db=config.trim_db)
+    if held_out is not None:
+        held_out_images = SpectrogramImages(held_out, config, others.normalisation, trim_db=config.trim_db)
     return TrainingData(
-        {"emotion": train.classes, **classes},
+        {"emotion": primary, **classes},
         labelled,
         labels["train"],
         others,
         labels.get("auxiliary", {}),
+        held_out_images,
+        labels.get("held out", {}),
         validation_images,
         labels["validation"],
     )
@@ -87,7 +107,7 @@ def prepare_training_data(config: AaeConfig, train: Part, validation: Part, cont
 def select_auxiliary(config: AaeConfig, context: Context) -> Part | None:
     """The auxiliary utterances of as many speakers as the config wants; None if the network has no use for them."""
     # A single-task CNN can learn nothing from utterances without the primary label.
-    useless = config.model == "cnn" and not config.secondary
+    useless = config.model == "cnn" and config.tasks == "emotion"
     if context.auxiliary is None or useless or not auxiliary_batch_size(config):
         return None
     table = select_speakers(context.auxiliary.table, config.auxiliary_speakers)
@@ -96,6 +116,29 @@ def select_auxiliary(config: AaeConfig, context: Context) -> Part | None:
         context.flags.append(f"{speakers} of {config.auxiliary_speakers} auxiliary speakers")
     context.history["auxiliary_speakers"] = [speakers]
     return dataclasses.replace(context.auxiliary, table=table)
+
+
+def _with_own_speakers(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(speaker="auxiliary " + table["speaker"].astype("str"))
+
+
+def hold_out(part: Part, share: float) -> tuple[Part, Part | None]:
+    """Splits auxiliary utterances into those to train on and a share, spread evenly, that measures the secondary tasks.
+
+    The first utterance of each speaker is trained on, so that every speaker has a class.
+
+    Returns:
+        Utterances to train on, and those held out; None: there are none.
+    """
+    later = np.flatnonzero(part.table.groupby("speaker", dropna=False).cumcount() > 0)
+    count = min(round(share * len(part)), len(later))
+    if not count:
+        return part, None
+    chosen = np.zeros(len(part), bool)
+    chosen[later[np.linspace(0, len(later) - 1, count).round().astype(int)]] = True
+    split = (part.table[rows].reset_index(drop=True) for rows in (~chosen, chosen))
+    train, held_out = (dataclasses.replace(part, table=table) for table in split)
+    return train, held_out
 
 
 def select_speakers(table: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -138,7 +181,8 @@ def batches(data: TrainingData, generator: np.random.Generator) -> Iterator[dict
         generator: draws order and crops.
 
     Yields:
-        "picture", shape (batch, rows, frames, 1), and class numbers by task, int32, shape (batch,).
+        "picture", shape (batch, rows, frames, 1); "frames", how many frames of each are speech, int32, shape (batch,);
+        and class numbers by task, int32, shape (batch,).
     """
     config, labelled, auxiliary = data.labelled.config, data.labelled, data.auxiliary
     order = shuffled_indices(len(labelled), min(config.batch_size, len(labelled)), generator)
@@ -148,11 +192,12 @@ def batches(data: TrainingData, generator: np.random.Generator) -> Iterator[dict
         rows = next(order)
         batch = {task: numbers[rows] for task, numbers in data.labels.items()}
         if auxiliary is None:
-            batch["picture"] = labelled.take(rows, generator)
+            batch["picture"], batch["frames"] = labelled.take(rows, generator), labelled.frames(rows)
         else:
             others = next(auxiliary_order)
             batch = {task: np.concatenate([batch[task], data.auxiliary_labels[task][others]]) for task in batch}
             batch["picture"] = np.concatenate([labelled.take(rows, generator), auxiliary.take(others, generator)])
+            batch["frames"] = np.concatenate([labelled.frames(rows), auxiliary.frames(others)])
         yield batch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +14,13 @@ TASKS = {
     "emotion+gender": ("gender",),
     "emotion+speaker": ("speaker",),
     "all": ("gender", "speaker"),
+    "gender": (),
+    "speaker": (),
 }
-"""Secondary tasks, by the values of the field `tasks`; the primary task is to predict the experiment's target."""
+"""Secondary tasks, by the values of the field `tasks`; the primary task is to predict the experiment's target.
+
+With "gender" and "speaker", the target itself is gender or speaker, which auxiliary utterances have as well (Fig. 3).
+"""
 
 FALLBACK_ALPHA = 0.4
 """The best alpha of the adversarial autoencoder (Sec. V-A); used if there is no development fold to choose it on."""
@@ -28,23 +34,30 @@ class AaeConfig:
     """
 
     model: Literal["cnn", "ae", "aae"] = setting("aae", "Sec. V-A and V-B: Table II and Fig. 2 compare the three")
-    tasks: Literal["emotion", "emotion+gender", "emotion+speaker", "all"] = setting(
-        "all", "Tables III and IV; emotion alone is the single-task network of Fig. 2"
+    tasks: Literal["emotion", "emotion+gender", "emotion+speaker", "all", "gender", "speaker"] = setting(
+        "all", "Tables III and IV; emotion alone is the single-task network of Fig. 2, gender or speaker that of Fig. 3"
     )
     alpha: float | None = setting(
         None, "Eq. 1 (one task) and 2; none: chosen from alpha_grid on the development fold (Sec. V-A)"
     )
     alpha_grid: str = setting("0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0", "Sec. V-A: 0.1 to 1.0; the step is not given")
     beta: float = setting(0.5, "not given: 0.5 weighs emotion as much as gender and speaker together (Eq. 3)")
-    distance: Literal["squared", "absolute", "summed"] = setting(
-        "squared",
-        "not given: d of Eq. 5, the mean of squares over the pixels; or of absolute values; or squares summed over an "
-        "image, with which reconstruction dominates the encoder",
+    distance: Literal["squared", "absolute"] = setting(
+        "squared", "not given: d of Eq. 5, the mean of squares over the pixels; or of absolute values"
     )
-    prior: Literal["half-normal", "normal", "uniform"] = setting(
-        "half-normal",
-        "not given: |N(0, 1)|, since a latent code after ReLU is never negative; "
-        "N(0, 1) goes with latent_relu = false; uniform on [0, 1]",
+    reconstruction_weight: float = setting(
+        30.0,
+        "not given: factor of d, whose gradient is otherwise a small share of the encoder's; 1 is the plain mean, the "
+        "number of pixels a sum, with which the discriminator has no influence",
+    )
+    padding: Literal["masked", "counted"] = setting(
+        "masked",
+        "not given: short utterances are padded with the mean spectrum, which d leaves out; or the padding counts",
+    )
+    prior: Literal["rectified-normal", "half-normal", "normal", "uniform"] = setting(
+        "rectified-normal",
+        "not given: max(0, N(0, 1)), which a latent code after ReLU can follow; N(0, 1) goes with latent_relu = false; "
+        "|N(0, 1)| and uniform on [0, 1] have no exact zeros, unlike a code after ReLU",
     )
     latent_relu: bool = setting(True, "Sec. IV-C: ReLU after each convolution; false leaves the latent code unbounded")
     generator_loss: Literal["saturating", "non-saturating"] = setting(
@@ -101,6 +114,10 @@ class AaeConfig:
         0.5, "not given: half of the utterances of a step are auxiliary; 0 trains without them; below 1"
     )
     auxiliary_speakers: int = setting(500, "Sec. IV-A: 500 speakers; varied in Fig. 3; 0: all")
+    auxiliary_held_out: float = setting(
+        0.1,
+        "not given: share of the auxiliary utterances that is not trained on, but measures gender and speaker; 0: none",
+    )
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "not given")
 
     def __post_init__(self):
@@ -110,7 +127,7 @@ class AaeConfig:
                 raise UserError(f"{name} must be at least 1; it is {getattr(self, name)}.")
         if self.precision == "mixed_float16":
             raise UserError("mixed_float16 needs loss scaling, which is not supported here; use mixed_bfloat16.")
-        for name in ("beta", "auxiliary_share", "dropout", "batch_norm_momentum"):
+        for name in ("beta", "auxiliary_share", "auxiliary_held_out", "dropout", "batch_norm_momentum"):
             if not 0 <= getattr(self, name) <= (1 if name == "beta" else 0.999):
                 raise UserError(f"{name} must be in [0, 1); it is {getattr(self, name)}.")
         if not self.learning_rate > 0 or self.trim_db < 0 or self.auxiliary_speakers < 0:
@@ -123,8 +140,12 @@ class AaeConfig:
         down, along = self.latent_shape[:2]
         if not down or not along or self.rows % down or self.frames % along:
             raise UserError(f"The pools {self.pools} do not divide {self.rows} rows and {self.frames} frames.")
+        if not 0 < self.reconstruction_weight < math.inf:
+            raise UserError(f"reconstruction_weight must be positive; it is {self.reconstruction_weight:g}.")
         if self.prior == "normal" and self.latent_relu:
             raise UserError("A latent code after ReLU cannot follow N(0, 1); set latent_relu=false or another prior.")
+        if self.prior == "rectified-normal" and not self.latent_relu:
+            raise UserError("A latent code without ReLU cannot follow max(0, N(0, 1)); set prior=normal.")
 
     @property
     def secondary(self) -> tuple[str, ...]:
@@ -134,19 +155,20 @@ class AaeConfig:
     @property
     def without_effect(self) -> frozenset[str]:
         """Fields that change nothing under the other settings."""
-        cnn, alone = self.model == "cnn", self.tasks == "emotion"
+        cnn, alone = self.model == "cnn", self.tasks == "emotion"  # auxiliary utterances have no label of any task
         idle = {
             "alpha": cnn,
             "alpha_grid": cnn or self.alpha is not None,
-            "distance": cnn,
+            **dict.fromkeys(("distance", "reconstruction_weight", "padding"), cnn),
             "prior": self.model != "aae",
             "generator_loss": self.model != "aae",
-            "beta": alone,
+            "beta": not self.secondary,
             # A single-task CNN can learn nothing from utterances without the primary label.
             "auxiliary_share": cnn and alone,
         }
         unused = (cnn and alone) or self.auxiliary_share == 0
         idle |= dict.fromkeys(("auxiliary_speakers", "auxiliary_normalisation", "trim_db"), unused)
+        idle["auxiliary_held_out"] = unused or alone
         return frozenset(name for name, has_none in idle.items() if has_none)
 
     @property
@@ -191,11 +213,14 @@ SCALED = {
     "rows": 64,
     "frames": 128,
     "hop_ms": 20.0,
+    "scale": "mel",
     "widths": "8,16,16",
     "head_width": 16,
     "dense_units": 64,
     "batch_size": 16,
-    "epochs": 12,
-    "patience": 12,
+    "dropout": 0.2,
+    "learning_rate": 3e-3,
+    "epochs": 24,
+    "patience": 24,
 }
-"""What --scaled changes: a fixed alpha, a quarter of the pixels, fewer filters; 15 s per fold on two cores."""
+"""What --scaled changes: a fixed alpha, a quarter of the pixels in mel bands, fewer filters, fewer but larger steps."""

@@ -10,7 +10,7 @@ from papers.mtl_aae.config import AaeConfig
 
 def work(config: AaeConfig, speech: Speech) -> list[Work]:
     """One training, or one for each alpha of the grid if alpha is chosen (see `common.costs`)."""
-    alone = config.model == "cnn" and not config.secondary  # without auxiliary data
+    alone = config.model == "cnn" and config.tasks == "emotion"  # without auxiliary data
     share = 0.0 if alone else config.auxiliary_share
     batch = config.batch_size + round(config.batch_size * share / (1 - share))
     chosen = config.model != "cnn" and config.alpha is None and speech.validated

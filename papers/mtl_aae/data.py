@@ -65,6 +65,7 @@ class SpectrogramImages:
         self.config = config
         self.trim_db = trim_db
         self._in_memory: dict[int, np.ndarray] = {}
+        self._lengths: dict[int, int] = {}
         self._bytes = 0
         self.normalisation = normalisation or self._fit_normalisation()
 
@@ -87,6 +88,7 @@ class SpectrogramImages:
         if index in self._in_memory:
             return self._in_memory[index]
         values = np.ascontiguousarray(self.normalisation(self._read(index)).T, dtype=np.float32)
+        self._lengths[index] = values.shape[1]
         if self._bytes + values.nbytes <= MEMORY_BYTES:
             self._in_memory[index] = values
             self._bytes += values.nbytes
@@ -115,3 +117,10 @@ class SpectrogramImages:
             cut = values[:, first : first + self.config.frames]
             image[:, : cut.shape[1], 0] = cut
         return images
+
+    def frames(self, indices: Iterable[int]) -> np.ndarray:
+        """How many frames of the images of some utterances are speech, int32; the others are padding."""
+        for index in indices:
+            if index not in self._lengths:
+                self._normalised(index)
+        return np.array([min(self._lengths[index], self.config.frames) for index in indices], np.int32)

@@ -9,7 +9,7 @@ from common.contract import Experiment, Figure, Paper
 from common.splits import LeaveOneSpeakerOut, StratifiedKFold
 from common.targets import EMOTION
 from papers.mtl_aae.config import SCALED, AaeConfig
-from papers.mtl_aae.targets import EDGES, Clusters, ThreeLevels
+from papers.mtl_aae.targets import EDGES, Clusters, Person, ThreeLevels
 
 REPEATS = 1
 """Sec. V repeats "this scheme ten times", which is understood as ten folds, one run per fold."""
@@ -34,6 +34,14 @@ SECONDARY = {"gender": "emotion+gender", "speaker": "emotion+speaker", "both": "
 
 FIG3 = {"iemocap": (0, 100, 200, 400, 600, 800), "msp_improv": (0, 100, 200, 400, 600, 800), "emodb": (0, 24, 48, 96)}
 """Numbers of auxiliary speakers; the paper does not state the points of its figure (the text mentions 600)."""
+
+
+SPEAKERS = {
+    "iemocap": tuple(f"Ses0{session}{letter}" for session in range(1, 6) for letter in "FM"),
+    "msp_improv": tuple(f"{letter}0{session}" for letter in "FM" for session in range(1, 7)),
+    "emodb": ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16"),
+}
+"""Speakers, the classes of Fig. 3b."""
 
 
 def _levels(corpus: str) -> dict:
@@ -105,10 +113,20 @@ def _figure3(corpus: str) -> Iterator[Experiment]:
         yield _row("fig3", corpus, str(count), f"{count} auxiliary speakers", protocol, **settings)
 
 
+def _figure3_alone(corpus: str) -> Iterator[Experiment]:
+    """Fig. 3a and 3b: gender and speaker, each predicted by a network of its own (Sec. VI-B)."""
+    for task, classes in (("gender", ("female", "male")), ("speaker", SPEAKERS[corpus])):
+        for count in FIG3[corpus]:
+            settings = {"auxiliary_speakers": count} if count else {"auxiliary_share": 0.0}
+            title = f"{task}, {count} auxiliary speakers"
+            target = Person(task, classes)
+            yield _row("fig3", corpus, f"{task}-{count}", title, TEN_FOLDS, target, tasks=task, **settings)
+
+
 def _experiments() -> tuple[Experiment, ...]:
     rows = [row for corpus in ("iemocap", "msp_improv") for row in _tables(corpus)]
     for corpus in FIG3:
-        rows += [*_figure2(corpus), *_figure3(corpus)]
+        rows += [*_figure2(corpus), *_figure3(corpus), *_figure3_alone(corpus)]
     return tuple(rows)
 
 
@@ -123,5 +141,6 @@ PAPER = Paper(
     figures=(
         Figure("2", "one task compared with several, by network", "figures:draw_tasks"),
         Figure("3", "number of auxiliary speakers", "figures:draw_speakers"),
+        Figure("A1", "balance of the encoder's objectives over epochs (not in the paper)", "figures:draw_training"),
     ),
 )

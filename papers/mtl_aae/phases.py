@@ -1,6 +1,7 @@
 """A training step in its three phases, and the losses of Eq. 1 to 5 (Sec. III).
 
-1. Reconstruction: encoder and decoder minimise alpha times the distance between an image and its reconstruction.
+1. Reconstruction: encoder and decoder minimise the distance between an image and its reconstruction, times alpha and
+   `reconstruction_weight`.
 2. Regularisation: the discriminator is trained to distinguish latent codes from draws of the prior (Eq. 4). Then the
    encoder is trained, with a fixed discriminator, to make its codes look like draws (first term of Eq. 5).
 3. Classification: classifiers and encoder minimise the cross-entropies of the tasks (Eq. 3; Eq. 1 for one task).
@@ -18,14 +19,24 @@ from keras import ops
 from common.steps import Steps
 from papers.mtl_aae.batches import UNLABELLED
 from papers.mtl_aae.config import AaeConfig
+from papers.mtl_aae.prior import draw_prior
 
 
-def reconstruction_loss(image, reconstruction, distance: str):
-    """The distance d of Eq. 5 (L_AE of Eq. 2), averaged over the images; `AaeConfig.distance` names the kinds."""
+def reconstruction_loss(image, reconstruction, frames, config: AaeConfig):
+    """The distance d of Eq. 5 (L_AE of Eq. 2): the mean over the pixels of an image, then over the images.
+
+    Args:
+        image: shape (batch, rows, frames, 1).
+        reconstruction: of the same shape.
+        frames: how many frames of each image are speech, shape (batch,); the others are padding.
+        config: `distance` and `padding` are used.
+    """
     difference = ops.cast(reconstruction, "float32") - ops.cast(image, "float32")
-    if distance == "summed":
-        return ops.mean(ops.sum(ops.square(difference), axis=(1, 2, 3)))
-    return ops.mean(ops.square(difference) if distance == "squared" else ops.abs(difference))
+    each = ops.mean(ops.square(difference) if config.distance == "squared" else ops.abs(difference), axis=(1, 3))
+    if config.padding == "counted":
+        return ops.mean(each)
+    speech = ops.cast(ops.arange(each.shape[1])[None] < ops.cast(frames, "int32")[:, None], "float32")
+    return ops.mean(ops.sum(speech * each, axis=1) / ops.sum(speech, axis=1))
 
 
 def discriminator_loss(real, fake):
@@ -94,7 +105,11 @@ class Phases:
         self.step = self.steps.compile(self.all_phases)
 
     def all_phases(self, batch: Mapping) -> dict:
-        """One training step on a batch (see `papers.mtl_aae.data.batches`). Returns losses by name."""
+        """One training step on a batch (see `papers.mtl_aae.batches.batches`).
+
+        Returns the losses by name, "discriminator_accuracy", and the length of each phase's gradient by the encoder's
+        weights as "gradient_<phase>".
+        """
         logs = {}
         if self.decoder is not None:
             logs |= self.reconstruct(batch)
@@ -103,19 +118,19 @@ class Phases:
         return logs | self.classify(batch)
 
     def reconstruct(self, batch: Mapping) -> dict:
-        """Phase 1: updates encoder and decoder. Returns the reconstruction loss."""
+        """Phase 1: updates encoder and decoder. Returns the reconstruction loss, without its weights."""
 
         def loss():
             output = self.decoder(self.encoder(batch["picture"], training=True), training=True)
-            distance = reconstruction_loss(batch["picture"], output, self.config.distance)
-            return self.config.alpha * distance, distance
+            distance = reconstruction_loss(batch["picture"], output, batch["frames"], self.config)
+            return self.config.alpha * self.config.reconstruction_weight * distance, distance
 
         _, distance, gradients = self.steps.gradients(loss, self.weights["encoder"] + self.weights["decoder"])
         self._apply(gradients, "encoder", "decoder")
-        return {"reconstruction": distance}
+        return {"reconstruction": distance, "gradient_reconstruction": self._encoder_norm(gradients)}
 
     def regularise(self, batch: Mapping) -> dict:
-        """Phase 2: updates the discriminator, then the encoder. Returns both losses.
+        """Phase 2: updates the discriminator, then the encoder. Returns both losses, and the discriminator's accuracy.
 
         The encoder computes the latent codes once, for both updates.
         """
@@ -127,17 +142,25 @@ class Phases:
 
         def discriminate():
             real, fake = self.discriminator(drawn, training=True), self.discriminator(code, training=True)
-            return discriminator_loss(real, fake), ()
+            # Of draws and codes together, before the update.
+            accuracy = (ops.mean(ops.cast(real > 0, "float32")) + ops.mean(ops.cast(fake < 0, "float32"))) / 2
+            return discriminator_loss(real, fake), accuracy
 
-        discriminator, _, gradients = self.steps.gradients(discriminate, self.weights["discriminator"])
+        discriminator, accuracy, gradients = self.steps.gradients(discriminate, self.weights["discriminator"])
         self._apply(gradients, "discriminator")
 
         def generate(code):
             return generator_loss(self.discriminator(code, training=True), self.config.generator_loss), ()
 
         generator, _, pull_code = self.steps.pullback(generate, (), (code,))
-        self._apply(pull(pull_code()[1][0])[0], "encoder")
-        return {"discriminator": discriminator, "generator": generator}
+        gradients = pull(pull_code()[1][0])[0]
+        self._apply(gradients, "encoder")
+        return {
+            "discriminator": discriminator,
+            "discriminator_accuracy": accuracy,
+            "generator": generator,
+            "gradient_generator": self._encoder_norm(gradients),
+        }
 
     def classify(self, batch: Mapping) -> dict:
         """Phase 3: updates classifiers and encoder. Returns the losses by task."""
@@ -149,14 +172,16 @@ class Phases:
 
         _, losses, gradients = self.steps.gradients(loss, self.weights["encoder"] + self.weights["classifiers"])
         self._apply(gradients, "encoder", "classifiers")
-        return losses
+        return {**losses, "gradient_classification": self._encoder_norm(gradients)}
 
     def draw_prior(self, shape, dtype):
         """Draws of the prior p(z)."""
-        if self.config.prior == "uniform":
-            return keras.random.uniform(shape, dtype=dtype, seed=self.random)
-        drawn = keras.random.normal(shape, dtype=dtype, seed=self.random)
-        return ops.abs(drawn) if self.config.prior == "half-normal" else drawn
+        return draw_prior(self.config.prior, shape, dtype, self.random)
+
+    def _encoder_norm(self, gradients: list):
+        """Length of the gradient by the encoder's weights, which come first."""
+        own = gradients[: len(self.weights["encoder"])]
+        return ops.sqrt(sum(ops.sum(ops.square(ops.cast(one, "float32"))) for one in own))
 
     def _apply(self, gradients: list, *parts: str) -> None:
         for part in parts:

@@ -1,4 +1,4 @@
-"""The targets of Table IV: activation or valence in three levels, and clusters of the valence-activation plane."""
+"""The targets of Table IV, levels of a rating and clusters of the valence-activation plane, and those of Fig. 3."""
 
 from __future__ import annotations
 
@@ -113,6 +113,42 @@ class Clusters:
             raise UserError(f"{self.count} clusters need as many distinct ratings; the training part has {distinct}.")
         midpoints = KMeans(self.count, n_init=10, random_state=self.seed).fit(ratings).cluster_centers_
         return midpoints[np.lexsort(midpoints.round(6).T)]
+
+
+@dataclass(frozen=True)
+class Person:
+    """The gender or the speaker of an utterance, which Fig. 3 predicts with a network for each.
+
+    Attributes:
+        column: of the utterance table.
+        classes: its values in the corpus.
+    """
+
+    dimensions: ClassVar[tuple[str, ...]] = ()
+
+    column: Literal["gender", "speaker"]
+    classes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name in lists of experiments."""
+        return self.column
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The column."""
+        return (self.column,)
+
+    def labeller(self, train: pd.DataFrame, classes: Sequence[str]) -> Callable[[pd.DataFrame], np.ndarray]:
+        """Returns a function from a table to the places of its values in the classes."""
+
+        def label(table: pd.DataFrame) -> np.ndarray:
+            numbers = table[self.column].map({name: number for number, name in enumerate(self.classes)})
+            if numbers.isna().any():
+                raise ValueError(f"Some utterances have no {self.column} among the classes.")
+            return numbers.to_numpy("int64")
+
+        return label
 
 
 def _ratings(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:

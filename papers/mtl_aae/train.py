@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -22,6 +23,10 @@ from papers.mtl_aae.config import FALLBACK_ALPHA, AaeConfig
 from papers.mtl_aae.data import SpectrogramImages
 from papers.mtl_aae.model import build_model
 from papers.mtl_aae.phases import Phases
+from papers.mtl_aae.prior import distance_to_prior
+
+PRIOR_UTTERANCES = 64
+"""Training utterances whose latent codes are compared with the prior after each epoch."""
 
 
 @dataclasses.dataclass
@@ -51,7 +56,8 @@ class FittedAae:
         images = self.images(part)
         with self.context.timed("predict"):
             outputs = classifiers(self.model, ("emotion",)).predict(images, self.config.batch_size, verbose=0)
-        probabilities = softmax(outputs["emotion"])
+        # Auxiliary speakers, who follow the classes, are no possible answers.
+        probabilities = softmax(outputs["emotion"][:, : len(self.classes)])
         return {f"p_{name}": probabilities[:, number] for number, name in enumerate(self.classes)}
 
     def reconstructions(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
@@ -167,11 +173,17 @@ def train_network(config: AaeConfig, training_data: TrainingData, context: Conte
     best.set_params({"epochs": config.epochs})
     model.stop_training = False
     steps = math.ceil(len(training_data.labelled) / config.batch_size)
+    sample = training_data.labelled.take(range(min(PRIOR_UTTERANCES, len(training_data.labelled))))
     prefetched = prefetch(batches(training_data, np.random.default_rng(context.seed)))
     with contextlib.closing(prefetched):
         for epoch in range(config.epochs):
-            losses = [phases.step(next(prefetched)) for _ in range(steps)]
-            best.on_epoch_end(epoch, {name: np.mean([float(step[name]) for step in losses]) for name in losses[0]})
+            steps_logs = [phases.step(next(prefetched)) for _ in range(steps)]
+            logs = {name: np.mean([float(step[name]) for step in steps_logs]) for name in steps_logs[0]}
+            logs = with_gradient_shares(logs)
+            if config.model != "cnn":
+                codes = phases.encoder.predict(sample, config.batch_size, verbose=0)
+                logs["prior_distance"] = distance_to_prior(codes, config.prior)
+            best.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
     best.on_train_end()
@@ -179,7 +191,36 @@ def train_network(config: AaeConfig, training_data: TrainingData, context: Conte
         # Fig. 3 shows the secondary tasks; a speaker of no training utterance has no class.
         for task, value in validation_uas().items():
             context.history[f"{task}_development_ua"] = [value]
+    for task, value in held_out_accuracies(classifying, training_data).items():
+        context.history[f"{task}_auxiliary_accuracy"] = [value]
     return model
+
+
+def held_out_accuracies(classifying: keras.Model, training_data: TrainingData) -> dict[str, float]:
+    """Accuracy of gender and speaker on the auxiliary utterances that were held out, by task."""
+    images = training_data.held_out
+    if images is None:
+        return {}
+    size = 8 * images.config.batch_size
+    chunks = [range(start, min(start + size, len(images))) for start in range(0, len(images), size)]
+    outputs = [classifying.predict_on_batch(images.take(chunk)) for chunk in chunks]
+    accuracies = {}
+    for task in training_data.classes:
+        predicted = np.concatenate([np.asarray(one[task]).argmax(axis=1) for one in outputs])
+        truth = training_data.held_out_labels[task]
+        known = truth != UNLABELLED
+        if known.any():
+            name = images.config.tasks if task == "emotion" else task
+            accuracies[name] = float((predicted[known] == truth[known]).mean())
+    return accuracies
+
+
+def with_gradient_shares(logs: Mapping[str, float]) -> dict[str, float]:
+    """Logs in which the lengths "gradient_<phase>" are replaced by their shares, "gradient_share_<phase>"."""
+    lengths = {name: value for name, value in logs.items() if name.startswith("gradient_")}
+    total = sum(lengths.values()) or 1.0
+    shares = {name.replace("gradient_", "gradient_share_"): value / total for name, value in lengths.items()}
+    return {name: value for name, value in logs.items() if name not in lengths} | shares
 
 
 if __name__ == "__main__":

@@ -50,4 +50,5 @@ def batch(config, count=6, seed=0):
     generator = np.random.default_rng(seed)
     labels = {task: generator.integers(0, classes, count).astype("int32") for task, classes in TASKS.items()}
     labels["emotion"][-count // 3 :] = -1
-    return {"picture": generator.normal(size=(count, config.rows, config.frames, 1)).astype("float32"), **labels}
+    picture = generator.normal(size=(count, config.rows, config.frames, 1)).astype("float32")
+    return {"picture": picture, "frames": np.full(count, config.frames, "int32"), **labels}

@@ -103,10 +103,20 @@ def test_ratings_from_the_corpus_to_the_report(tmp_path, shared_cache):
     assert "data:image/png;base64" in (tmp_path / "r.html").read_text()
 
 
-def test_classes_made_of_ratings_are_fitted_on_the_training_part(tmp_path, shared_cache):
+def test_classes_made_of_ratings_are_fitted_on_the_training_part(tmp_path, shared_cache, monkeypatch):
+    fitted_on, labeller = [], rated.Halves.labeller
+
+    def recorded(self, train, classes):
+        fitted_on.append(set(train["utterance"]))
+        return labeller(self, train, classes)
+
+    monkeypatch.setattr(rated.Halves, "labeller", recorded)
     run = perform(HALVES, tmp_path, cache=shared_cache, yardstick=True)
     (table,) = run.predictions
     train = rated.LAST["train"]
+    # The medians of all utterances and of the training part are equal, so the labels alone would not show a leak.
+    assert set(train.table["utterance"]) in fitted_on
+    assert all(one.isdisjoint(table["utterance"]) for one in fitted_on)
     median = train.table["arousal"].median()
     assert set(train.table["speaker"]).isdisjoint(table["speaker"])
     assert (table["label"] == np.where(table["arousal"] > median, "high", "low")).all()

@@ -35,4 +35,4 @@ def test_every_network_recognises_emotion_of_unseen_speakers_of_emodb(tmp_path):
     assert len(measured) == 6
     for one in measured:
         assert one.verdict == "scaled run" and 35 < one.measured.value < 95
-    assert [drawing.figure.id for drawing in report.drawings] == ["2"]
+    assert [drawing.figure.id for drawing in report.drawings] == ["2", "A1"]

@@ -62,6 +62,7 @@ def test_long_utterances_are_cut_and_short_ones_padded():
     assert found.shape == (2, 16, 32, 1) and found.dtype == np.float32
     np.testing.assert_array_equal(found[0, 5, :, 0], np.arange(10, 42))  # the centre of 52 frames
     np.testing.assert_array_equal(found[1, 5, :, 0], [*range(20), *[0] * 12])
+    assert images.frames([1, 0, 1]).tolist() == [20, 32, 20] and images.frames([0]).dtype == np.int32
     generator = np.random.default_rng(0)
     firsts = {int(images.take([0], generator)[0, 0, 0, 0]) for _ in range(200)}
     assert firsts == set(range(21))  # every possible start of 32 of 52 frames
@@ -92,9 +93,11 @@ def test_half_of_a_batch_is_auxiliary_and_has_no_emotion():
     own, other = data.SpectrogramImages(aae.part(8), config), data.SpectrogramImages(aae.auxiliary(6), config)
     labels = {"emotion": np.arange(8, dtype="int32"), "gender": np.zeros(8, "int32")}
     others = {"emotion": np.full(6, -1, "int32"), "gender": np.ones(6, "int32")}
-    training_data = batches.TrainingData({}, own, labels, other, others, np.zeros(0), {})
+    training_data = batches.TrainingData({}, own, labels, other, others, None, {}, np.zeros(0), {})
     batch = next(batches.batches(training_data, np.random.default_rng(0)))
     assert batch["picture"].shape == (8, 16, 32, 1)
+    padded = [int((image[0, :, 0] != 0).sum()) for image in batch["picture"]]  # noise is never exactly 0
+    assert batch["frames"].tolist() == padded and min(padded) < 32
     assert (batch["emotion"][:4] >= 0).all() and (batch["emotion"][4:] == -1).all()
     assert batch["gender"].tolist() == [0] * 4 + [1] * 4
     without = dataclasses.replace(training_data, auxiliary=None, auxiliary_labels={})
@@ -104,6 +107,41 @@ def test_half_of_a_batch_is_auxiliary_and_has_no_emotion():
     for image, number in zip(alone["picture"], alone["emotion"], strict=True):
         loudest = image[:15, :20, 0].mean(axis=1).reshape(3, 5).mean(axis=1) * own.normalisation.deviation[:15:5]
         assert loudest.argmax() == number % 3
+
+
+def test_images_and_labels_of_auxiliary_utterances_stay_together():
+    config = aae.small(batch_size=4)
+    part = aae.auxiliary(9)
+    own, plain = data.SpectrogramImages(aae.part(8), config), Normalisation.identity(config.rows)
+    for number, utterance in enumerate(part.table["utterance"]):
+        part.features["spectrogram"][utterance] = np.full((20 + number, 16), float(number), np.float32)
+    other = data.SpectrogramImages(part, config, plain)
+    labels = {"emotion": np.zeros(8, "int32"), "speaker": np.zeros(8, "int32")}
+    others = {"emotion": np.full(9, -1, "int32"), "speaker": np.arange(9, dtype="int32")}
+    stream = batches.batches(
+        batches.TrainingData({}, own, labels, other, others, None, {}, np.zeros(0), {}), np.random.default_rng(0)
+    )
+    seen = set()
+    for batch in itertools.islice(stream, 4):
+        assert batch["picture"][4:, 3, 3, 0].tolist() == batch["speaker"][4:].tolist()
+        assert (batch["frames"][4:] == 20 + batch["speaker"][4:]).all()
+        seen |= set(batch["speaker"][4:].tolist())
+    assert seen == set(range(9))
+
+
+def test_a_share_of_the_auxiliary_utterances_is_held_out():
+    part = aae.auxiliary(30)
+    train, held_out = batches.hold_out(part, 0.1)
+    assert len(train) == 27 and len(held_out) == 3
+    assert set(train.table["utterance"]) | set(held_out.table["utterance"]) == set(part.table["utterance"])
+    assert list(train.table.index) == list(range(27))
+    # A speaker with one utterance is trained on, so every speaker has a class.
+    alone = dataclasses.replace(part, table=part.table.assign(speaker=[*"abcdefghij" * 3]))
+    train, held_out = batches.hold_out(alone, 0.9)
+    assert len(held_out) == 20 and set(train.table["speaker"]) == set("abcdefghij")
+    for share, one in ((0.0, part), (0.9, dataclasses.replace(part, table=part.table.assign(speaker=range(30))))):
+        train, held_out = batches.hold_out(one, share)
+        assert len(train) == 30 and held_out is None
 
 
 def test_a_batch_has_the_wanted_share_of_auxiliary_utterances():

@@ -14,7 +14,7 @@ from ser.results.reported import read_cells
 from ser.results.runs import as_record
 
 CELLS = read_cells(PAPER.reported)
-draw_tasks, draw_speakers = (PAPER.function(figure.draw) for figure in PAPER.figures)
+draw_tasks, draw_speakers, draw_training = (PAPER.function(figure.draw) for figure in PAPER.figures)
 
 
 def drawing(runs):
@@ -86,3 +86,27 @@ def test_figure_3_has_points_at_the_available_numbers_of_speakers():
     assert not speaker.lines  # held-out speakers have no speaker class
     np.testing.assert_allclose(emotion.lines[0].get_xydata(), [[0, 50], [90, 100]])
     assert draw_speakers(*drawing({})) is None
+
+
+def test_the_figure_of_the_training_has_the_means_over_trials():
+    def run(name, **history):
+        made = measured(name, 4, **history)
+        made.trials[1] = {**made.trials[1], "history": {key: values[:1] for key, values in history.items()}}
+        return made  # the second trial stopped after the first epoch
+
+    runs = {
+        "mtl_aae/fig2/emodb/cnn-multi": run("mtl_aae/fig2/emodb/cnn-multi", emotion=[1.0, 0.5]),
+        "mtl_aae/fig2/emodb/ae-multi": run("mtl_aae/fig2/emodb/ae-multi", prior_distance=[0.5, 0.4]),
+        "mtl_aae/fig2/emodb/aae-multi": run(
+            "mtl_aae/fig2/emodb/aae-multi", prior_distance=[0.5, 0.1], discriminator_accuracy=[0.75, 0.5],
+            gradient_share_reconstruction=[0.2, 0.4], gradient_share_generator=[0.3, 0.5],
+        ),
+    }  # fmt: skip
+    axes = np.reshape(draw_training(*drawing(runs)).axes, (2, 3))
+    assert [axis.get_ylabel() for axis in axes[:, 0]] == ["fig2/emodb/ae-multi", "fig2/emodb/aae-multi"]
+    assert not axes[0, 1].lines and [text.get_text() for text in axes[0, 1].texts] == ["no discriminator"]
+    shares = {line.get_label(): line.get_xydata().tolist() for line in axes[1, 0].lines}
+    assert shares == {"reconstruction": [[1, 0.2], [2, 0.4]], "generator": [[1, 0.3], [2, 0.5]]}
+    assert axes[1, 1].lines[0].get_ydata().tolist() == [0.75, 0.5]
+    assert axes[1, 2].lines[0].get_ydata().tolist() == [0.5, 0.1]
+    assert draw_training(*drawing({})) is None

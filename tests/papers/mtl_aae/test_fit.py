@@ -11,7 +11,8 @@ from common.contract import Context, override
 from common.errors import UserError
 from papers.mtl_aae.config import FALLBACK_ALPHA, SCALED, AaeConfig
 from papers.mtl_aae.experiments import PAPER
-from papers.mtl_aae.train import fit, load, prepare_training_data
+from papers.mtl_aae.targets import Person
+from papers.mtl_aae.train import fit, held_out_accuracies, load, prepare_training_data
 from tests.helpers import aae
 from tests.helpers.eagerly import eagerly
 
@@ -33,8 +34,13 @@ def test_training_finds_the_classes_and_a_saved_model_predicts_the_same(tmp_path
     assert progress == [(epoch, 10) for epoch in range(1, 11)]
     assert {"reconstruction", "discriminator", "generator", "emotion", "gender", "speaker"} <= context.history.keys()
     assert context.history["reconstruction"][-1] < context.history["reconstruction"][0]
+    shares = [context.history[f"gradient_share_{p}"] for p in ("reconstruction", "generator", "classification")]
+    np.testing.assert_allclose(np.sum(shares, axis=0), np.ones(10), atol=1e-6)
+    for name in ("discriminator_accuracy", "prior_distance"):
+        assert len(context.history[name]) == 10 and 0 < min(context.history[name]) <= max(context.history[name]) <= 1
     assert context.history["auxiliary_speakers"] == [3] and context.history["alpha"] == [0.5]
     assert 0 <= context.history["speaker_development_ua"][0] <= 1
+    assert 0 <= context.history["gender_auxiliary_accuracy"][0] <= 1
     assert context.flags == [] and context.seconds["fit"] > 0
     columns = fitted.predict(test.without_labels())
     assert list(columns) == [f"p_{emotion}" for emotion in aae.CLASSES]
@@ -123,12 +129,83 @@ def test_speakers_of_two_corpora_with_one_name_are_two_classes():
     assert found.classes["speaker"] == ("A", "B", "C", "D", "auxiliary A", "auxiliary E", "auxiliary F")
     assert set(found.labels["speaker"]) == {0, 1, 2, 3} and set(found.auxiliary_labels["speaker"]) == {4, 5, 6}
     assert set(found.auxiliary_labels["emotion"]) == {-1}
+    assert len(found.auxiliary) == 9 and len(found.held_out) == 1 and found.held_out_labels["speaker"][0] in (4, 5, 6)
 
 
 def test_a_validation_speaker_of_no_training_utterance_has_no_class():
     found, _ = prepared(aae.small(), aae.part(8, speakers="ABC"), aae.part(4, seed=1, speakers="D"))
     assert set(found.validation_labels["speaker"]) == {-1} and set(found.validation_labels["gender"]) == {1}
     assert found.validation.shape == (4, 16, 32, 1)
+
+
+def test_the_development_fold_is_normalised_with_the_training_part():
+    louder = aae.part(6, seed=1)
+    for one in louder.features["spectrogram"].values():
+        one += 10
+    found, _ = prepared(aae.small(), validation=louder)
+    plain, _ = prepared(aae.small(), validation=aae.part(6, seed=1))
+    images = found.validation[..., 0]
+    speech = plain.validation[..., 0] != 0  # without the padding
+    shift = 10 / plain.labelled.normalisation.deviation[:, None]
+    np.testing.assert_allclose(images[speech], (plain.validation[..., 0] + shift)[speech], rtol=1e-4, atol=1e-3)
+
+
+def test_the_best_epoch_is_that_of_the_primary_task():
+    """Labels of gender and speaker say nothing about the images, so the mean of the tasks would be another number."""
+    context = Context(seed=1)
+    validation = aae.part(12, seed=1)
+    fitted = fit(aae.small(epochs=6, learning_rate=6e-3), aae.part(24), validation, context)
+    correct = predictions(fitted, validation) == validation.labels
+    primary = np.mean([correct[validation.labels == k].mean() for k in range(3)])
+    assert max(context.history["validation"]) == pytest.approx(primary)
+    assert context.history["emotion_development_ua"] == [pytest.approx(primary)]
+    others = [context.history[f"{task}_development_ua"][0] for task in ("gender", "speaker")]
+    assert abs(np.mean([primary, *others]) - primary) > 0.05
+
+
+def with_target(part, target):
+    return dataclasses.replace(part, classes=target.classes, labeller=target.labeller(part.table, target.classes))
+
+
+def test_auxiliary_utterances_have_the_label_of_gender_or_speaker_if_it_is_the_target(eager):
+    gender, speaker = Person("gender", ("female", "male")), Person("speaker", tuple("ABCD"))
+    found, _ = prepared(aae.small(tasks="gender"), with_target(aae.part(8), gender), auxiliary=aae.auxiliary())
+    others = found.auxiliary.utterances
+    expected = aae.auxiliary().table.set_index("utterance")["gender"][list(others)] == "male"
+    assert found.auxiliary_labels["emotion"].tolist() == expected.astype(int).tolist()
+    assert found.classes == {"emotion": ("female", "male")} and len(found.held_out) == 1
+
+    train, context = with_target(aae.part(8), speaker), Context(auxiliary=aae.auxiliary())
+    found, _ = prepared(aae.small(tasks="speaker"), train, auxiliary=aae.auxiliary())
+    assert found.classes["emotion"] == ("A", "B", "C", "D", "auxiliary A", "auxiliary E", "auxiliary F")
+    assert found.labels["emotion"].tolist() == [0, 1, 2, 3] * 2 and min(found.auxiliary_labels["emotion"]) >= 4
+    fitted = fit(aae.small(tasks="speaker"), train, with_target(aae.part(4, seed=1), speaker), context)
+    columns = fitted.predict(aae.part(3).without_labels())
+    assert list(columns) == ["p_A", "p_B", "p_C", "p_D"]
+    np.testing.assert_allclose(sum(columns.values()), 1.0, atol=1e-6)
+    assert "speaker_auxiliary_accuracy" in context.history
+
+
+class SaysTheLoudest:
+    """Stands for a trained network: predicts class 0 or 1 of each task by the mean of the image."""
+
+    def predict_on_batch(self, images):
+        number = (images.mean(axis=(1, 2, 3)) > 0).astype(int)
+        return {"emotion": np.eye(3)[number], "gender": np.eye(2)[number], "speaker": np.eye(7)[number]}
+
+
+def test_secondary_tasks_are_measured_on_held_out_auxiliary_utterances():
+    found, _ = prepared(aae.small(auxiliary_held_out=0.5), auxiliary=aae.auxiliary(20))
+    images = found.held_out.take(range(len(found.held_out)))
+    number = (images.mean(axis=(1, 2, 3)) > 0).astype(int)
+    genders = np.where(np.arange(len(number)) % 4 == 0, 1 - number, number)  # a quarter is wrong
+    found = dataclasses.replace(
+        found, held_out_labels={**found.held_out_labels, "gender": genders, "speaker": np.full(len(number), -1)}
+    )
+    assert held_out_accuracies(SaysTheLoudest(), found) == {"gender": pytest.approx((genders == number).mean())}
+    without, _ = prepared(aae.small(tasks="emotion"), auxiliary=aae.auxiliary(20))
+    assert without.held_out is None and held_out_accuracies(SaysTheLoudest(), without) == {}
+    assert len(without.auxiliary) == 20  # a single-task network has nothing to measure on them
 
 
 def test_which_networks_are_trained_on_auxiliary_utterances():
@@ -152,8 +229,9 @@ def test_auxiliary_utterances_are_normalised_by_their_own_or_the_shared_statisti
         one += 10
     own, _ = prepared(aae.small(), auxiliary=louder)
     shared, _ = prepared(aae.small(auxiliary_normalisation="shared"), auxiliary=louder)
-    assert abs(own.auxiliary.take(range(10)).mean()) < 0.2
-    assert shared.auxiliary.take(range(10)).mean() > 2
+    assert abs(own.auxiliary.take(range(9)).mean()) < 0.2
+    assert own.held_out.normalisation is own.auxiliary.normalisation
+    assert shared.auxiliary.take(range(9)).mean() > 2
     np.testing.assert_array_equal(own.labelled.normalisation.mean, shared.labelled.normalisation.mean)
 
 
@@ -169,7 +247,15 @@ def test_every_experiment_has_the_papers_latent_code_and_keeps_its_network_when_
         assert declared.latent_shape == (16, 16, 32), experiment.id
         assert declared.alpha is None and len(declared.alphas) == 10, experiment.id
         assert math.prod(scaled.latent_shape) == 8 * 8 * 16, experiment.id
-        for name in ("model", "tasks", "beta", "prior", "auxiliary_speakers", "auxiliary_share"):
+        for name in (
+            "model",
+            "tasks",
+            "beta",
+            "prior",
+            "reconstruction_weight",
+            "auxiliary_speakers",
+            "auxiliary_share",
+        ):
             assert getattr(scaled, name) == getattr(declared, name), (experiment.id, name)
         assert {name: getattr(scaled, name) for name in SCALED} == SCALED, experiment.id
 
@@ -178,6 +264,8 @@ def test_impossible_settings_are_rejected():
     for changes in (
         {"epochs": 0}, {"alpha": 1.5}, {"alpha_grid": "0.1,two"}, {"alpha_grid": "0.1,-0.2"}, {"pools": "2x4,2x2"},
         {"pools": "2x4,2x2,2"}, {"pools": "2x4,2x2,3x2"}, {"frames": 250}, {"widths": "32,32,a"}, {"prior": "normal"},
+        {"latent_relu": False}, {"auxiliary_held_out": 1.0}, {"reconstruction_weight": 0.0},
+        {"reconstruction_weight": math.inf},
         {"auxiliary_share": 1.0}, {"dropout": 1.0}, {"beta": 1.1}, {"learning_rate": 0.0}, {"trim_db": -1.0},
         {"precision": "mixed_float16"},
     ):  # fmt: skip
