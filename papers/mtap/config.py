@@ -24,6 +24,12 @@ class MtapConfig:
     gamma: float = setting(0.0, "Eq. 1; each row of Tables 1-3 and 6")
     margin: float = setting(0.0, "Eq. 2; each row of Tables 1-3, m = 0.3 in Table 6; radians")
     scale: float = setting(10.0, "Sec. 5.2.2: s = 10; only for losses on cosines")
+    checkpoint_input: Literal["statistics", "pixels", "unchanged"] = setting(
+        "statistics",
+        "not given: ImageNet weights expect pixels as their checkpoint's preprocessing leaves them (ResNet50: caffe, "
+        "deviation 58; DenseNet169: torch, deviation 1). The training images get ImageNet's mean and deviation, then "
+        "that preprocessing; or pixels: they become grey images from 0 to 255 first; or unchanged",
+    )
     frames: int = setting(400, "Sec. 5.2.1: 600 IEMOCAP, 500 SAVEE, 400 EMODB")
     bins: int = setting(400, "Sec. 5.2.1: F = 400")
     frame_ms: float = setting(40.0, "Sec. 5.2.1")
@@ -111,7 +117,14 @@ class MtapConfig:
                 idle |= set(fields)
         if not (self.text or self.audio):
             idle |= {"frozen_scaling", "projection"}
+        if self.weights == "random":
+            idle.add("checkpoint_input")
         return frozenset(idle)
+
+    @property
+    def image_scale(self) -> str:
+        """How images are scaled for the checkpoint in use; random weights take them unchanged."""
+        return self.checkpoint_input if self.image and self.weights == "imagenet" else "unchanged"
 
 
 USED_BY_LOSSES = {"gamma": ("focal", "apfl"), "margin": ("arcface", "apfl"), "scale": ("arcface", "apfl")}
@@ -119,7 +132,8 @@ USED_BY_LOSSES = {"gamma": ("focal", "apfl"), "margin": ("arcface", "apfl"), "sc
 
 MODALITY_FIELDS = {
     "image": (
-        "backbone", "weights", "frames", "bins", "frame_ms", "hop_ms", "dft_length", "normalisation",
+        "backbone", "weights", "checkpoint_input", "frames", "bins", "frame_ms", "hop_ms", "dft_length",
+        "normalisation",
     ),
     "text": ("bert", "text_pooling"),
     "audio": ("vggish", "audio_pooling", "vggish_pca"),

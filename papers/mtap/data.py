@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,10 +90,12 @@ class InputPreparation:
     Attributes:
         config: names the modalities.
         normalisations: of the spectrogram ("image") and of the frozen networks' features ("text", "audio").
+        pixels: of the images that they become, per channel, for a network with ImageNet weights; None: there is none.
     """
 
     config: MtapConfig
     normalisations: dict[str, Normalisation]
+    pixels: Normalisation | None = None
 
     @classmethod
     def fitted(cls, config: MtapConfig, train: Part) -> tuple[InputPreparation, np.ndarray | dict[str, np.ndarray]]:
@@ -108,7 +111,12 @@ class InputPreparation:
                     features if name == "image" else [features], pooled=kind == "corpus"
                 )
         preparation = cls(config, normalisations)
-        return preparation, preparation._normalised(arrays)
+        inputs = preparation._normalised(arrays)
+        if config.image_scale != "unchanged":
+            images = inputs if isinstance(inputs, np.ndarray) else inputs["spectrogram"]
+            preparation = dataclasses.replace(preparation, pixels=fitted_pixels(config, images))
+            preparation._scale(images)
+        return preparation, inputs
 
     @property
     def widths(self) -> dict[str, int]:
@@ -125,15 +133,24 @@ class InputPreparation:
             features = arrays.pop(name)  # frees the raw spectrograms, which are as large as the normalised ones
             if name == "image":
                 inputs["spectrogram"] = normalised_images(features, normalisation, self.config.frames)
+                self._scale(inputs["spectrogram"])
             elif self.config.frozen_scaling == "unit":
                 inputs[name] = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
             else:
                 inputs[name] = normalisation(features)
         return inputs["spectrogram"] if list(inputs) == ["spectrogram"] else inputs
 
+    def _scale(self, images: np.ndarray) -> None:
+        """Scales images in place, since a copy would be as large as they are."""
+        if self.pixels is not None:
+            images -= self.pixels.mean
+            images /= self.pixels.deviation
+            if self.config.checkpoint_input == "pixels":
+                np.clip(images, 0, 1, out=images)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns the arrays that `from_arrays` needs."""
-        stored = {}
+        stored = {} if self.pixels is None else self.pixels.arrays(PIXELS)
         for name, normalisation in self.normalisations.items():
             stored |= normalisation.arrays(_prefix(name))
         return stored
@@ -141,7 +158,25 @@ class InputPreparation:
     @classmethod
     def from_arrays(cls, config: MtapConfig, stored: Mapping[str, np.ndarray]) -> InputPreparation:
         """Inverse of `arrays`."""
-        return cls(config, {name: Normalisation.from_arrays(stored, _prefix(name)) for name in config.modalities})
+        normalisations = {name: Normalisation.from_arrays(stored, _prefix(name)) for name in config.modalities}
+        scaled = any(name.startswith(PIXELS) for name in stored)
+        return cls(config, normalisations, Normalisation.from_arrays(stored, PIXELS) if scaled else None)
+
+
+PIXELS = "pixels_"
+"""Prefix of the arrays that scale images."""
+
+
+def fitted_pixels(config: MtapConfig, images: np.ndarray) -> Normalisation:
+    """Scales training images (utterances, frames, bins, channels) to deviation 1 or to grey values from 0 to 1.
+
+    Padding counts, because the network's normalisation sees it as well.
+    """
+    channels = images.shape[-1]
+    if config.checkpoint_input == "statistics":
+        return Normalisation.fitted(image.reshape(-1, channels) for image in images)
+    low, high = images.min(axis=(0, 1, 2)), images.max(axis=(0, 1, 2))
+    return Normalisation(low, np.where(high > low, high - low, 1).astype(np.float32))
 
 
 def _prefix(modality: str) -> str:

@@ -45,7 +45,7 @@ def build_model(config: MtapConfig, classes: int, widths: Mapping[str, int] | No
     inputs, parts = {}, {}
     if config.image:
         weights = _imagenet_weights(config)
-        network = backbone(config.backbone, config.frames, config.bins, weights=weights)
+        network = backbone(config.backbone, config.frames, config.bins, weights=weights, images=config.image_scale)
         inputs["spectrogram"], parts["image"] = network.input, network.output
     for name in config.modalities:
         if name != "image":
