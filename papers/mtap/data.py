@@ -52,9 +52,7 @@ def features(config: MtapConfig) -> dict[str, Spectrogram | Bert | Vggish]:
     """The extractors that a config needs: spectrogram (Sec. 5.2.1), BERT (Sec. 4.2), VGGish (Sec. 4.3)."""
     extractors: dict[str, Spectrogram | Bert | Vggish] = {}
     if config.image:
-        extractors["spectrogram"] = Spectrogram(
-            frame_ms=config.frame_ms, hop_ms=config.hop_ms, dft_length=config.dft_length, bins=config.bins
-        )
+        extractors["spectrogram"] = spectrogram_extractor(config)
     if config.text:
         from common.models.bert import digest
 
@@ -63,6 +61,12 @@ def features(config: MtapConfig) -> dict[str, Spectrogram | Bert | Vggish]:
     if config.audio:
         extractors["audio"] = _vggish(config)
     return extractors
+
+
+def spectrogram_extractor(config: MtapConfig) -> Spectrogram:
+    """The extractor of spectrograms (Sec. 5.2.1)."""
+    same = {name: getattr(config, name) for name in ("frame_ms", "hop_ms", "dft_length", "bins")}
+    return Spectrogram(floor=10 ** (config.floor_db / 20), log=config.spectrum == "log", **same)
 
 
 def _vggish(config: MtapConfig) -> Vggish:
@@ -132,7 +136,7 @@ class InputPreparation:
         for name, normalisation in self.normalisations.items():
             features = arrays.pop(name)  # frees the raw spectrograms, which are as large as the normalised ones
             if name == "image":
-                inputs["spectrogram"] = normalised_images(features, normalisation, self.config.frames)
+                inputs["spectrogram"] = normalised_images(features, normalisation, self.config)
                 self._scale(inputs["spectrogram"])
             elif self.config.frozen_scaling == "unit":
                 inputs[name] = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
@@ -191,9 +195,26 @@ def _raw_features(config: MtapConfig, part: Part) -> dict[str, list[np.ndarray] 
     }
 
 
-def normalised_images(spectrograms: list[np.ndarray], normalisation: Normalisation, frames: int) -> np.ndarray:
-    """Normalises spectrograms, then cuts or zero-pads them, float32, shape (utterances, frames, bins, 1)."""
-    result = np.zeros((len(spectrograms), frames, len(normalisation.mean), 1), np.float32)
+def normalised_images(spectrograms: list[np.ndarray], normalisation: Normalisation, config: MtapConfig) -> np.ndarray:
+    """Normalises spectrograms, then cuts or pads them, float32, shape (utterances, frames, bins, channels)."""
+    bins, channels = len(normalisation.mean), 3 if config.channels == "deltas" else 1
+    padding = 0.0
+    if config.padding == "silence":
+        padding = normalisation(np.full(bins, spectrogram_extractor(config).silence, np.float32))
+    result = np.empty((len(spectrograms), config.frames, bins, channels), np.float32)
     for image, spectrogram in zip(result, spectrograms, strict=True):
-        image[..., 0] = fix_length(normalisation(spectrogram[:]), frames)
+        plane = normalisation(spectrogram[:])
+        for channel in range(channels):
+            # Silence does not change, so differences are padded with 0.
+            value = 0.0 if channel else padding
+            image[..., channel] = fix_length(plane, config.frames, value, config.trimming)
+            if channel + 1 < channels:
+                plane = slopes(plane)
     return result
+
+
+def slopes(spectrogram: np.ndarray) -> np.ndarray:
+    """Slope of the regression line over five frames, in each bin; the ends are repeated."""
+    from scipy.signal import savgol_filter
+
+    return savgol_filter(spectrogram, 5, 1, deriv=1, axis=0, mode="nearest")
