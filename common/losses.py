@@ -48,6 +48,8 @@ class MarginFocalLoss(keras.losses.Loss):
         angular_margin: m in cos(theta_y + m), in radians, in [0, pi].
         cosine_margin: m in cos(theta_y) - m.
         gamma: focusing exponent, >= 0.
+        safeguard: beyond theta = pi - m, use cos(theta) - m sin(m) instead of cos(theta + m), which would reward a
+            larger angle there.
         reduction: as in `keras.losses.Loss`.
         name: as in `keras.losses.Loss`.
 
@@ -65,6 +67,7 @@ class MarginFocalLoss(keras.losses.Loss):
         angular_margin: float = 0.0,
         cosine_margin: float = 0.0,
         gamma: float = 0.0,
+        safeguard: bool = True,
         reduction: str = "sum_over_batch_size",
         name: str = "margin_focal",
     ):
@@ -79,6 +82,7 @@ class MarginFocalLoss(keras.losses.Loss):
         self.angular_margin = float(angular_margin)
         self.cosine_margin = float(cosine_margin)
         self.gamma = float(gamma)
+        self.safeguard = safeguard
 
     @property
     def needs_cosines(self) -> bool:
@@ -107,13 +111,12 @@ class MarginFocalLoss(keras.losses.Loss):
         return -ops.exp(self.gamma * log_others) * log_p
 
     def _with_margin(self, cosine):
-        """cos(theta + m), replaced for theta > pi - m by cos(theta) - m sin(m), as in ArcFace's code.
-
-        There cos(theta + m) would rise again with theta and so reward a worse angle.
-        """
+        """cos(theta + m); with the safeguard, for theta > pi - m, cos(theta) - m sin(m), as in ArcFace's code."""
         m = self.angular_margin
         sine = ops.sqrt(ops.maximum(1.0 - cosine * cosine, 0.0) + SINE_EPSILON)
         within = cosine * math.cos(m) - sine * math.sin(m)
+        if not self.safeguard:
+            return within
         return ops.where(cosine > math.cos(math.pi - m), within, cosine - m * math.sin(m))
 
     def get_config(self):
@@ -124,6 +127,7 @@ class MarginFocalLoss(keras.losses.Loss):
             "angular_margin": self.angular_margin,
             "cosine_margin": self.cosine_margin,
             "gamma": self.gamma,
+            "safeguard": self.safeguard,
         }
 
 
@@ -137,14 +141,14 @@ def focal(gamma: float) -> MarginFocalLoss:
     return MarginFocalLoss(gamma=gamma, name="focal")
 
 
-def arcface(margin: float, scale: float = 10.0) -> MarginFocalLoss:
+def arcface(margin: float, scale: float = 10.0, safeguard: bool = True) -> MarginFocalLoss:
     """Softmax loss of cosines with an additive angular margin (Deng et al. 2019, Eq. 3)."""
-    return MarginFocalLoss(scale=scale, angular_margin=margin, name="arcface")
+    return MarginFocalLoss(scale=scale, angular_margin=margin, safeguard=safeguard, name="arcface")
 
 
-def apfl(gamma: float, margin: float, scale: float = 10.0) -> MarginFocalLoss:
+def apfl(gamma: float, margin: float, scale: float = 10.0, safeguard: bool = True) -> MarginFocalLoss:
     """Focal loss of cosines with an additive angular margin (Wen et al. 2023, Eq. 1-2; s = 10 in Sec. 5.2.2)."""
-    return MarginFocalLoss(scale=scale, angular_margin=margin, gamma=gamma, name="apfl")
+    return MarginFocalLoss(scale=scale, angular_margin=margin, gamma=gamma, safeguard=safeguard, name="apfl")
 
 
 def am_softmax(margin: float = 0.2, scale: float = 30.0) -> MarginFocalLoss:

@@ -1,4 +1,4 @@
-"""Log-magnitude spectrograms whose DFT is longer than the frame.
+"""Spectrograms whose DFT is longer than the frame.
 
 This is the recipe of Satt, Rozenberg and Hoory (2017), which Wen et al. 2023 (Sec. 5.2.1) use: Hamming windows of 40 ms
 every 10 ms, DFT, 400 bins. At 16 kHz a frame has 640 samples. A DFT length of 1600 gives bins of 10 Hz, the first 400
@@ -29,7 +29,7 @@ class Framing:
 
 @dataclass(frozen=True)
 class Spectrogram(Framing):
-    """Extractor of log-magnitude spectrograms, shape (frames, bins), float32.
+    """Extractor of spectrograms, shape (frames, bins), float32.
 
     Attributes:
         sample_rate: of the signal, in Hz.
@@ -39,6 +39,7 @@ class Spectrogram(Framing):
         bins: how many of the lowest DFT bins are kept.
         floor: added to the magnitude before the logarithm, so that digital silence gives a finite value. It is relative
             to the magnitude of a full-scale sine: 1e-5 is -100 dB.
+        log: natural logarithms of the magnitudes; false: the magnitudes.
     """
 
     name: ClassVar[str] = "spectrogram"
@@ -50,6 +51,7 @@ class Spectrogram(Framing):
     dft_length: int = 1600
     bins: int = 400
     floor: float = 1e-5
+    log: bool = True
 
     def __post_init__(self):
         if min(self.frame_samples, self.hop_samples, self.bins) < 1 or not self.floor > 0:
@@ -57,8 +59,13 @@ class Spectrogram(Framing):
         if self.frame_samples > self.dft_length or self.bins > self.dft_length // 2 + 1:
             raise ValueError(f"dft_length {self.dft_length} is too short for the frame or for {self.bins} bins.")
 
+    @property
+    def silence(self) -> float:
+        """The value of a bin in digital silence."""
+        return float(np.log(np.float32(self.floor))) if self.log else 0.0
+
     def __call__(self, signal: np.ndarray) -> np.ndarray:
-        """Computes the natural logarithm of the magnitudes; a full-scale sine at the centre of a bin gives 0.
+        """Computes the magnitudes or their logarithms; a full-scale sine at the centre of a bin gives 1, or 0.
 
         Args:
             signal: float32 samples in [-1, 1], shape (samples,); see `magnitudes` for its last frame.
@@ -67,6 +74,8 @@ class Spectrogram(Framing):
             Shape (frames, bins), float32; frames = 1 + (samples - frame) // hop.
         """
         magnitude = magnitudes(signal, self.frame_samples, self.hop_samples, self.dft_length)[:, : self.bins]
+        if not self.log:
+            return magnitude.astype(np.float32, copy=False)
         return np.log(magnitude + np.float32(self.floor)).astype(np.float32, copy=False)
 
 
@@ -97,18 +106,24 @@ def magnitudes(signal: np.ndarray, frame: int, hop: int, dft_length: int) -> np.
     return np.abs(rfft(frames * window, n=dft_length, axis=1))
 
 
-def fix_length(spectrogram: np.ndarray, frames: int, value: float = 0.0) -> np.ndarray:
-    """Cuts a spectrogram equally at both ends, or pads its end (Wen et al. 2023, Sec. 5.2.1).
+def fix_length(
+    spectrogram: np.ndarray, frames: int, value: float | np.ndarray = 0.0, trimming: str = "both"
+) -> np.ndarray:
+    """Cuts a spectrogram, or pads its end (Wen et al. 2023, Sec. 5.2.1).
 
     Args:
         spectrogram: shape (time, bins).
         frames: number of frames to return.
-        value: value to pad with.
+        value: value to pad with, or one per bin.
+        trimming: where frames are cut: equally at "both" ends, at the "head" or at the "tail".
 
     Returns:
         Shape (frames, bins).
     """
     excess = len(spectrogram) - frames
     if excess >= 0:
-        return spectrogram[excess // 2 : excess // 2 + frames]
-    return np.pad(spectrogram, ((0, -excess), (0, 0)), constant_values=value)
+        start = {"both": excess // 2, "tail": 0, "head": excess}[trimming]
+        return spectrogram[start : start + frames]
+    padded = np.empty((frames, spectrogram.shape[1]), spectrogram.dtype)
+    padded[: len(spectrogram)], padded[len(spectrogram) :] = spectrogram, value
+    return padded

@@ -7,6 +7,7 @@ from papers.mtap.config import MtapConfig
 
 
 def work(config: MtapConfig, speech: Speech) -> list[Work]:
-    """One training on spectrograms, in seconds of speech after cutting and padding (see `common.costs`)."""
-    seconds = speech.utterances * config.frames * config.hop_ms / 1000
+    """One training, or one for each choice, in seconds of speech after cutting and padding (see `common.costs`)."""
+    trainings = max(1, len(config.choices))
+    seconds = trainings * speech.utterances * config.frames * config.hop_ms / 1000
     return [speech.training(step_name(config, "backbone"), seconds, config.epochs, config.patience)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,9 +52,7 @@ def features(config: MtapConfig) -> dict[str, Spectrogram | Bert | Vggish]:
     """The extractors that a config needs: spectrogram (Sec. 5.2.1), BERT (Sec. 4.2), VGGish (Sec. 4.3)."""
     extractors: dict[str, Spectrogram | Bert | Vggish] = {}
     if config.image:
-        extractors["spectrogram"] = Spectrogram(
-            frame_ms=config.frame_ms, hop_ms=config.hop_ms, dft_length=config.dft_length, bins=config.bins
-        )
+        extractors["spectrogram"] = spectrogram_extractor(config)
     if config.text:
         from common.models.bert import digest
 
@@ -62,6 +61,12 @@ def features(config: MtapConfig) -> dict[str, Spectrogram | Bert | Vggish]:
     if config.audio:
         extractors["audio"] = _vggish(config)
     return extractors
+
+
+def spectrogram_extractor(config: MtapConfig) -> Spectrogram:
+    """The extractor of spectrograms (Sec. 5.2.1)."""
+    same = {name: getattr(config, name) for name in ("frame_ms", "hop_ms", "dft_length", "bins")}
+    return Spectrogram(floor=10 ** (config.floor_db / 20), log=config.spectrum == "log", **same)
 
 
 def _vggish(config: MtapConfig) -> Vggish:
@@ -89,10 +94,12 @@ class InputPreparation:
     Attributes:
         config: names the modalities.
         normalisations: of the spectrogram ("image") and of the frozen networks' features ("text", "audio").
+        pixels: of the images that they become, per channel, for a network with ImageNet weights; None: there is none.
     """
 
     config: MtapConfig
     normalisations: dict[str, Normalisation]
+    pixels: Normalisation | None = None
 
     @classmethod
     def fitted(cls, config: MtapConfig, train: Part) -> tuple[InputPreparation, np.ndarray | dict[str, np.ndarray]]:
@@ -108,7 +115,12 @@ class InputPreparation:
                     features if name == "image" else [features], pooled=kind == "corpus"
                 )
         preparation = cls(config, normalisations)
-        return preparation, preparation._normalised(arrays)
+        inputs = preparation._normalised(arrays)
+        if config.image_scale != "unchanged":
+            images = inputs if isinstance(inputs, np.ndarray) else inputs["spectrogram"]
+            preparation = dataclasses.replace(preparation, pixels=fitted_pixels(config, images))
+            preparation._scale(images)
+        return preparation, inputs
 
     @property
     def widths(self) -> dict[str, int]:
@@ -124,16 +136,25 @@ class InputPreparation:
         for name, normalisation in self.normalisations.items():
             features = arrays.pop(name)  # frees the raw spectrograms, which are as large as the normalised ones
             if name == "image":
-                inputs["spectrogram"] = normalised_images(features, normalisation, self.config.frames)
+                inputs["spectrogram"] = normalised_images(features, normalisation, self.config)
+                self._scale(inputs["spectrogram"])
             elif self.config.frozen_scaling == "unit":
                 inputs[name] = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
             else:
                 inputs[name] = normalisation(features)
         return inputs["spectrogram"] if list(inputs) == ["spectrogram"] else inputs
 
+    def _scale(self, images: np.ndarray) -> None:
+        """Scales images in place, since a copy would be as large as they are."""
+        if self.pixels is not None:
+            images -= self.pixels.mean
+            images /= self.pixels.deviation
+            if self.config.checkpoint_input == "pixels":
+                np.clip(images, 0, 1, out=images)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns the arrays that `from_arrays` needs."""
-        stored = {}
+        stored = {} if self.pixels is None else self.pixels.arrays(PIXELS)
         for name, normalisation in self.normalisations.items():
             stored |= normalisation.arrays(_prefix(name))
         return stored
@@ -141,7 +162,25 @@ class InputPreparation:
     @classmethod
     def from_arrays(cls, config: MtapConfig, stored: Mapping[str, np.ndarray]) -> InputPreparation:
         """Inverse of `arrays`."""
-        return cls(config, {name: Normalisation.from_arrays(stored, _prefix(name)) for name in config.modalities})
+        normalisations = {name: Normalisation.from_arrays(stored, _prefix(name)) for name in config.modalities}
+        scaled = any(name.startswith(PIXELS) for name in stored)
+        return cls(config, normalisations, Normalisation.from_arrays(stored, PIXELS) if scaled else None)
+
+
+PIXELS = "pixels_"
+"""Prefix of the arrays that scale images."""
+
+
+def fitted_pixels(config: MtapConfig, images: np.ndarray) -> Normalisation:
+    """Scales training images (utterances, frames, bins, channels) to deviation 1 or to grey values from 0 to 1.
+
+    Padding counts, because the network's normalisation sees it as well.
+    """
+    channels = images.shape[-1]
+    if config.checkpoint_input == "statistics":
+        return Normalisation.fitted(image.reshape(-1, channels) for image in images)
+    low, high = images.min(axis=(0, 1, 2)), images.max(axis=(0, 1, 2))
+    return Normalisation(low, np.where(high > low, high - low, 1).astype(np.float32))
 
 
 def _prefix(modality: str) -> str:
@@ -156,9 +195,26 @@ def _raw_features(config: MtapConfig, part: Part) -> dict[str, list[np.ndarray] 
     }
 
 
-def normalised_images(spectrograms: list[np.ndarray], normalisation: Normalisation, frames: int) -> np.ndarray:
-    """Normalises spectrograms, then cuts or zero-pads them, float32, shape (utterances, frames, bins, 1)."""
-    result = np.zeros((len(spectrograms), frames, len(normalisation.mean), 1), np.float32)
+def normalised_images(spectrograms: list[np.ndarray], normalisation: Normalisation, config: MtapConfig) -> np.ndarray:
+    """Normalises spectrograms, then cuts or pads them, float32, shape (utterances, frames, bins, channels)."""
+    bins, channels = len(normalisation.mean), 3 if config.channels == "deltas" else 1
+    padding = 0.0
+    if config.padding == "silence":
+        padding = normalisation(np.full(bins, spectrogram_extractor(config).silence, np.float32))
+    result = np.empty((len(spectrograms), config.frames, bins, channels), np.float32)
     for image, spectrogram in zip(result, spectrograms, strict=True):
-        image[..., 0] = fix_length(normalisation(spectrogram[:]), frames)
+        plane = normalisation(spectrogram[:])
+        for channel in range(channels):
+            # Silence does not change, so differences are padded with 0.
+            value = 0.0 if channel else padding
+            image[..., channel] = fix_length(plane, config.frames, value, config.trimming)
+            if channel + 1 < channels:
+                plane = slopes(plane)
     return result
+
+
+def slopes(spectrogram: np.ndarray) -> np.ndarray:
+    """Slope of the regression line over five frames, in each bin; the ends are repeated."""
+    from scipy.signal import savgol_filter
+
+    return savgol_filter(spectrogram, 5, 1, deriv=1, axis=0, mode="nearest")

@@ -22,8 +22,8 @@ def build_loss(config: MtapConfig) -> losses.MarginFocalLoss:
     return {
         "softmax": lambda: losses.softmax(),
         "focal": lambda: losses.focal(config.gamma),
-        "arcface": lambda: losses.arcface(config.margin, config.scale),
-        "apfl": lambda: losses.apfl(config.gamma, config.margin, config.scale),
+        "arcface": lambda: losses.arcface(config.margin, config.scale, config.safeguard),
+        "apfl": lambda: losses.apfl(config.gamma, config.margin, config.scale, config.safeguard),
     }[config.loss]()
 
 
@@ -36,8 +36,9 @@ def build_model(config: MtapConfig, classes: int, widths: Mapping[str, int] | No
         widths: number of text and of audio features, by modality.
 
     Returns:
-        Model from spectrograms (batch, frames, bins, 1), or from a dictionary of "spectrogram", "text" and "audio", to
-        logits or cosines of the emotions (batch, classes); with a gender head also to its logits (batch, 2).
+        Model from spectrograms (batch, frames, bins, channels), or from a dictionary of "spectrogram", "text" and
+        "audio", to logits or cosines of the emotions (batch, classes); with a gender head also to its logits
+        (batch, 2).
 
     Raises:
         UserError: The ImageNet weights were not fetched.
@@ -45,7 +46,15 @@ def build_model(config: MtapConfig, classes: int, widths: Mapping[str, int] | No
     inputs, parts = {}, {}
     if config.image:
         weights = _imagenet_weights(config)
-        network = backbone(config.backbone, config.frames, config.bins, weights=weights)
+        network = backbone(
+            config.backbone,
+            config.frames,
+            config.bins,
+            channels=3 if config.channels == "deltas" else 1,
+            weights=weights,
+            images=config.image_scale,
+            tune=config.tune if weights else "all",
+        )
         inputs["spectrogram"], parts["image"] = network.input, network.output
     for name in config.modalities:
         if name != "image":
@@ -56,7 +65,7 @@ def build_model(config: MtapConfig, classes: int, widths: Mapping[str, int] | No
     x = _concatenated([parts[name] for name in config.modalities], "fused")
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, name="dropout")(x)
-    if build_loss(config).needs_cosines:
+    if config.loss in ("arcface", "apfl"):
         outputs = CosineDense(classes, name="cosines")(x)
     else:
         outputs = keras.layers.Dense(classes, dtype="float32", name="logits")(x)
@@ -101,5 +110,5 @@ def compile_model(model: keras.Model, config: MtapConfig) -> None:
 def build_optimiser(config: MtapConfig) -> keras.optimizers.Optimizer:
     """Returns the optimiser; the paper names none."""
     if config.optimiser == "sgd":
-        return keras.optimizers.SGD(config.learning_rate, momentum=0.9, nesterov=True)
-    return keras.optimizers.Adam(config.learning_rate)
+        return keras.optimizers.SGD(config.start_learning_rate, momentum=0.9, nesterov=True)
+    return keras.optimizers.Adam(config.start_learning_rate)

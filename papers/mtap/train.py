@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -26,7 +27,7 @@ class FittedMtap:
     """A trained network with the preparation of its input.
 
     Attributes:
-        config: its settings.
+        config: its settings; with `choose`, gamma and margin are the chosen ones.
         classes: emotions in the order of the outputs.
         model: the network.
         preparation: prepares its input.
@@ -76,45 +77,66 @@ def emotion_outputs(model: keras.Model, inputs, batch_size: int) -> np.ndarray:
 
 
 def fit(config: MtapConfig, train: Part, validation: Part, context: Context) -> FittedMtap:
-    """Trains a network (Sec. 5.2.2) and keeps the epoch with the best validation UA.
+    """Trains a network (Sec. 5.2.2), or, with `choose`, one for each gamma and m, and keeps the best on validation.
 
     Args:
         config: settings.
         train: training part; the inputs are scaled with its statistics.
-        validation: validation part; empty: the last epoch is kept.
+        validation: the epoch and, with `choose`, gamma and m are chosen by the UA on it; empty: the last epoch is kept.
         context: seed, progress, timings; receives flags.
 
     Raises:
-        UserError: There is a gender head, but the corpus has only one gender, or a gender is missing.
+        UserError: There is a gender head, but the corpus has only one gender, or a gender is missing; or there is no
+            validation part to choose on.
     """
     keras.utils.set_random_seed(context.seed)
     keras.config.set_dtype_policy(config.precision)
+    if config.choices and not len(validation):
+        raise UserError("choose=true needs a validation part, but this protocol has none.")
     targets = train.labels
     if config.gender_head != "none":
         targets = [targets, _gender_labels(train, validation, context)]
     if config.text and not any(transcripts(train.table)):
         context.flags.append("no transcripts: the text features are those of an empty text")
     preparation, inputs = InputPreparation.fitted(config, train)
-    model = build_model(config, len(train.classes), preparation.widths)
-    compile_model(model, config)
-    score = None
-    if len(validation):
-        validation_inputs = preparation(validation)
+    validation_inputs = preparation(validation) if len(validation) else None
+
+    def train_network(chosen: MtapConfig, own: Context) -> FittedMtap:
+        model = build_model(chosen, len(train.classes), preparation.widths)
+        compile_model(model, chosen)
 
         def score() -> float:
-            outputs = emotion_outputs(model, validation_inputs, config.batch_size)
+            outputs = emotion_outputs(model, validation_inputs, chosen.batch_size)
             return float(ua(confusion(validation.labels, outputs.argmax(axis=1), len(train.classes))))
 
-    with context.timed("fit"):
-        model.fit(
-            inputs,
-            targets,
-            batch_size=config.batch_size,
-            epochs=config.epochs,
-            callbacks=[BestEpoch(score, config.patience, context)],
-            verbose=0,
-        )
-    return FittedMtap(config, train.classes, model, preparation, context)
+        best = BestEpoch(score if len(validation) else None, chosen.patience, own)
+        with context.timed("fit"):
+            model.fit(inputs, targets, batch_size=chosen.batch_size, epochs=chosen.epochs, callbacks=[best], verbose=0)
+        return FittedMtap(chosen, train.classes, model, preparation, context)
+
+    if not config.choices:
+        return train_network(config, context)
+    return _best_choice(config, train_network, context)
+
+
+def _best_choice(
+    config: MtapConfig, train_network: Callable[[MtapConfig, Context], FittedMtap], context: Context
+) -> FittedMtap:
+    """Trains a network for each choice, all from the same seed, and keeps the first with the best validation UA."""
+    best, best_history, scores = None, {}, []
+    for number, choice in enumerate(config.choices):
+        own = context.for_training(number, len(config.choices))
+        keras.utils.set_random_seed(context.seed)
+        fitted = train_network(dataclasses.replace(config, **choice), own)
+        scores.append(max(own.history["validation"]))
+        if best is None or scores[-1] > max(scores[:-1]):
+            best, best_history = fitted, own.history
+    context.history.update(best_history)
+    for name in config.choices[0]:
+        context.history[f"choice_{name}"] = [choice[name] for choice in config.choices]
+        context.history[name] = [getattr(best.config, name)]
+    context.history["choice_validation_ua"] = scores
+    return best
 
 
 def _gender_labels(train: Part, validation: Part, context: Context) -> np.ndarray:

@@ -58,6 +58,7 @@ TEXTS = {
     "bert": "random", "vggish": "random", "vectors": "nowhere.txt", "grid": "0.3", "clusters": "4,7",
     "label_weights": "2,1", "alpha_grid": "0.3", "at_layers": "3", "speakers": "random", "words": "random",
     "alignments": "nowhere", "vggish_pca": "nowhere", "prior": "uniform",
+    "gamma_grid": "0.3", "margin_grid": "0.3",
 }  # fmt: skip
 """Other values of fields that hold any text, or not any text."""
 

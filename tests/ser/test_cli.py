@@ -172,7 +172,7 @@ def test_an_incomplete_corpus_is_counted(capsys, tmp_path):
         (["run", "mtap/table1/emodb/apfl", "--set", "protocol.valid=x"], ["LeaveOneSpeakerOut", "validation"]),
         (["run", "mtap/table1/emodb/apfl", "--set", "protocol.validation=x"], ["validation cannot be 'x'", "none"]),
         (["run", "mtap/table1/emodb/apfl", "--set", "epochs"], ["NAME=VALUE"]),
-        (["run", "mtap/table1/emodb/apfl", "--set", "margin=0"], ["needs a margin"]),
+        (["run", "mtap/table1/emodb/apfl", "--set", "margin=4"], ["needs a margin"]),
         (["reproduce", "mtap", "--table", "1", "--root", "."], ["emodb and savee", "--corpus"]),
         (["run", "mtap/table1/emodb/apfl"], ["EMODB", "is not here", "--root"]),
         (["run", "mtap/table1/emodb/apfl", "--root", "nowhere"], ["nowhere", "does not exist"]),
