@@ -24,7 +24,7 @@ eager = pytest.fixture(scope="module", autouse=True)(eagerly)
 
 SMALL = {
     "width": 0.001, "shrink": 4, "initializer": "he", "task_epochs": 6, "task_batch_size": 8, "rhemo_units": 8,
-    "rhemo_epochs": 3, "rhemo_batch_size": 8, "task_learning_rate": 3e-3,
+    "rhemo_epochs": 3, "rhemo_batch_size": 8, "rhemo_steps": 0, "task_learning_rate": 3e-3,
 }  # fmt: skip
 
 
