@@ -92,7 +92,11 @@ def fit_seconds(one: Paper, experiment: Experiment, scaled: bool, cache: Path, c
 
     declared = config_of(one, experiment, scaled=scaled)
     short = {name: value for name, value in SHORT.items() if hasattr(declared, name)}
-    options = Options(corpus="demo", cache=cache, scaled=scaled, auxiliary="none", settings=short)
+    if isinstance(short.get("choose"), str) and isinstance(declared.choose, bool):
+        short["choose"] = False
+    options = Options(
+        corpus="demo", cache=cache, scaled=scaled, auxiliary="none", settings=short, allow_random_weights=True
+    )
     session = Session(options, Progress(Console(quiet=True)))
     run = session.prepare(one, experiment)  # with random weights where pretrained ones are not on this machine
     data = session.data_source.part(run, session.observer)
