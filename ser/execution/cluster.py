@@ -30,6 +30,9 @@ CAPACITY_CHECK_S = 5.0
 FORWARDED = ("SER_", "KERAS_", "TF_", "JAX_", "XLA_")
 """Prefixes of the environment variables that workers get from the driver."""
 
+START_PAUSE_S = 2.0
+"""Pause after an actor could not start; a node that is going down would refuse many a second."""
+
 WARNING_S = 60.0
 """After how long without any worker the user gets a warning."""
 
@@ -84,7 +87,8 @@ class RayCluster:
         request: the resources that the user asks for.
         trials: how many trials are to be done.
         results: the results folder.
-        address: of the cluster, "auto" for the one that this machine belongs to; None: RAY_ADDRESS, or a new one here.
+        address: of the cluster, "auto" for the one that this machine belongs to; None: RAY_ADDRESS, or a new one here,
+            even if another cluster runs on this machine.
 
     Raises:
         UserError: Ray is not installed, there is no cluster at the address, or no node has what a trial needs.
@@ -97,6 +101,7 @@ class RayCluster:
         self._busy: dict[Any, tuple[Any, Task]] = {}
         self._job: tuple[str, Any] = ("", None)
         self._size, self._size_checked_s = 0, 0.0
+        self._start_after_s = 0.0
         self._waiting_since_s: float | None = time.monotonic()
 
     def __enter__(self) -> RayCluster:
@@ -127,7 +132,7 @@ class RayCluster:
             self._size_checked_s = time.monotonic()
         started = len(self._free) + len(self._busy)
         wanted = min(self._size, len(self._busy) + tasks) - started
-        while len(self._starting) < wanted:
+        while len(self._starting) < wanted and time.monotonic() >= self._start_after_s:
             actor = self._start_actor()
             self._starting[actor.ready.remote()] = actor
         # An actor that can no longer start because its node is gone must not take the place of another one.
@@ -160,7 +165,9 @@ class RayCluster:
             except self.ray.exceptions.RayError as error:
                 self._kill(actor)
                 self._size_checked_s = 0.0  # its node may be gone
-                if task is not None:
+                if task is None:
+                    self._start_after_s = time.monotonic() + START_PAUSE_S
+                else:
                     handle(Event(task, "lost", (f"its process or node died: {type(error).__name__}",)))
                 continue
             self._waiting_since_s = None
@@ -215,6 +222,8 @@ def _connect(address: str | None):
         raise UserError(
             "--executor ray needs Ray: pip install -c constraints.txt -e '.[ray]', on every node of the cluster."
         ) from None
+    # Without an address Ray would join any cluster that somebody has started on this machine.
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
     _check_address(address)
     with _sigterm_handler_kept():
         try:
@@ -226,13 +235,13 @@ def _connect(address: str | None):
     return ray
 
 
-def _check_address(address: str | None) -> None:
+def _check_address(address: str) -> None:
     """Checks that something listens at an address; Ray itself would try for minutes.
 
     Raises:
         UserError: Nothing listens there.
     """
-    host, _, port = (address or os.environ.get("RAY_ADDRESS", "")).rpartition(":")
+    host, _, port = address.rpartition(":")
     if host and port.isdigit() and "/" not in host:
         try:
             socket.create_connection((host, int(port)), timeout=10).close()

@@ -121,6 +121,54 @@ def test_an_address_where_nothing_listens_is_refused_at_once(tmp_path):
         RayCluster(Request(), 1, tmp_path, "127.0.0.1:1").__enter__()
 
 
+def test_without_an_address_no_cluster_of_others_is_joined(monkeypatch):
+    import ray
+
+    from ser.execution.cluster import _connect
+
+    joined = []
+    monkeypatch.setattr(ray, "init", lambda address, **_: joined.append(address))
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    _connect(None)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    _connect(None)
+    _connect("local")
+    assert joined == ["local", "auto", "local"]
+
+
+def test_actors_that_cannot_start_are_not_started_many_times_a_second(tmp_path):
+    from types import SimpleNamespace
+
+    import ray
+
+    starts = []
+
+    class Refusing:
+        """Stands for Ray where every actor is refused at once."""
+
+        exceptions = ray.exceptions
+        remote = staticmethod(lambda _: SimpleNamespace(options=lambda **_: SimpleNamespace(remote=Refusing.start)))
+        nodes = staticmethod(lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
+        wait = staticmethod(lambda pending, timeout: (pending, []))
+        kill = staticmethod(lambda actor: None)
+
+        @staticmethod
+        def start(*_):
+            starts.append(None)
+            return SimpleNamespace(ready=SimpleNamespace(remote=object))
+
+        @staticmethod
+        def get(reference):
+            raise ray.exceptions.RayActorError
+
+    pool = RayCluster(Request(), 8, tmp_path)
+    pool.ray, pool.needs, pool.shared = Refusing, {"CPU": 1.0, "GPU": 0.0}, tmp_path / "shared"
+    for _ in range(4):
+        pool.free(8)
+        pool.wait(lambda event: None)
+    assert len(starts) == 1
+
+
 def test_a_missing_ray_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(UserError, match="--executor ray needs Ray: pip install"), RayCluster(Request(), 1, tmp_path):
