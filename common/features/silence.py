@@ -12,10 +12,10 @@ import numpy as np
 class SilentShare:
     """Extractor of the share of silent frames, shape (1,), float32.
 
-    Atmaja and Akagi 2020 publish no code for it; the name of their file ("feat_ws_3") fits the definition in another
-    paper of theirs (The effect of silence feature in dimensional speech emotion recognition, Speech Prosody 2020): a
-    frame is silent if its RMS is below 0.3 times the median RMS of the utterance. The frames are not given there; here
-    they are those of the descriptors, 25 ms every 10 ms.
+    Atmaja and Akagi 2020 publish no code for it. Other public scripts of theirs read the same file ("feat_ws_3") from
+    the folder of their paper at Speech Prosody 2020, The effect of silence feature in dimensional speech emotion
+    recognition, whose definition is used here: a frame is silent if its RMS is below a factor, 0.3, times the median
+    RMS of the utterance. The frames are not given; here they are those of the descriptors, 25 ms every 10 ms.
 
     Attributes:
         sample_rate: of the signal, in Hz.

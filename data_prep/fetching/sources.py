@@ -124,6 +124,9 @@ def _imagenet(backbone: str, title: str, size: int, folder: str, md5: str) -> So
     )
 
 
+_FASTTEXT = "https://dl.fbaipublicfiles.com/fasttext/vectors-english"
+_FASTTEXT_PAGE = "https://fasttext.cc/docs/en/english-vectors.html"
+
 _ALL = (
     Source(
         name="emodb",
@@ -181,14 +184,20 @@ _ALL = (
         licence="CC BY-SA 3.0",
         size=1_523 * MB,
         unpacked=4_520 * MB,
-        files=(
-            File(
-                "crawl-300d-2M.vec.zip",
-                "https://dl.fbaipublicfiles.com/fasttext/vectors-english/crawl-300d-2M.vec.zip",
-            ),
-        ),
+        files=(File("crawl-300d-2M.vec.zip", f"{_FASTTEXT}/crawl-300d-2M.vec.zip"),),
         holds="crawl-300d-2M.vec",
-        page="https://fasttext.cc/docs/en/english-vectors.html",
+        page=_FASTTEXT_PAGE,
+        corpus=False,
+    ),
+    Source(
+        name="fasttext-crawl-subword",
+        title="fastText word vectors trained with subwords, 2 million words of Common Crawl, 300-d",
+        licence="CC BY-SA 3.0",
+        size=5_830 * MB,
+        unpacked=11_800 * MB,
+        files=(File("crawl-300d-2M-subword.zip", f"{_FASTTEXT}/crawl-300d-2M-subword.zip"),),
+        holds="crawl-300d-2M-subword.vec",
+        page=_FASTTEXT_PAGE,
         corpus=False,
     ),
     Source(

@@ -67,7 +67,7 @@ class DimensionalConfig:
     words: Literal["we", "glove", "fasttext", "fasttext-subword"] = setting(
         "glove",
         "Table 2; rows of Table 4; GloVe in Tables 5 and 6; the authors' fastText scripts read "
-        "crawl-300d-2M-subword.vec (fasttext-subword, which `vectors` must name)",
+        "crawl-300d-2M-subword.vec (fasttext-subword)",
     )
     vectors: str = setting(
         "",

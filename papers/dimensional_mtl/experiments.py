@@ -209,7 +209,7 @@ def pretrained(config: DimensionalConfig) -> list[PretrainedWeights]:
 
     if not config.uses_words or config.words == "we":
         return []
-    source = "" if config.vectors else DOWNLOADS.get(config.words, "")
+    source = "" if config.vectors else DOWNLOADS[config.words]
     return [PretrainedWeights("word vectors", vectors_file(config), source, fallback={"words": "we"})]
 
 

@@ -17,8 +17,12 @@ from papers.dimensional_mtl.config import DimensionalConfig
 if TYPE_CHECKING:
     from common.features.word_vectors import WordVectors
 
-DOWNLOADS = {"glove": "glove-840b", "fasttext": "fasttext-crawl"}
-"""Names of the word vectors for `ser fetch`; crawl-300d-2M-subword cannot be fetched, `vectors` names its file."""
+DOWNLOADS = {
+    "glove": "glove-840b",
+    "fasttext": "fasttext-crawl",
+    "fasttext-subword": "fasttext-crawl-subword",
+}
+"""Names of the word vectors for `ser fetch`."""
 
 
 def vectors_file(config: DimensionalConfig) -> Path | None:
@@ -32,8 +36,6 @@ def vectors_file(config: DimensionalConfig) -> Path | None:
         if not path.exists():
             raise UserError(f"There is no word-vector file or folder {path}; --set vectors=FILE names one.")
         return path
-    if config.words not in DOWNLOADS:
-        return None
     source = SOURCES[DOWNLOADS[config.words]]
     path = source_folder(source) / source.holds
     return path if path.is_file() else None
@@ -49,8 +51,7 @@ def pretrained_vectors(config: DimensionalConfig, vocabulary: Vocabulary) -> Wor
         return None
     path = vectors_file(config)
     if path is None:
-        source = f"`ser fetch {DOWNLOADS[config.words]}`" if config.words in DOWNLOADS else "`--set vectors=FILE`"
-        raise UserError(f"The word vectors are not here: {source}, or words=we.")
+        raise UserError(f"The word vectors are not here: `ser fetch {DOWNLOADS[config.words]}`, or words=we.")
     return _read(path, vocabulary, config.embedding)
 
 

@@ -163,8 +163,8 @@ def test_with_a_fixed_seed_all_repeats_are_one_run(eager):
 def test_vectors_with_subwords_are_never_replaced_by_those_without(tmp_path):
     config = CODE["table4/iemocap/lstm-fasttext"].config
     (missing,) = pretrained(config)
-    assert missing.missing and not missing.source and missing.fallback == {"words": "we"}
-    with pytest.raises(UserError, match="vectors=FILE"):
+    assert missing.missing and missing.source == "fasttext-crawl-subword" and missing.fallback == {"words": "we"}
+    with pytest.raises(UserError, match="`ser fetch fasttext-crawl-subword`"):
         fit(reduced(config, words="fasttext-subword"), part(4), part(2), Context())
     file = tmp_path / "crawl-300d-2M-subword.vec"
     file.write_text("1 300\na " + " ".join(["0.1"] * 300) + "\n")
