@@ -189,9 +189,18 @@ class PretrainedWeights:
         return not (self.random or self.preset or self.path)
 
 
-def without_effect(config: Any) -> frozenset[str]:
-    """Names of the fields that change nothing under the config's other settings, for example gamma under softmax."""
-    return frozenset(getattr(config, "without_effect", ()))
+def without_effect(config: Any, protocol: Any = None) -> frozenset[str]:
+    """Names of the fields that change nothing under the other settings, for example gamma under softmax.
+
+    Args:
+        config: the config; its property `without_effect` names such fields, and its attribute `needs_validation` those
+            that act through the validation part.
+        protocol: the protocol; without a validation part, the fields of `needs_validation` change nothing.
+    """
+    idle = frozenset(getattr(config, "without_effect", ()))
+    if getattr(protocol, "validation", None) == "none":
+        idle |= frozenset(getattr(config, "needs_validation", ()))
+    return idle
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def _is_as_asked(paper: Paper, experiment: Experiment, run: Mapping, *, scaled: 
     """True for a run as declared, or as `--scaled` changes it; other runs take a different time."""
     expected = []
     if scaled:
-        config = keep_declared(config_of(paper, experiment, scaled=True), experiment.config)
+        config = keep_declared(config_of(paper, experiment, scaled=True), experiment.config, experiment.protocol)
         for weights in weights_of(paper, config):
             config = dataclasses.replace(config, **(weights.fallback if weights.missing else {}))
         expected = differences(config, experiment.config)

@@ -76,8 +76,9 @@ class ConfigResolver:
         if pretraining:
             self.with_effect |= by_hand.keys()
         else:
-            self.with_effect |= by_hand.keys() - without_effect(config)
-            config = keep_declared(config, experiment.config)
+            protocol = self.protocol(experiment).config
+            self.with_effect |= by_hand.keys() - without_effect(config, protocol)
+            config = keep_declared(config, experiment.config, protocol)
         allowed = self.options.allow_random_weights or self.options.scaled
         flags, found, missing = [], [], []
         for weights in weights_of(paper, config):
@@ -180,9 +181,9 @@ class ConfigResolver:
         return self._newest[key]
 
 
-def keep_declared(config: Any, declared: Any) -> Any:
-    """A config whose fields without effect have their declared values."""
-    return dataclasses.replace(config, **{name: getattr(declared, name) for name in without_effect(config)})
+def keep_declared(config: Any, declared: Any, protocol: Any) -> Any:
+    """A config whose fields without effect under a protocol have their declared values."""
+    return dataclasses.replace(config, **{name: getattr(declared, name) for name in without_effect(config, protocol)})
 
 
 def _digests(paper: Paper, declared: Any, config: Any) -> dict[str, str]:

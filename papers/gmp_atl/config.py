@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from common.contract import setting
 from common.errors import UserError
@@ -123,6 +123,9 @@ class GmpConfig:
             raise UserError("scale and learning_rate must be positive, margin and clip_norm at least 0.")
         if not (0 <= self.hubert_dropout < 1 and 0 <= self.layerdrop < 1 and self.longest_s >= 0.025):
             raise UserError("hubert_dropout and layerdrop must be in [0, 1), longest_s at least HuBERT's 0.025 s.")
+
+    needs_validation: ClassVar = frozenset({"patience", "keep"})
+    """Fields that act through the validation part."""
 
     @property
     def without_effect(self) -> frozenset[str]:

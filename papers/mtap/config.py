@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from common.contract import setting
 from common.errors import UserError
@@ -170,6 +170,9 @@ class MtapConfig:
     def modalities(self) -> tuple[str, ...]:
         """Modalities in use, in the order of F = Concat(image, text, audio)."""
         return tuple(name for name in ("image", "text", "audio") if getattr(self, name))
+
+    needs_validation: ClassVar = frozenset({"patience"})
+    """Fields that act through the validation part."""
 
     @property
     def without_effect(self) -> frozenset[str]:

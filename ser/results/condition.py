@@ -111,7 +111,7 @@ def _settings(run: RunResults, paper: Paper, declared: Experiment) -> tuple[list
     small = _scaled_values(paper)
     as_scaled = {name for name, value in changed.items() if value in small.get(name, ())}
     # A field that a scaled run changes may have been set by hand; then it is neither scaled nor as declared.
-    unused = without_effect(declared.config)
+    unused = without_effect(declared.config, declared.protocol)
     kept = [
         name
         for name, values in small.items()

@@ -179,7 +179,7 @@ def test_only_runs_as_asked_replace_an_estimate(tmp_path):
     paper = PAPERS["mtap"]
     experiment = paper.experiment("mtap/table3/iemocap/apfl")
     # As a run really has it: settings of what is not in use keep their declared values.
-    scaled = keep_declared(costs.config_of(paper, experiment, scaled=True), experiment.config)
+    scaled = keep_declared(costs.config_of(paper, experiment, scaled=True), experiment.config, experiment.protocol)
     changes = differences(scaled, experiment.config)
     write_trials(tmp_path, experiment, seconds=[36.0], changes=changes, name="scaled")
     shorter = differences(replace(scaled, epochs=3), experiment.config)

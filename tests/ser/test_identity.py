@@ -205,6 +205,7 @@ def test_a_worker_with_another_file_fails_the_trial_with_one_sentence(tmp_path):
         ("mtap/table1/emodb/apfl", "bert=random"),
         ("dimensional_mtl/table3/iemocap/lstm-paa-hsf", "vectors=FILE"),
         ("mtl_aae/table2/iemocap/cnn", "prior=uniform"),
+        ("gmp_atl/table2/iemocap/gmp-atl", "patience=3"),
         ("quaternion_at/table1/iemocap/real/act", "at_beta=2"),
     ],
 )
