@@ -61,7 +61,7 @@ def build_model(
 
 def _acoustic(config: DimensionalConfig, x):
     """Fig. 2: batch normalisation, three layers, all steps flattened, dropout."""
-    x = keras.layers.BatchNormalization(name="acoustic_normalisation")(x)
+    x = keras.layers.BatchNormalization(momentum=config.momentum, name="acoustic_normalisation")(x)
     if config.acoustic_network == "lstm":
         widths = [config.width] * 3
         if config.small_acoustic:

@@ -307,12 +307,30 @@ def test_a_single_task_trains_on_its_dimension_alone(eager):
     assert float(loss(truth, guess)) == pytest.approx(1 - ccc(truth[:, 1], guess[:, 1]), abs=1e-5)
 
 
+def test_moving_statistics_follow_raw_features_within_a_scaled_run(eager):
+    steps = 154 // PAPER.scaled["batch_size"] * PAPER.scaled["epochs"]  # the training part of the demo corpus
+    values = np.random.default_rng(1).normal(50.0, 2.0, (64, 1, 5)).astype(np.float32)
+    config = reduced(DimensionalConfig(), modality="acoustic")
+    found = {}
+    for momentum in (PAPER.scaled["momentum"], config.momentum):
+        network = build_model(dataclasses.replace(config, momentum=momentum), (1, 5))
+        layer = network.get_layer("acoustic_normalisation")
+        for _ in range(steps):
+            layer(values, training=True)
+        found[momentum] = keras.ops.convert_to_numpy(layer(values))
+    # At a twenty-fifth of the mean, 300 steps with Keras' default leave the mean more than a deviation away.
+    np.testing.assert_allclose(found[0.9].mean((0, 1)), 0, atol=0.01)
+    np.testing.assert_allclose(found[0.9].std((0, 1)), 1, atol=0.01)
+    assert found[0.99].mean() > 0.5
+
+
 def test_impossible_settings_are_rejected_by_name():
     for changes, named in (
         ({"epochs": 0}, "epochs"),
         ({"text_dropout": 1.5}, "text_dropout"),
         ({"alpha": float("nan")}, "alpha"),
         ({"learning_rate": -1.0}, "learning_rate"),
+        ({"momentum": 1.0}, "momentum"),
         ({"lowest": 5.0}, "lowest"),
         ({"level": "lld", "acoustic_network": "cnn", "frames": 21}, "22 frames"),
         ({"choose": "weights", "weighting": "none"}, "nothing to choose"),
