@@ -30,10 +30,11 @@ COLUMNS: dict[str, str] = {
     "dialogue": "str",
     "script": "str",  # id of the text that was read or acted; missing: improvised
     "text": "str",  # transcript
-    "emotion": "str",  # one of EMOTIONS
+    "emotion": "str",  # one of EMOTIONS, or a label of the user's own
     "valence": "float64",  # on the corpus's own scale
     "arousal": "float64",
     "dominance": "float64",
+    "split": "str",  # train, validation or test, if whoever made the corpus says so
     "duration": "float64",  # s; missing: the audio file cannot be read
 }
 """Columns of the utterance table, in order, with their types."""
@@ -98,6 +99,7 @@ class Corpus:
         hours: hours of speech; 0 if they are not known.
         synthetic: True if the speech is synthetic.
         shipped: folder of a corpus that is part of this software; None for all others.
+        own: the table that lists a user's own recordings (see `data_prep.recordings`); None for published corpora.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Corpus:
     hours: float = 0.0
     synthetic: bool = False
     shipped: Path | None = None
+    own: Path | None = None
 
     def subset(self, name: str) -> Subset:
         """Returns the subset with that name.
@@ -124,7 +127,7 @@ class Corpus:
         return look_up(f"subset of {self.name}", name, {subset.name: subset for subset in self.subsets})
 
 
-def build_table(rows: Iterable[Mapping], corpus: str) -> pd.DataFrame:
+def build_table(rows: Iterable[Mapping], corpus: str, emotions: tuple[str, ...] | None = EMOTIONS) -> pd.DataFrame:
     """Builds and validates the utterance table of a corpus.
 
     Missing durations are read from the headers of the audio files. If a header cannot be read, the duration stays
@@ -133,6 +136,7 @@ def build_table(rows: Iterable[Mapping], corpus: str) -> pd.DataFrame:
     Args:
         rows: mappings with keys from `COLUMNS`; a key that is left out is a missing value.
         corpus: name of the corpus, for error messages.
+        emotions: all values that `emotion` may have; None: any.
 
     Returns:
         The table, sorted by path and utterance, with the columns and types of `COLUMNS`.
@@ -158,7 +162,8 @@ def build_table(rows: Iterable[Mapping], corpus: str) -> pd.DataFrame:
     for column, kind in COLUMNS.items():
         table[column] = table[column].astype("float64" if kind == "float64" else "str")
     table = table.sort_values(["path", "utterance"], kind="stable").reset_index(drop=True)
-    _check_vocabulary(table, "emotion", EMOTIONS, corpus)
+    if emotions is not None:
+        _check_vocabulary(table, "emotion", emotions, corpus)
     _check_vocabulary(table, "gender", GENDERS, corpus)
     twice = table["utterance"][table["utterance"].duplicated()]
     if len(twice):

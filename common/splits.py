@@ -80,8 +80,8 @@ class LeaveOneSpeakerOut:
                 is_validation = table["speaker"] == speakers[(number + 1) % len(speakers)]
             else:
                 share = self.share if self.validation == "stratified" else 0.0
-                is_validation = _random_share(table, ~is_test, share, self.seed)
-            folds.append(_fold(table, f"speaker-{speaker}", is_validation, is_test))
+                is_validation = random_share(table, ~is_test, share, self.seed)
+            folds.append(cut_fold(table, f"speaker-{speaker}", is_validation, is_test))
         return folds
 
 
@@ -138,8 +138,8 @@ class StratifiedKFold:
             if self.validation == "fold":
                 is_validation = parts[(number + 1) % self.folds]
             else:
-                is_validation = _random_share(table, ~is_test, self.share, self.seed)
-            result.append(_fold(table, f"fold-{number + 1:02d}", is_validation, is_test))
+                is_validation = random_share(table, ~is_test, self.share, self.seed)
+            result.append(cut_fold(table, f"fold-{number + 1:02d}", is_validation, is_test))
         return result
 
 
@@ -181,7 +181,7 @@ class LeaveOneSessionOut:
         for number, session in enumerate(sessions):
             held_out = table["session"] == session
             if self.validation == "half":
-                is_validation = _random_share(table, held_out, 0.5, self.seed)
+                is_validation = random_share(table, held_out, 0.5, self.seed)
             elif self.validation == "half-speaker":
                 speakers = _values(table[held_out], "speaker")
                 if len(speakers) < 2:
@@ -191,7 +191,7 @@ class LeaveOneSessionOut:
                 is_validation = table["session"] == sessions[(number + 1) % len(sessions)]
             else:
                 is_validation = _mask(table, [])
-            folds.append(_fold(table, f"session-{session}", is_validation, held_out & ~is_validation))
+            folds.append(cut_fold(table, f"session-{session}", is_validation, held_out & ~is_validation))
         return folds
 
 
@@ -237,7 +237,7 @@ class FixedTestSession:
         else:
             rest = table.index[~is_test]
             is_validation = _mask(table, rest[len(rest) - int(self.share * len(rest)) :])
-        return [_fold(table, f"session-{self.session}", is_validation, is_test)]
+        return [cut_fold(table, f"session-{self.session}", is_validation, is_test)]
 
 
 @dataclass(frozen=True)
@@ -298,7 +298,7 @@ class HoldOut:
             others = units[end:] + units[: max(0, end - testing)]
             name = f"fold-{number + 1:02d}"
             is_test, is_validation = (column.isin(chosen) for chosen in (tested, others[len(others) - validating :]))
-            folds.append(_fold(table, name, is_validation, is_test))
+            folds.append(cut_fold(table, name, is_validation, is_test))
         return folds
 
     def _units(self, corpus: Corpus) -> int:
@@ -344,19 +344,20 @@ def _mask(table: pd.DataFrame, index) -> pd.Series:
     return mask
 
 
-def _random_share(table: pd.DataFrame, among: pd.Series, share: float, seed: int) -> pd.Series:
+def random_share(table: pd.DataFrame, among: pd.Series, share: float, seed: int) -> pd.Series:
     """Marks a random `share` of each emotion's utterances `among` those given; the share is rounded per emotion."""
     import numpy as np
 
     chosen = []
     generator = np.random.default_rng(seed)
-    for _, group in table[among].groupby("emotion", sort=True):
+    for _, group in table[among].groupby("emotion", sort=True, dropna=False):
         count = round(share * len(group))
         chosen.extend(generator.permutation(group.index.to_numpy())[:count])
     return _mask(table, chosen)
 
 
-def _fold(table: pd.DataFrame, name: str, is_validation: pd.Series, is_test: pd.Series) -> Fold:
+def cut_fold(table: pd.DataFrame, name: str, is_validation: pd.Series, is_test: pd.Series) -> Fold:
+    """A fold of that name; what neither validates nor tests trains."""
     ids = table["utterance"]
     return Fold(
         name,

@@ -46,6 +46,8 @@ def find_root(name: str, root: str | Path | None = None) -> Path:
         if not path.is_dir():
             raise CorpusAbsent(f"The folder {path} for {name} does not exist or is not a folder.")
         return path.resolve()
+    if spec.own is not None:
+        return spec.own.parent
     if spec.shipped is not None:
         return spec.shipped
     base = Path(os.environ.get("SER_CORPORA", "corpora")).expanduser()

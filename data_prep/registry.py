@@ -1,16 +1,17 @@
-"""All corpora that have a reader, found in the folder `readers`."""
+"""All corpora: those with a reader in the folder `readers`, and users' tables of recordings."""
 
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from common.corpus import Corpus
 from common.errors import unknown
+from data_prep.readers import NAMES
 
-NAMES = tuple(sorted(file.stem for file in (Path(__file__).parent / "readers").glob("[!_]*.py")))
-"""Names of all corpora that have a reader."""
+if TYPE_CHECKING:
+    from data_prep.recordings import Recordings
 
 
 def corpus(name: str) -> Corpus:
@@ -22,12 +23,16 @@ def corpus(name: str) -> Corpus:
     return reader(name).CORPUS
 
 
-def reader(name: str) -> ModuleType:
-    """The module that reads the corpus of that name.
+def reader(name: str) -> ModuleType | Recordings:
+    """What reads the corpus of that name: a module, or a table of recordings.
 
     Raises:
         UserError: There is no such corpus; offers the nearest names.
     """
     if name not in NAMES:
-        raise unknown("corpus", name, NAMES)
+        from data_prep import recordings
+
+        if (own := recordings.find(name)) is not None:
+            return own
+        raise unknown("corpus", name, [*NAMES, *recordings.added()])
     return importlib.import_module(f"data_prep.readers.{name}")

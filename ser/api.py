@@ -75,12 +75,15 @@ def run(experiment: str, **options: Any) -> Report:
 
     paper = registry.paper_of(experiment)
     wanted = paper.experiment(experiment)
-    chosen = options_from_keywords(options)
+    chosen = options_from_keywords(options).with_table_opened()
     with Progress() as observer:
         session = Session(chosen, observer)
         folders, _ = session.run_all([(paper, [wanted])])
     runs = {name: read_run(folder) for name, folder in folders.items()}
-    shown = build.section(paper, wanted.table, runs, (), chosen.results, only={wanted.id})
+    if any(run.run["own"] for run in runs.values()):
+        shown = build.own_section(paper, list(runs.values()), chosen.results)
+    else:
+        shown = build.section(paper, wanted.table, runs, (), chosen.results, only={wanted.id})
     return build.report([shown], runs.values(), failures=session.failures)
 
 
@@ -111,7 +114,7 @@ def reproduce(
     from ser.results.report import build
     from ser.session import Session
 
-    wanted = _demo(options_from_keywords(options), demo)
+    wanted = _demo(options_from_keywords(options).with_table_opened(), demo)
     chosen, notes = _with_experiments(paper, tables, claims, demo, wanted)
     with Progress() as observer:
         for note in notes:
@@ -122,12 +125,15 @@ def reproduce(
     for one, some in chosen:
         only = {experiment.id for experiment in some} if wanted.corpus or claims else None
         runs = {experiment.id: read_run(folders[experiment.id]) for experiment in some if experiment.id in folders}
+        measured += runs.values()
+        if any(run.run["own"] for run in runs.values()):
+            sections += build.own_sections(one, runs.values(), wanted.results)
+            continue
         shown = [
             build.section(one, table, runs, absent, wanted.results, only=only)
             for table in dict.fromkeys(experiment.table for experiment in some)
         ]
         sections += shown
-        measured += runs.values()
         figures += build.draw_figures(one, runs, shown)
         judged += build.judged(one, runs.values(), claims)
     return build.report(sections, measured, figures, session.failures, judged)

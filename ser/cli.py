@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from ser import api, registry
-from ser.options import add_run_options, default_folder, options_from
+from ser.options import add_run_options, add_table_options, default_folder, options_from, pairs_from
 
 if TYPE_CHECKING:
     from ser.execution.executor import Failure
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 def show_corpora(arguments: argparse.Namespace) -> int:
     """`ser corpora`: what is supported, or one corpus's layout, licence and subsets, checked against a folder."""
     import data_prep
+    from data_prep import recordings
     from ser import lists
 
     if arguments.name is None:
-        lists.show_corpora([data_prep.corpus(name) for name in data_prep.NAMES])
+        lists.show_corpora([data_prep.corpus(name) for name in data_prep.NAMES], recordings.added())
     else:
         lists.show_corpus(data_prep.corpus(arguments.name), arguments.root)
     return 0
@@ -39,6 +40,20 @@ def check_corpus(arguments: argparse.Namespace) -> int:
     from ser import checking
 
     return checking.check_folder(arguments.name, arguments.root, quick=arguments.quick, as_json=arguments.json)
+
+
+def add_corpus(arguments: argparse.Namespace) -> int:
+    """`ser corpora add`: keeps a table of recordings under a name."""
+    from data_prep import recordings
+    from ser import lists
+
+    options = recordings.TableOptions(
+        pairs_from("--column", arguments.column), pairs_from("--merge", arguments.merge), tuple(arguments.drop)
+    )
+    made = recordings.add(arguments.name, arguments.table, options)
+    lists.show_corpus(made.CORPUS, None)
+    print(f"Added: --corpus {arguments.name} names it from now on (its entry is {made.entry}).")
+    return 0
 
 
 def fetch(arguments: argparse.Namespace) -> int:
@@ -99,7 +114,7 @@ def pretrain(arguments: argparse.Namespace) -> int:
         return 0
     pretraining = one.pretraining(arguments.name)
     with Progress() as observer:
-        made = Session(options_from(arguments), observer).pretrain(one, pretraining)
+        made = Session(options_from(arguments).with_table_opened(), observer).pretrain(one, pretraining)
     print(f"{pretraining.title}: {made.digest} in {made.folder}")
     for flag in made.record["flags"]:
         print(f"  {flag}")
@@ -198,6 +213,12 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="everything as JSON on standard output")
     verb.set_defaults(command=check_corpus)
 
+    verb = verbs.add_parser("corpora add", help="give a table of your own recordings a name")
+    verb.add_argument("name", help="name for --corpus: small letters, digits, _ and -")
+    verb.add_argument("table", type=Path, help=".csv, .tsv, .parquet, or a folder with metadata.csv")
+    add_table_options(verb)
+    verb.set_defaults(command=add_corpus)
+
     verb = verbs.add_parser("fetch", help="download a public corpus or model; without a name: list them; resumes")
     verb.add_argument("name", nargs="?", help="corpus or model")
     verb.add_argument(
@@ -268,9 +289,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """The arguments of a command; "corpora check" is one verb."""
-    if list(words[:2]) == ["corpora", "check"]:
-        words = ["corpora check", *words[2:]]
+    """The arguments of a command; "corpora check" and "corpora add" are one verb each."""
+    if list(words[:2]) in (["corpora", "check"], ["corpora", "add"]):
+        words = [" ".join(words[:2]), *words[2:]]
     return parser().parse_args(words)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 import data_prep
 from common.contract import Experiment, Paper
 from common.corpus import Corpus
-from common.errors import CorpusAbsent
+from common.errors import CorpusAbsent, UserError
 from data_prep.check import count_subsets
 from ser.console import console
 from ser.progress import counted
@@ -25,16 +25,29 @@ if TYPE_CHECKING:
     from ser.costs import Line
 
 
-def show_corpora(corpora: list[Corpus]) -> None:
-    """Prints one line per corpus."""
+def show_corpora(corpora: list[Corpus], added: Sequence[str] = ()) -> None:
+    """Prints one line per corpus.
+
+    Args:
+        corpora: corpora with a reader.
+        added: names of tables of recordings, which may have been moved since.
+    """
     table = Table(header_style="bold")
     for name in ("Corpus", "", "Utterances", "Speakers", "Licence", "Here"):
         table.add_column(name, justify="right" if name in ("Utterances", "Speakers") else "left")
+    problems = []
+    for name in added:
+        try:
+            corpora = [*corpora, data_prep.corpus(name)]
+        except UserError as error:
+            problems.append(f"{name}: {error}")
     for corpus in corpora:
         table.add_row(
             corpus.name, corpus.title, str(corpus.utterances), str(corpus.speakers), corpus.licence, _is_here(corpus)
         )
     console().print(table)
+    for problem in problems:
+        console().print(problem, markup=False)
     console().print(
         "`ser corpora NAME` shows how to get a corpus and how its folder must look; `ser corpora check NAME FOLDER` "
         "checks a folder.",
@@ -65,9 +78,10 @@ def show_corpus(corpus: Corpus, root: Path | None) -> None:
     """
     out = console()
     out.print(f"[bold]{corpus.title}[/bold] ({corpus.name})")
-    for name, text in (("Language", corpus.language), ("Licence", corpus.licence), ("Access", corpus.access)):
-        out.print(f"{name}: {text}")
-    out.print(f"Layout: {corpus.layout}", markup=False)
+    known = {"Language": corpus.language, "Licence": corpus.licence, "Access": corpus.access, "Layout": corpus.layout}
+    for name, text in known.items():
+        if text:
+            out.print(f"{name}: {text}", markup=False)
     out.print("Subsets:")
     for subset in corpus.subsets:
         counts = ", ".join(f"{emotion} {count}" for emotion, count in subset.counts.items()) or "all labels"
@@ -92,8 +106,9 @@ def show_corpus(corpus: Corpus, root: Path | None) -> None:
         )
     for note in table.attrs.get("notes", []):
         out.print(f"  {note}", markup=False)
-    for name, part in count_subsets(table, corpus).items():
-        out.print(f"  {corpus.name}/{name}: {part.difference or 'as expected'}", markup=False)
+    if corpus.own is None:
+        for name, part in count_subsets(table, corpus).items():
+            out.print(f"  {corpus.name}/{name}: {part.difference or 'as expected'}", markup=False)
 
 
 def experiment_rows(paper: Paper, experiments: Iterable[Experiment]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,10 @@ class Options:
 
     Attributes:
         corpus: run on this corpus instead of the experiment's own; for a pretraining also "corpus/subset".
+        data: a table of the user's own recordings, instead of a corpus (see `data_prep.recordings`).
+        column: the table's own names of its columns, by the names used here: {"emotion": "label"}.
+        merge: labels of the table that count as another one: {"excited": "happy"}.
+        drop: labels of the table whose utterances are left out.
         root: folder of the corpus; None: found by `data_prep.find_root`.
         results: results folder; the default is SER_RESULTS, or "results" in the working folder.
         cache: feature cache; the default is SER_CACHE, or "cache" in the working folder.
@@ -56,6 +60,10 @@ class Options:
     """
 
     corpus: str | None = None
+    data: Path | None = None
+    column: Mapping[str, str] = field(default_factory=dict)
+    merge: Mapping[str, str] = field(default_factory=dict)
+    drop: Sequence[str] = ()
     root: Path | None = None
     results: Path = field(default_factory=lambda: default_folder("SER_RESULTS", "results"))
     cache: Path = field(default_factory=lambda: default_folder("SER_CACHE", "cache"))
@@ -83,12 +91,33 @@ class Options:
             raise UserError(f"The executor (SER_EXECUTOR) is '{self.executor}'; it is one of {', '.join(EXECUTORS)}.")
         if self.address and self.executor != "ray":
             raise UserError("--address is the address of a Ray cluster; add --executor ray.")
+        if self.data is not None and self.root is not None:
+            raise UserError("--root is a corpus's folder; the paths in the table of --data are relative to the table.")
+        if self.data is None and (self.column or self.merge or self.drop):
+            raise UserError("--column, --merge and --drop say how to read a table; add --data TABLE.")
+
+    def with_table_opened(self) -> Options:
+        """The same options, with the table of recordings as the corpus.
+
+        Raises:
+            UserError: The table cannot be read, or a corpus was chosen as well.
+        """
+        if self.data is None:
+            return self
+        from data_prep.recordings import TableOptions, open_table
+
+        name = open_table(self.data, TableOptions(self.column, self.merge, tuple(self.drop)))
+        if self.corpus not in (None, name):
+            raise UserError(f"--data and --corpus {self.corpus} exclude each other.")
+        return dataclasses.replace(self, corpus=name)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `ser run` and `ser reproduce`; each is stored under the name of a field of `Options`."""
     add = parser.add_argument
     add("--corpus", help="run on this corpus (results are then never compared with another corpus's numbers)")
+    add("--data", type=Path, metavar="TABLE", help="run on your own recordings: .csv, .tsv, .parquet, or a folder")
+    add_table_options(parser)
     add("--root", type=Path, help="folder of the corpus (default: $SER_CORPORA/NAME or corpora/NAME)")
     add("--results", type=Path, default=default_folder("SER_RESULTS", "results"), help="results folder")
     add("--cache", type=Path, default=default_folder("SER_CACHE", "cache"), help="feature cache")
@@ -139,6 +168,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--cpus-per-trial", type=positive, metavar="N", help="cores per trial (default: divided among the workers)")
 
 
+def add_table_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say how to read a table of recordings: --column, --merge and --drop."""
+    add = parser.add_argument
+    repeated = {"action": "append", "default": []}
+    add("--column", **repeated, metavar="NAME=OWN", help="the table's own name of a column, as in emotion=label")
+    add("--merge", **repeated, metavar="LABEL=OTHER", help="count a label as another one, as in excited=happy")
+    add("--drop", **repeated, metavar="LABEL", help="leave out the utterances of a label")
+
+
 def gpu_amount(text: str) -> float:
     """An argument that must be a number of GPUs: a whole number, or a fraction below one."""
     try:
@@ -160,7 +198,8 @@ def positive(text: str) -> int:
 def options_from(arguments: argparse.Namespace) -> Options:
     """Options as typed on the command line."""
     typed = {item.name: getattr(arguments, item.name) for item in dataclasses.fields(Options)}
-    return Options(**{**typed, "settings": settings_from(arguments.settings)})
+    pairs = {name: pairs_from(f"--{name}", typed[name]) for name in ("column", "merge")}
+    return Options(**{**typed, **pairs, "settings": settings_from(arguments.settings)})
 
 
 def options_from_keywords(keywords: Mapping[str, Any]) -> Options:
@@ -174,7 +213,7 @@ def options_from_keywords(keywords: Mapping[str, Any]) -> Options:
     for name in given:
         if name not in known:
             raise unknown("option", name, known)
-    for name in ("root", "results", "cache"):
+    for name in ("data", "root", "results", "cache"):
         if given.get(name) is not None:
             given[name] = Path(given[name])
     folds = given.get("folds")
@@ -189,10 +228,19 @@ def settings_from(texts: Iterable[str]) -> dict[str, str]:
     Raises:
         UserError: An argument is not NAME=VALUE.
     """
-    settings = {}
+    return pairs_from("--set", texts, ", for example --set epochs=5")
+
+
+def pairs_from(option: str, texts: Iterable[str], example: str = "") -> dict[str, str]:
+    """Arguments of the form NAME=VALUE as a mapping.
+
+    Raises:
+        UserError: An argument is not NAME=VALUE.
+    """
+    pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise UserError(f"--set {text}: write it as NAME=VALUE, for example --set epochs=5.")
-        settings[name.strip()] = value.strip()
-    return settings
+            raise UserError(f"{option} {text}: write it as NAME=VALUE{example}.")
+        pairs[name.strip()] = value.strip()
+    return pairs

@@ -54,7 +54,9 @@ class ConfigResolver:
         self._newest: dict[tuple, Artefact | None] = {}
         self._records: dict[PretrainedWeights, Record] = {}
 
-    def config(self, paper: Paper, experiment: Experiment, *, pretraining: bool = False) -> Resolved:
+    def config(
+        self, paper: Paper, experiment: Experiment, protocol: Any = None, *, pretraining: bool = False
+    ) -> Resolved:
         """The experiment's config with the user's settings, the scaled settings, and what this machine can offer.
 
         A setting that has no effect on this experiment keeps its declared value, so that it is not listed as a
@@ -63,6 +65,7 @@ class ConfigResolver:
         Args:
             paper: the paper.
             experiment: one of its experiments.
+            protocol: that cuts the folds; None: the experiment's own.
             pretraining: the config is for `ser pretrain`, which settings affect that the experiment does not use.
 
         Raises:
@@ -76,7 +79,7 @@ class ConfigResolver:
         if pretraining:
             self.with_effect |= by_hand.keys()
         else:
-            protocol = self.protocol(experiment).config
+            protocol = self.protocol(experiment).config if protocol is None else protocol
             self.with_effect |= by_hand.keys() - without_effect(config, protocol)
             config = keep_declared(config, experiment.config, protocol)
         allowed = self.options.allow_random_weights or self.options.scaled
@@ -113,8 +116,12 @@ class ConfigResolver:
                 f"{idle[0]} is not used. Leave it out, or change the setting that it depends on as well."
             )
 
-    def protocol(self, experiment: Experiment) -> Resolved:
-        """The experiment's protocol with the user's settings.
+    def protocol(self, experiment: Experiment, fitting: Any = None) -> Resolved:
+        """The experiment's protocol, or the one that takes its place on another corpus, with the user's settings.
+
+        Args:
+            experiment: the experiment.
+            fitting: see `ser.splitting.fitting_protocol`; None: the experiment's own.
 
         Raises:
             UserError: A setting names no field, or has a value that the field cannot hold.
@@ -124,8 +131,13 @@ class ConfigResolver:
             for name, value in self.options.settings.items()
             if name.startswith(PROTOCOL)
         }
-        protocol = override(experiment.protocol, settings)
-        return Resolved(protocol, tuple(differences(protocol, experiment.protocol)))
+        declared = experiment.protocol
+        used = declared if fitting is None else fitting
+        protocol = override(used, settings)
+        changes = differences(protocol, used)
+        if type(used) is not type(declared):
+            changes.insert(0, f"protocol {used.name} instead of {declared.name}")
+        return Resolved(protocol, tuple(changes))
 
     def _with_pretrained(
         self, paper: Paper, pretraining: Pretraining, resolved: Resolved, allowed: bool

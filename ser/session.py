@@ -19,6 +19,7 @@ from ser.options import Options
 from ser.pretrained import MissingWeights
 from ser.resolving import ConfigResolver
 from ser.results.environment import libraries
+from ser.splitting import fitting_protocol
 from ser.subsets import LoadedSubset, Subsets, check_labels, corpus_and_subset
 
 if TYPE_CHECKING:
@@ -95,18 +96,21 @@ class Session:
 
         options = self.options
         corpus, subset = corpus_and_subset(experiment, options.corpus)
-        resolved, protocol = self.resolver.config(paper, experiment), self.resolver.protocol(experiment)
+        data = self.subsets.load(corpus.name, subset)
+        check_labels(experiment, data.loaded)
+        protocol = self.resolver.protocol(experiment, fitting_protocol(experiment, corpus, data.loaded.table))
+        resolved = self.resolver.config(paper, experiment, protocol.config)
         changes, flags = [*resolved.changes, *protocol.changes], list(resolved.flags)
         if corpus.name != experiment.corpus:
             changes.insert(0, f"on {corpus.name} instead of {experiment.corpus}")
-        data = self.subsets.load(corpus.name, subset)
-        check_labels(experiment, data.loaded)
         auxiliary, without = self._auxiliary(experiment, corpus.name)
         changes += without
         flags += without
         if auxiliary is not None:
             flags += auxiliary.loaded.flags
         folds = tuple(protocol.config(data.loaded.table))
+        if corpus.name != experiment.corpus and type(protocol.config) is not type(experiment.protocol):
+            self.observer.note(f"Folds: {protocol.config.name}")
         chosen = chosen_folds([fold.name for fold in folds], options.folds)
         if resolved.missing:
             raise MissingWeights(resolved.missing)

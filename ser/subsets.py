@@ -12,6 +12,7 @@ from common.checksums import Checksums
 from common.contract import Experiment
 from common.corpus import Corpus, fingerprint
 from common.errors import UserError
+from data_prep.recordings import EMOTIONS_SUBSET, RATINGS, RATINGS_SUBSET
 from ser.options import Options
 
 
@@ -62,14 +63,25 @@ class Subsets:
             root = self.options.root if own_root else None
             loaded = data_prep.load(corpus, subset, root, partial=self.options.partial)
             table = loaded.table.assign(audio=self.checksums.of(f"audio-{corpus}", map(Path, loaded.table["path"])))
+            if loaded.corpus.own is not None:
+                self.note(_in_words(loaded))
             self._loaded[key] = LoadedSubset(dataclasses.replace(loaded, table=table), fingerprint(table))
         return self._loaded[key]
+
+
+def _in_words(loaded: data_prep.Loaded) -> str:
+    """What a user's own recordings hold: utterances, speakers, and each class with its count."""
+    table, subset = loaded.table, loaded.subset
+    speakers = f" of {table['speaker'].nunique()} speakers" if table["speaker"].notna().any() else ""
+    classes = ", ".join(f"{label} {count}" for label, count in subset.counts.items())
+    return f"{len(table)} utterances{speakers}{f'; classes: {classes}' if classes else ', with ratings'}"
 
 
 def corpus_and_subset(experiment: Experiment, corpus: str | None) -> tuple[Corpus, str]:
     """The corpus and the subset that an experiment runs on.
 
-    On another corpus than its own, it is the subset of the same name, or that corpus's default subset.
+    On another corpus than its own, it is the subset of the same name, or that corpus's default subset; of a user's own
+    recordings, those with the labels that the experiment predicts.
 
     Args:
         experiment: the experiment.
@@ -79,6 +91,14 @@ def corpus_and_subset(experiment: Experiment, corpus: str | None) -> tuple[Corpu
         UserError: There is no such corpus, or it has no emotion labels and the experiment needs them.
     """
     spec = data_prep.corpus(corpus or experiment.corpus)
+    if spec.own is not None:
+        subset = RATINGS_SUBSET if set(experiment.target.needs) & set(RATINGS) else EMOTIONS_SUBSET
+        if subset not in [one.name for one in spec.subsets]:
+            raise UserError(
+                f"{experiment.id} predicts {', '.join(experiment.target.needs)}, and {spec.own.name} has no such "
+                f"column. --column {experiment.target.needs[0]}=NAME says which one it is."
+            )
+        return spec, subset
     names = [subset.name for subset in spec.subsets]
     subset = experiment.subset if experiment.subset in names else spec.default_subset
     own = data_prep.corpus(experiment.corpus).subset(experiment.subset)

@@ -13,10 +13,11 @@ from common.results import Cell, Comparison, Condition, RunResults
 from ser.results.condition import condition_of
 from ser.results.measuring import FoldStatistics, measure, statistics_of_run
 
-VERDICTS = ("agrees", "differs", "undecided", "not reported", "not run", "corpus absent")
+VERDICTS = ("agrees", "differs", "undecided", "not reported", "own recordings", "not run", "corpus absent")
 """agrees, differs, undecided: see `common.agreement`. Only a run of the experiment as the paper declares it, with all
 folds and repeats, gets one of these; for any other run, the words of `Condition.label` stand in place of a verdict.
-"not reported": the metric was measured, and the paper prints no such number."""
+"not reported": the metric was measured, and the paper prints no such number. "own recordings": the method was run on a
+user's own recordings, about which the paper says nothing."""
 
 
 def whole_vector(cell: Cell) -> Cell:
@@ -67,6 +68,25 @@ def unreported_cells(cells: Iterable[Cell]) -> list[Cell]:
     return added
 
 
+def own_cells(run: RunResults) -> list[Cell]:
+    """What is measured of a method on a user's own recordings: cells without a reported number.
+
+    Args:
+        run: the run.
+    """
+    record = run.run
+    if record["classes"]:
+        labels = f"{len(record['classes'])}class"
+        metrics = {METRICS[name].title: f"{name}/{labels}/pooled" for name in ("wa", "ua")}
+    else:
+        metrics = {name: f"ccc/{name}/pooled" for name in (*record["dimensions"], "mean")}
+    row, experiment = f"{record['title']} ({record['experiment']})", record["experiment"]
+    return [
+        Cell(f"own/{experiment}/{column}", "own", row, column, metric, math.nan, math.nan, experiment, "")
+        for column, metric in metrics.items()
+    ]
+
+
 def compare(
     paper: Paper, cells: Iterable[Cell], runs: Mapping[str, RunResults], absent: Iterable[str] = ()
 ) -> list[Comparison]:
@@ -112,7 +132,7 @@ def _compared(cell: Cell, run: RunResults, condition: Condition, found: FoldStat
         if over_seeds:  # Folds that are missing are no random spread, so there is a difference without an interval.
             over_seeds = Agreement("undecided", over_seeds.difference, math.nan, math.nan)
     else:
-        verdict = over_seeds.verdict if over_seeds else "not reported"
+        verdict = over_seeds.verdict if over_seeds else "own recordings" if run.run.get("own") else "not reported"
     return Comparison(
         cell, verdict, measured, run.run["corpus"], over_seeds, condition, run.flags, audit_in_words(run.trials)
     )

@@ -46,7 +46,7 @@ def condition_of(run: RunResults, paper: Paper) -> Condition:
     scaled, random, modified, outdated = _settings(run, paper, declared)
     repeats = min(paper.scaled_repeats, declared.repeats) if scaled else declared.repeats
     trials, of_trials = _trials(run, repeats)
-    corpus = _corpus(record, declared)
+    corpus = "" if record.get("own") else _corpus(record, declared)
     return Condition(
         trials=trials,
         of_trials=of_trials,
@@ -94,6 +94,9 @@ def _settings(run: RunResults, paper: Paper, declared: Experiment) -> tuple[list
     outdated = []
     config, wanted = record.get("config", {}), _as_json(dataclasses.asdict(declared.config))
     protocol, wanted_protocol = record.get("protocol", {}), _as_json(as_record(declared.protocol))
+    if record["corpus"] != declared.corpus and protocol.get("kind") != wanted_protocol["kind"]:
+        # Another protocol took the place of one that cannot cut this corpus (see `ser.splitting`).
+        protocol = wanted_protocol = {"kind": ""}
     for what, stored, today in (("config", config, wanted), ("protocol", protocol, wanted_protocol)):
         if fields := sorted(stored.keys() ^ today.keys()):
             outdated.append(f"other fields of the {what} ({', '.join(fields)})")
@@ -138,7 +141,11 @@ def _settings(run: RunResults, paper: Paper, declared: Experiment) -> tuple[list
         random += [flag for flag in run.flags if flag.startswith(RANDOM) and flag not in asked]
     names = {*config, *wanted, *protocol, *wanted_protocol}
     modified += [
-        change for change in record.get("changes", ()) if change not in modified and not _recomputed(change, names)
+        change
+        for change in record.get("changes", ())
+        if change not in modified
+        and not _recomputed(change, names)
+        and not (record.get("own") and change.startswith("protocol "))
     ]
     return scaled, random, modified, outdated
 

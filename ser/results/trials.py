@@ -45,6 +45,7 @@ def write_run(run: Run, results: Path) -> None:
             "title": run.experiment.title,
             "corpus": run.corpus.name,
             "synthetic": run.corpus.synthetic,
+            "own": run.corpus.own is not None,
             "subset": run.subset.name,
             "classes": list(run.classes),
             "dimensions": list(run.target.dimensions),

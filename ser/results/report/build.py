@@ -15,7 +15,7 @@ from common.files import write_atomic, write_text
 from common.results import Cell, Comparison, RunResults
 from ser.results import yardstick
 from ser.results.claims import ClaimResult, chosen_claims, read_claims
-from ser.results.comparing import compare, shown_cells, unreported_cells, worst_overlap
+from ser.results.comparing import compare, own_cells, shown_cells, unreported_cells, worst_overlap
 from ser.results.condition import condition_of
 from ser.results.judging import Judge
 from ser.results.measuring import measure
@@ -153,6 +153,31 @@ def section(
     cells = [cell for cell in read_cells(paper.reported) if cell.table == table]
     if only is not None:
         cells = [cell for cell in cells if cell.experiment in only]
+    return _section(paper, table, cells, runs, absent, results)
+
+
+def own_section(paper: Paper, runs: Sequence[RunResults], results: Path) -> Section:
+    """Builds the table of a paper's methods on a user's own recordings.
+
+    Args:
+        paper: the paper.
+        runs: runs of its experiments on one table of recordings.
+        results: results folder, which contains the yardsticks.
+    """
+    by_experiment = {run.run["experiment"]: run for run in runs}
+    cells = [cell for run in by_experiment.values() for cell in own_cells(run)]
+    return _section(paper, "own", cells, by_experiment, (), results, own=runs[0].run["corpus"])
+
+
+def _section(
+    paper: Paper,
+    table: str,
+    cells: list[Cell],
+    runs: Mapping[str, RunResults],
+    absent: Iterable[str],
+    results: Path,
+    own: str = "",
+) -> Section:
     if not table.startswith("fig"):  # a figure's cells are the points of a grid
         cells = _with_added(cells, unreported_cells(cell for cell in cells if cell.experiment in runs))
     comparisons = compare(paper, cells, runs, absent)
@@ -161,7 +186,8 @@ def section(
     conditions = _conditions(paper, used, results)
     if any(one.measured and one.cell.function == "ccc_batch32" for one in comparisons):
         conditions.insert(0, WHOLE_VECTOR)
-    return Section(paper, table, tuple(comparisons), tuple(_yardsticks(used, cells, results)), tuple(conditions))
+    yardsticks = tuple(_yardsticks(used, cells, results))
+    return Section(paper, table, tuple(comparisons), yardsticks, tuple(conditions), own)
 
 
 def _with_added(cells: Sequence[Cell], added: Sequence[Cell]) -> list[Cell]:
@@ -271,7 +297,9 @@ def from_results(papers: Sequence[Paper], results: Path) -> Report:
     """
     sections, figures, used, claims = [], [], [], []
     for paper in papers:
-        found = read_runs(paper, results)
+        everything = read_runs(paper, results)
+        found = [run for run in everything if not run.run.get("own")]
+        sections += own_sections(paper, [run for run in everything if run.run.get("own")], results)
         runs = best_runs(paper, found)
         if not runs:
             continue
@@ -285,6 +313,21 @@ def from_results(papers: Sequence[Paper], results: Path) -> Report:
         figures += draw_figures(paper, runs, own)
         sections += own
     return report(sections, used, figures, claims=claims)
+
+
+def own_sections(paper: Paper, runs: Iterable[RunResults], results: Path) -> list[Section]:
+    """A table for each of a user's own tables of recordings, with the newest run of each experiment on it.
+
+    Args:
+        paper: the paper.
+        runs: runs on own recordings, newest last.
+        results: results folder.
+    """
+    by_table: dict[str, list[RunResults]] = {}
+    for run in runs:
+        if run.trials:
+            by_table.setdefault(run.run["corpus"], []).append(run)
+    return [own_section(paper, own, results) for own in by_table.values()]
 
 
 def judged(paper: Paper, runs: Iterable[RunResults], ids: Sequence[str] = ()) -> list[ClaimResult]:

@@ -43,6 +43,7 @@ class Section:
         comparisons: its cells, in the order of the paper.
         yardsticks: yardsticks on the same folds.
         conditions: under which the measured numbers hold: corpus, protocol, changes, flags, audit.
+        own: name of a user's own recordings, if the table shows the paper's methods on them; otherwise empty.
     """
 
     paper: Paper
@@ -50,10 +51,13 @@ class Section:
     comparisons: tuple[Comparison, ...]
     yardsticks: tuple[YardstickRow, ...]
     conditions: tuple[str, ...]
+    own: str = ""
 
     @property
     def heading(self) -> str:
-        """Name of the table."""
+        """Name of the table, or of the recordings."""
+        if self.own:
+            return f"{self.own}, own recordings: {self.paper.name}"
         return f"{self.paper.name}, {table_title(self.table)}"
 
     @property
