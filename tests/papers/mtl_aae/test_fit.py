@@ -217,10 +217,6 @@ def test_which_networks_are_trained_on_auxiliary_utterances():
         (aae.small(auxiliary_share=0.0), False),
     ):
         assert (prepared(config, auxiliary=aae.auxiliary())[0].auxiliary is not None) == expected
-    found, flags = prepared(aae.small(auxiliary_speakers=2), auxiliary=aae.auxiliary())
-    assert len(set(found.auxiliary_labels["speaker"])) == 2 and flags == []
-    found, flags = prepared(aae.small(auxiliary_speakers=500), auxiliary=aae.auxiliary())
-    assert flags == ["3 of 500 auxiliary speakers"]
 
 
 def test_auxiliary_utterances_are_normalised_by_their_own_or_the_shared_statistics():
