@@ -41,6 +41,11 @@ class AaeConfig:
         None, "Eq. 1 (one task) and 2; none: chosen from alpha_grid on the development fold (Sec. V-A)"
     )
     alpha_grid: str = setting("0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0", "Sec. V-A: 0.1 to 1.0; the step is not given")
+    cnn_tries: int = setting(
+        1,
+        "not given: the CNN has no alpha to choose, so it is trained once; 10: as often as the others, each time from "
+        "other weights, and the best on the development fold is kept",
+    )
     beta: float = setting(0.5, "not given: 0.5 weighs emotion as much as gender and speaker together (Eq. 3)")
     distance: Literal["squared", "absolute"] = setting(
         "squared", "not given: d of Eq. 5, the mean of squares over the pixels; or of absolute values"
@@ -127,7 +132,17 @@ class AaeConfig:
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "not given")
 
     def __post_init__(self):
-        counts = ("rows", "frames", "kernel", "head_width", "dense_units", "batch_size", "epochs", "patience")
+        counts = (
+            "cnn_tries",
+            "rows",
+            "frames",
+            "kernel",
+            "head_width",
+            "dense_units",
+            "batch_size",
+            "epochs",
+            "patience",
+        )
         for name in counts:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1; it is {getattr(self, name)}.")
@@ -168,6 +183,7 @@ class AaeConfig:
         idle = {
             "alpha": cnn,
             "alpha_grid": cnn or self.alpha is not None,
+            "cnn_tries": not cnn,
             **dict.fromkeys(("distance", "reconstruction_weight", "padding"), cnn),
             "prior": self.model != "aae",
             "generator_loss": self.model != "aae",
