@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from common.contract import Context, override
+from common.costs import Speech
 from common.errors import UserError
 from papers.mtl_aae import train
 from papers.mtl_aae.config import FALLBACK_ALPHA, SCALED, AaeConfig
+from papers.mtl_aae.cost import work
 from papers.mtl_aae.experiments import PAPER
 from papers.mtl_aae.targets import Person
 from papers.mtl_aae.train import fit, held_out_accuracies, load, prepare_training_data
@@ -120,6 +122,14 @@ def test_the_cnn_can_have_as_many_tries_as_the_others(monkeypatch):
     train.fit(aae.small(alpha=None, alpha_grid="0.1,0.5"), aae.part(8), aae.part(4, seed=1), Context(seed=5))
     assert trained[5] == trained[6] and trained[5][0] == 5
     assert "cnn_tries" in aae.small(model="ae").without_effect
+    for settings, count in (
+        ({}, 3),
+        ({"model": "ae"}, 1),
+        ({"model": "ae", "alpha": None, "alpha_grid": "0.1,0.5"}, 2),
+    ):
+        (one,) = work(dataclasses.replace(config, **settings), Speech(8, 8.0))
+        units = 2 * 4 * (1 if one.step.startswith("model=cnn") else 2)  # two batches of 4, or of 4 and 4
+        assert one.most == count * units, settings
 
 
 def test_all_classes_are_predicted_if_one_is_missing_in_training(eager):
