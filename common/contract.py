@@ -215,6 +215,10 @@ class Paper:
         scaled: config fields to change for a scaled run, which a laptop can do.
         scaled_repeats: runs per fold of a scaled run.
         features: "module:function", see the module's docstring.
+        auxiliary: "module:function"; ``auxiliary(config, table) -> table`` chooses the auxiliary utterances that a
+            config needs, before any features are extracted; it may choose none. Empty: all.
+        auxiliary_features: "module:function", the same as `features` for auxiliary utterances. Empty: they have the
+            same extractors.
         fit: "module:function", see the module's docstring.
         load: "module:function", see the module's docstring.
         pretrained: "module:function"; ``pretrained(config) -> [PretrainedWeights]`` lists the weights and word vectors
@@ -235,6 +239,8 @@ class Paper:
     scaled: Mapping[str, Any]
     scaled_repeats: int = 1
     features: str = "data:features"
+    auxiliary: str = ""
+    auxiliary_features: str = ""
     fit: str = "train:fit"
     load: str = "train:load"
     pretrained: str = ""

@@ -13,6 +13,7 @@ from common.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from common.features.shards import ShardedFeatures
     from common.features.store import Features
     from ser.execution.executor import Observer
     from ser.results.runs import Run
@@ -26,7 +27,7 @@ class CachedFeatures:
         cache: folder of the feature cache.
         jobs: processes for extraction; None: one per core.
         skip_bad_audio: continue without audio that cannot be used.
-        others: utterances of the auxiliary corpus; None: there is none.
+        others: the utterances of the auxiliary corpus that the run needs; None: none.
     """
 
     cache: Path
@@ -44,10 +45,10 @@ class CachedFeatures:
         return part
 
     def auxiliary(self, run: Run, observer: Observer) -> Part | None:
-        """The utterances of the auxiliary corpus, without their labels."""
+        """The chosen utterances of the auxiliary corpus, without their labels."""
         if self.others is None:
             return None
-        extractors = run.paper.function(run.paper.features)(run.config)
+        extractors = run.paper.function(run.paper.auxiliary_features or run.paper.features)(run.config)
         return self.extract(extractors, self.others, observer).without_labels()
 
     def extract(
@@ -80,7 +81,7 @@ class CachedFeatures:
             observer.note(flag)
         return Part(kept, features, classes, flags, dimensions)
 
-    def features(self, table: pd.DataFrame, extractor: Any, observer: Observer) -> Features:
+    def features(self, table: pd.DataFrame, extractor: Any, observer: Observer) -> Features | ShardedFeatures:
         """One kind of features of every utterance of a table.
 
         Raises:

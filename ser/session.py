@@ -114,7 +114,10 @@ class Session:
         chosen = chosen_folds([fold.name for fold in folds], options.folds)
         if resolved.missing:
             raise MissingWeights(resolved.missing)
-        extractors = paper.function(paper.features)(resolved.config)
+        extractors = dict(paper.function(paper.features)(resolved.config))
+        if auxiliary is not None and paper.auxiliary_features:
+            others = paper.function(paper.auxiliary_features)(resolved.config)
+            extractors |= {f"auxiliary {name}": extractor for name, extractor in others.items()}
         return Run(
             paper=paper,
             experiment=experiment,
@@ -242,8 +245,10 @@ class Session:
     def _data_source_of(self, run: Run) -> CachedFeatures:
         if run.auxiliary is None:
             return self.data_source
-        others = self.subsets.load(run.auxiliary["corpus"], run.auxiliary["subset"], own_root=False)
-        return dataclasses.replace(self.data_source, others=others.loaded.table)
+        others = self.subsets.load(run.auxiliary["corpus"], run.auxiliary["subset"], own_root=False).loaded.table
+        if run.paper.auxiliary:
+            others = run.paper.function(run.paper.auxiliary)(run.config, others)
+        return dataclasses.replace(self.data_source, others=others if len(others) else None)
 
     def _pool(self, trials: int):
         """The workers that the user wants."""

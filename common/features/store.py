@@ -6,6 +6,8 @@ computed from the bytes that have this checksum: a file that changed in between 
 transcripts, the text replaces the audio. Settings that only say where something is on disk (dataclass fields with
 ``compare=False``) are not part of the key; a digest of their content is.
 
+Features of extractors with ``sharded = True`` are in shards instead (see `common.features.shards`).
+
 An entry is a plain `.npy` file followed by a 16-byte checksum of everything before it, so that
 `numpy.load(path, mmap_mode="r")` opens it. Entries with a wrong checksum are extracted again. Extraction can be killed
 at any moment: the entries that exist are complete.
@@ -17,7 +19,7 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -27,6 +29,7 @@ import numpy as np
 from common import audio
 from common.corpus import with_checksums
 from common.errors import AudioError, UserError
+from common.features.shards import ShardedFeatures, read_shards, shard_size, write_shard
 from common.files import checksum_of, write_atomic
 from common.machine import cores
 
@@ -42,9 +45,10 @@ BATCH = 32
 class Extractor(Protocol):
     """An extractor of features: a frozen dataclass whose fields are its settings.
 
-    Two more class attributes are optional. ``reads = "text"``: it is called with the transcript instead of samples and
-    has no sample rate. ``in_process = True``: it runs a Keras model, so it is called in this process and not in worker
-    processes, with ``batch(list of inputs) -> list of arrays``.
+    Three more class attributes are optional. ``reads = "text"``: it is called with the transcript instead of samples
+    and has no sample rate. ``in_process = True``: it runs a Keras model, so it is called in this process and not in
+    worker processes, with ``batch(list of inputs) -> list of arrays``. ``sharded = True``: the features of many
+    utterances are in one file, and only what is used of them is read (see `common.features.shards`).
 
     Attributes:
         name: short name; the cache folder starts with it.
@@ -156,7 +160,7 @@ class FeatureStore:
         *,
         skip_bad_audio: bool = False,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Features:
+    ) -> Features | ShardedFeatures:
         """Returns features of every utterance in a table; extracts those that are not in the cache.
 
         Args:
@@ -177,6 +181,11 @@ class FeatureStore:
         else:
             rows = with_checksums(table)[["utterance", "path", "start", "end", "audio"]]
             inputs = [_AudioInput(*row) for row in rows.itertuples(index=False, name=None)]
+        if getattr(extractor, "sharded", False):
+            features = self._sharded(folder, settings, inputs, extractor, progress)
+            if features.skipped and not skip_bad_audio:
+                raise UserError(_bad_audio_message(list(features.skipped.values())))
+            return features
         with ThreadPoolExecutor(self.jobs) as pool:
             found = list(pool.map(lambda one: _find_entry(folder, settings, one), inputs))
         paths: dict[str, Path] = {}
@@ -200,6 +209,29 @@ class FeatureStore:
         if skipped and not skip_bad_audio:
             raise UserError(_bad_audio_message(list(skipped.values())))
         return Features({one.utterance: paths[one.utterance] for one in inputs if one.utterance in paths}, skipped)
+
+    def _sharded(self, folder: Path, settings: str, inputs: Sequence[_AudioInput], extractor, progress):
+        """`get` for an extractor with ``sharded = True``; utterances with the same key are extracted once."""
+        from joblib import Parallel, delayed
+
+        problems = {one.utterance: _unreadable(one) for one in inputs if not one.checksum}
+        keys = {one.utterance: one.key(settings) for one in inputs if one.checksum}
+        found = read_shards(folder, set(keys.values()), self.jobs)
+        missing = {keys[one.utterance]: one for one in inputs if one.checksum and keys[one.utterance] not in found}
+        if missing:
+            waiting = list(missing.items())
+            size = shard_size(len(waiting), self.jobs)
+            chunks = [waiting[first : first + size] for first in range(0, len(waiting), size)]
+            parallel = Parallel(n_jobs=min(self.jobs, len(chunks)), return_as="generator_unordered", batch_size=1)
+            done, bad = 0, {}
+            for extracted, own in parallel(delayed(_extract_shard)(one, folder, extractor) for one in chunks):
+                bad |= own
+                done += extracted
+                if progress is not None:
+                    progress(done, len(waiting))
+            problems |= {utterance: bad[key] for utterance, key in keys.items() if key in bad}
+            found |= read_shards(folder, missing.keys() - bad.keys(), self.jobs)
+        return ShardedFeatures({name: found[key] for name, key in keys.items() if key in found}, problems)
 
     def _extract_in_workers(self, missing: list, extractor: Extractor) -> Iterator[tuple[str, Path, str]]:
         """Yields utterance, entry and problem ("" if there is none), in the order in which they are finished."""
@@ -250,11 +282,15 @@ def settings_hash(extractor: Extractor) -> str:
 def _find_entry(folder: Path, settings: str, one: _Input) -> tuple[Path, bool, str]:
     """An utterance's cache entry, whether it is intact, and the problem if the audio file cannot be read at all."""
     if isinstance(one, _AudioInput) and not one.checksum:
-        reason = "the audio file cannot be read" if Path(one.path).exists() else "the audio file does not exist"
-        return folder, False, f"{one.name}: {reason}."
+        return folder, False, _unreadable(one)
     key = one.key(settings)
     entry = folder / key[:2] / f"{key}.npy"
     return entry, _read_intact(entry) is not None, ""
+
+
+def _unreadable(one: _AudioInput) -> str:
+    reason = "the audio file cannot be read" if Path(one.path).exists() else "the audio file does not exist"
+    return f"{one.name}: {reason}."
 
 
 def _read_intact(entry: Path) -> bytes | None:
@@ -268,15 +304,36 @@ def _read_intact(entry: Path) -> bytes | None:
 
 
 def _extract_one(one: _Input, entry: Path, extractor: Extractor) -> tuple[str, Path, str]:
+    features, problem = _extracted(one, extractor)
+    if not problem:
+        problem = _write_entry(one, entry, extractor, features)
+    return one.utterance, entry, problem
+
+
+def _extracted(one: _Input, extractor: Extractor) -> tuple[np.ndarray, str]:
+    """The features of an utterance, and the problem if its audio cannot be used, otherwise ""."""
     try:
         content = one.read(extractor)
     except AudioError as error:
-        return one.utterance, entry, str(error)
+        return np.zeros(0), str(error)
     try:
-        features = np.asarray(extractor(content))
+        return np.asarray(extractor(content)), ""
     except AudioError as error:  # an extractor does not know the file's name
-        return one.utterance, entry, f"{one.name}: {error}"
-    return one.utterance, entry, _write_entry(one, entry, extractor, features)
+        return np.zeros(0), f"{one.name}: {error}"
+
+
+def _extract_shard(chunk: list[tuple[str, _Input]], folder: Path, extractor: Extractor) -> tuple[int, dict[str, str]]:
+    """Writes a shard; returns how many utterances were extracted, and the problem of each bad one by its key."""
+    arrays, problems = {}, {}
+    for key, one in chunk:
+        features, problem = _extracted(one, extractor)
+        if problem := problem or _not_finite(one, extractor, features):
+            problems[key] = problem
+        else:
+            arrays[key] = features
+    if arrays:
+        write_shard(folder, list(arrays), list(arrays.values()))
+    return len(chunk), problems
 
 
 def _extract_batch(pool: ThreadPoolExecutor, batch: list[tuple[_Input, Path]], extractor) -> list[str]:
@@ -322,13 +379,19 @@ def _run_alone(extractor: Extractor, one: _Input, content) -> np.ndarray | str:
 
 def _write_entry(one: _Input, entry: Path, extractor: Extractor, features: np.ndarray) -> str:
     """Writes an entry; returns the problem if the features cannot be used, otherwise ""."""
-    if not np.isfinite(features).all():
-        return f"{one.name}: {extractor.name} gives values that are not finite numbers."
+    if problem := _not_finite(one, extractor, features):
+        return problem
     buffer = io.BytesIO()
     np.save(buffer, features, allow_pickle=False)
     body = buffer.getvalue()
     write_atomic(entry, lambda file: file.write(body + hashlib.blake2b(body, digest_size=DIGEST_SIZE).digest()))
     return ""
+
+
+def _not_finite(one: _Input, extractor: Extractor, features: np.ndarray) -> str:
+    if np.isfinite(features).all():
+        return ""
+    return f"{one.name}: {extractor.name} gives values that are not finite numbers."
 
 
 def _bad_audio_message(problems: list[str]) -> str:

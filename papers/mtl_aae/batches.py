@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from common.contract import Context, Part
+from papers.mtl_aae.auxiliary import hold_out
 from papers.mtl_aae.config import AaeConfig
 from papers.mtl_aae.data import SpectrogramImages
 
@@ -52,9 +52,14 @@ def prepare_training_data(config: AaeConfig, train: Part, validation: Part, cont
     A secondary task is left out if the training data have fewer than two of its classes. The context gets a flag for
     it, and one if there are fewer auxiliary speakers than the config wants.
     """
-    auxiliary, held_out = select_auxiliary(config, context), None
-    if auxiliary is not None and config.tasks != "emotion":
-        auxiliary, held_out = hold_out(auxiliary, config.auxiliary_held_out)
+    auxiliary, held_out = context.auxiliary if config.uses_auxiliary else None, None
+    if auxiliary is not None:
+        speakers = auxiliary.table["speaker"].nunique()
+        if speakers < config.auxiliary_speakers:
+            context.flags.append(f"{speakers} of {config.auxiliary_speakers} auxiliary speakers")
+        context.history["auxiliary_speakers"] = [speakers]
+        if config.tasks != "emotion":
+            auxiliary, held_out = hold_out(auxiliary, config.auxiliary_held_out)
     tables = {"train": train.table, "validation": validation.table}
     if auxiliary is not None:
         # Speakers of two corpora may have the same name.
@@ -88,9 +93,9 @@ def prepare_training_data(config: AaeConfig, train: Part, validation: Part, cont
         labels[name]["emotion"] = class_numbers(values, primary)
     if auxiliary is not None:
         shared = labelled.normalisation if config.auxiliary_normalisation == "shared" else None
-        others = SpectrogramImages(auxiliary, config, shared, trim_db=config.trim_db)
+        others = SpectrogramImages(auxiliary, config, shared)
     if held_out is not None:
-        held_out_images = SpectrogramImages(held_out, config, others.normalisation, trim_db=config.trim_db)
+        held_out_images = SpectrogramImages(held_out, config, others.normalisation)
     return TrainingData(
         {"emotion": primary, **classes},
         labelled,
@@ -104,58 +109,8 @@ def prepare_training_data(config: AaeConfig, train: Part, validation: Part, cont
     )
 
 
-def select_auxiliary(config: AaeConfig, context: Context) -> Part | None:
-    """The auxiliary utterances of as many speakers as the config wants; None if the network has no use for them."""
-    # A single-task CNN can learn nothing from utterances without the primary label.
-    useless = config.model == "cnn" and config.tasks == "emotion"
-    if context.auxiliary is None or useless or not auxiliary_batch_size(config):
-        return None
-    table = select_speakers(context.auxiliary.table, config.auxiliary_speakers)
-    speakers = table["speaker"].nunique()
-    if speakers < config.auxiliary_speakers:
-        context.flags.append(f"{speakers} of {config.auxiliary_speakers} auxiliary speakers")
-    context.history["auxiliary_speakers"] = [speakers]
-    return dataclasses.replace(context.auxiliary, table=table)
-
-
 def _with_own_speakers(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(speaker="auxiliary " + table["speaker"].astype("str"))
-
-
-def hold_out(part: Part, share: float) -> tuple[Part, Part | None]:
-    """Splits auxiliary utterances into those to train on and a share, spread evenly, that measures the secondary tasks.
-
-    The first utterance of each speaker is trained on, so that every speaker has a class.
-
-    Returns:
-        Utterances to train on, and those held out; None: there are none.
-    """
-    later = np.flatnonzero(part.table.groupby("speaker", dropna=False).cumcount() > 0)
-    count = min(round(share * len(part)), len(later))
-    if not count:
-        return part, None
-    chosen = np.zeros(len(part), bool)
-    chosen[later[np.linspace(0, len(later) - 1, count).round().astype(int)]] = True
-    split = (part.table[rows].reset_index(drop=True) for rows in (~chosen, chosen))
-    train, held_out = (dataclasses.replace(part, table=table) for table in split)
-    return train, held_out
-
-
-def select_speakers(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The utterances of a number of speakers, women and men in turn, by their names (Sec. IV-A, Fig. 3).
-
-    The speakers of a smaller selection are always part of a larger one.
-
-    Args:
-        table: utterance table.
-        count: number of speakers; 0, or more than there are: all.
-    """
-    speakers = table[["speaker", "gender"]].drop_duplicates("speaker").sort_values("speaker")
-    if not count or count >= len(speakers):
-        return table
-    turn = speakers.groupby(speakers["gender"].fillna("")).cumcount()
-    chosen = speakers.assign(turn=turn).sort_values(["turn", "speaker"])["speaker"].head(count)
-    return table[table["speaker"].isin(chosen)].reset_index(drop=True)
 
 
 def class_numbers(values: pd.Series, names: tuple[str, ...]) -> np.ndarray:
@@ -187,23 +142,20 @@ def batches(data: TrainingData, generator: np.random.Generator) -> Iterator[dict
     config, labelled, auxiliary = data.labelled.config, data.labelled, data.auxiliary
     order = shuffled_indices(len(labelled), min(config.batch_size, len(labelled)), generator)
     if auxiliary is not None:
-        auxiliary_order = shuffled_indices(len(auxiliary), auxiliary_batch_size(config), generator)
+        auxiliary_order = shuffled_indices(len(auxiliary), config.auxiliary_batch_size, generator)
     while True:
         rows = next(order)
-        batch = {task: numbers[rows] for task, numbers in data.labels.items()}
-        if auxiliary is None:
-            batch["picture"], batch["frames"] = labelled.take(rows, generator), labelled.frames(rows)
-        else:
-            others = next(auxiliary_order)
-            batch = {task: np.concatenate([batch[task], data.auxiliary_labels[task][others]]) for task in batch}
-            batch["picture"] = np.concatenate([labelled.take(rows, generator), auxiliary.take(others, generator)])
-            batch["frames"] = np.concatenate([labelled.frames(rows), auxiliary.frames(others)])
+        others = next(auxiliary_order) if auxiliary is not None else rows[:0]
+        picture = np.zeros((len(rows) + len(others), config.rows, config.frames, 1), np.float32)
+        labelled.take(rows, generator, picture[: len(rows)])
+        batch = {"picture": picture, "frames": labelled.frames(rows)}
+        batch |= {task: numbers[rows] for task, numbers in data.labels.items()}
+        if auxiliary is not None:
+            auxiliary.take(others, generator, picture[len(rows) :])
+            more = {"frames": auxiliary.frames(others)}
+            more |= {task: data.auxiliary_labels[task][others] for task in data.labels}
+            batch |= {name: np.concatenate([batch[name], values]) for name, values in more.items()}
         yield batch
-
-
-def auxiliary_batch_size(config: AaeConfig) -> int:
-    """Auxiliary utterances per batch, in addition to the `batch_size` labelled ones."""
-    return round(config.batch_size * config.auxiliary_share / (1 - config.auxiliary_share))
 
 
 def prefetch(batches: Iterator) -> Iterator:

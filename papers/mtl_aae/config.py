@@ -41,6 +41,11 @@ class AaeConfig:
         None, "Eq. 1 (one task) and 2; none: chosen from alpha_grid on the development fold (Sec. V-A)"
     )
     alpha_grid: str = setting("0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0", "Sec. V-A: 0.1 to 1.0; the step is not given")
+    cnn_tries: int = setting(
+        1,
+        "not given: the CNN has no alpha to choose, so it is trained once; 10: as often as the others, each time from "
+        "other weights, and the best on the development fold is kept",
+    )
     beta: float = setting(0.5, "not given: 0.5 weighs emotion as much as gender and speaker together (Eq. 3)")
     distance: Literal["squared", "absolute"] = setting(
         "squared", "not given: d of Eq. 5, the mean of squares over the pixels; or of absolute values"
@@ -114,6 +119,12 @@ class AaeConfig:
         0.5, "not given: half of the utterances of a step are auxiliary; 0 trains without them; below 1"
     )
     auxiliary_speakers: int = setting(500, "Sec. IV-A: 500 speakers; varied in Fig. 3; 0: all")
+    auxiliary_seed: int = setting(
+        0, "not given, which speakers: 0: the first women and men by their numbers; another number draws them"
+    )
+    auxiliary_storage: Literal["float16", "float32"] = setting(
+        "float16", "not given: auxiliary spectrograms on disk; float16 takes half the space and rounds off 0.03 dB"
+    )
     auxiliary_held_out: float = setting(
         0.1,
         "not given: share of the auxiliary utterances that is not trained on, but measures gender and speaker; 0: none",
@@ -121,7 +132,17 @@ class AaeConfig:
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "not given")
 
     def __post_init__(self):
-        counts = ("rows", "frames", "kernel", "head_width", "dense_units", "batch_size", "epochs", "patience")
+        counts = (
+            "cnn_tries",
+            "rows",
+            "frames",
+            "kernel",
+            "head_width",
+            "dense_units",
+            "batch_size",
+            "epochs",
+            "patience",
+        )
         for name in counts:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1; it is {getattr(self, name)}.")
@@ -130,8 +151,11 @@ class AaeConfig:
         for name in ("beta", "auxiliary_share", "auxiliary_held_out", "dropout", "batch_norm_momentum"):
             if not 0 <= getattr(self, name) <= (1 if name == "beta" else 0.999):
                 raise UserError(f"{name} must be in [0, 1); it is {getattr(self, name)}.")
-        if not self.learning_rate > 0 or self.trim_db < 0 or self.auxiliary_speakers < 0:
-            raise UserError("learning_rate must be positive; trim_db and auxiliary_speakers must not be negative.")
+        if not self.learning_rate > 0:
+            raise UserError(f"learning_rate must be positive; it is {self.learning_rate:g}.")
+        for name in ("trim_db", "auxiliary_speakers", "auxiliary_seed"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} must not be negative; it is {getattr(self, name)}.")
         for alpha in (*self.alphas, *(() if self.alpha is None else (self.alpha,))):
             if not 0 <= alpha <= 1:
                 raise UserError(f"alpha must be in [0, 1]; it is {alpha:g}.")
@@ -159,17 +183,28 @@ class AaeConfig:
         idle = {
             "alpha": cnn,
             "alpha_grid": cnn or self.alpha is not None,
+            "cnn_tries": not cnn,
             **dict.fromkeys(("distance", "reconstruction_weight", "padding"), cnn),
             "prior": self.model != "aae",
             "generator_loss": self.model != "aae",
             "beta": not self.secondary,
-            # A single-task CNN can learn nothing from utterances without the primary label.
             "auxiliary_share": cnn and alone,
+            "auxiliary_held_out": alone or not self.uses_auxiliary,
         }
-        unused = (cnn and alone) or self.auxiliary_share == 0
-        idle |= dict.fromkeys(("auxiliary_speakers", "auxiliary_normalisation", "trim_db"), unused)
-        idle["auxiliary_held_out"] = unused or alone
+        names = ("auxiliary_speakers", "auxiliary_seed", "auxiliary_storage", "auxiliary_normalisation", "trim_db")
+        idle |= dict.fromkeys(names, not self.uses_auxiliary)
         return frozenset(name for name, has_none in idle.items() if has_none)
+
+    @property
+    def auxiliary_batch_size(self) -> int:
+        """Auxiliary utterances per batch, in addition to the `batch_size` labelled ones."""
+        return round(self.batch_size * self.auxiliary_share / (1 - self.auxiliary_share))
+
+    @property
+    def uses_auxiliary(self) -> bool:
+        """Whether auxiliary utterances are trained on."""
+        # A single-task CNN can learn nothing from utterances without the primary label.
+        return self.auxiliary_batch_size > 0 and not (self.model == "cnn" and self.tasks == "emotion")
 
     @property
     def alphas(self) -> tuple[float, ...]:

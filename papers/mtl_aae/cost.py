@@ -9,11 +9,9 @@ from papers.mtl_aae.config import AaeConfig
 
 
 def work(config: AaeConfig, speech: Speech) -> list[Work]:
-    """One training, or one for each alpha of the grid if alpha is chosen (see `common.costs`)."""
-    alone = config.model == "cnn" and config.tasks == "emotion"  # without auxiliary data
-    share = 0.0 if alone else config.auxiliary_share
-    batch = config.batch_size + round(config.batch_size * share / (1 - share))
-    chosen = config.model != "cnn" and config.alpha is None and speech.validated
-    units = math.ceil(speech.utterances / config.batch_size) * batch * (len(config.alphas) if chosen else 1)
+    """One training, or one for each alpha of the grid or try of the CNN (see `common.costs`)."""
+    batch = config.batch_size + (config.auxiliary_batch_size if config.uses_auxiliary else 0)
+    tries = config.cnn_tries if config.model == "cnn" else len(config.alphas) if config.alpha is None else 1
+    units = math.ceil(speech.utterances / config.batch_size) * batch * (tries if speech.validated else 1)
     step = f"{step_name(config, 'model', 'rows', 'frames')} tasks={'several' if config.secondary else 'one'}"
     return [speech.training(step, units, config.epochs, config.patience)]

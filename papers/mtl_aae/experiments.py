@@ -50,7 +50,6 @@ def _levels(corpus: str) -> dict:
 
 def _row(table: str, corpus: str, row: str, title: str, protocol, target=EMOTION, **settings) -> Experiment:
     config = AaeConfig(**settings)
-    without = (config.model == "cnn" and config.tasks == "emotion") or config.auxiliary_share == 0
     return Experiment(
         id=f"mtl_aae/{table}/{corpus}/{row}",
         title=f"{CORPORA[corpus]} {title}",
@@ -61,7 +60,7 @@ def _row(table: str, corpus: str, row: str, title: str, protocol, target=EMOTION
         repeats=REPEATS,
         target=target,
         # The rows on EMODB are not in the paper: any part of LibriSpeech will do.
-        auxiliary="" if without else "librispeech/all" if corpus == "emodb" else AUXILIARY,
+        auxiliary="" if not config.uses_auxiliary else "librispeech/all" if corpus == "emodb" else AUXILIARY,
     )
 
 
@@ -135,6 +134,8 @@ PAPER = Paper(
     title="Multi-Task Semi-Supervised Adversarial Autoencoding for Speech Emotion Recognition",
     reference="Rana, Latif, Khalifa, Jurdak, Epps, Schuller 2019, arXiv 1907.06078",
     experiments=_experiments(),
+    auxiliary="auxiliary:choose",
+    auxiliary_features="auxiliary:auxiliary_features",
     cost="cost:work",
     scaled=SCALED,
     demo=("2-5fold",),

@@ -28,6 +28,9 @@ from papers.mtl_aae.prior import distance_to_prior
 PRIOR_UTTERANCES = 64
 """Training utterances whose latent codes are compared with the prior after each epoch."""
 
+TRY_SEED = 1_000_000
+"""Difference between the seeds of two tries of the CNN; the seeds of trials are below it."""
+
 
 @dataclasses.dataclass
 class FittedAae:
@@ -100,6 +103,8 @@ def classifiers(model: keras.Model, tasks: tuple[str, ...]) -> keras.Model:
 def fit(config: AaeConfig, train: Part, validation: Part, context: Context) -> FittedAae:
     """Trains one network for each alpha of the grid and keeps the best on the development fold (Sec. V-A).
 
+    The supervised CNN, which has no alpha, is trained `cnn_tries` times.
+
     Args:
         config: settings.
         train: the labelled utterances; the normalisation is fitted on them alone.
@@ -113,12 +118,14 @@ def fit(config: AaeConfig, train: Part, validation: Part, context: Context) -> F
     best, scores = None, []
     for number, alpha in enumerate(alphas):
         own = context.for_training(number, len(alphas))
-        keras.utils.set_random_seed(context.seed)  # every alpha starts from the same weights, with the same batches
+        if config.model == "cnn":
+            own.seed += TRY_SEED * number
+        keras.utils.set_random_seed(own.seed)  # every alpha starts from the same weights, with the same batches
         with context.timed("fit"):
             chosen = dataclasses.replace(config, alpha=alpha)
             model = train_network(chosen, training_data, own)
         scores.append(max(own.history.get("validation", [0.0])))
-        # Of equal scores, the first is kept, which has the smallest alpha.
+        # Of equal scores, the first is kept: the smallest alpha.
         if best is None or scores[-1] > max(scores[:-1]):
             best = FittedAae(chosen, train.classes, model, training_data.labelled.normalisation, context), own.history
     fitted, history = best
@@ -126,14 +133,20 @@ def fit(config: AaeConfig, train: Part, validation: Part, context: Context) -> F
     if config.model != "cnn":
         context.history["alpha"] = [fitted.config.alpha]
     if len(alphas) > 1:
-        context.history["alpha_grid"], context.history["alpha_validation"] = list(alphas), scores
+        if config.model == "cnn":
+            context.history["try_validation"] = scores
+        else:
+            context.history["alpha_grid"], context.history["alpha_validation"] = list(alphas), scores
     return fitted
 
 
 def alphas_to_try(config: AaeConfig, has_validation: bool, context: Context) -> tuple[float, ...]:
-    """The values of alpha to train with: the grid, or one value if there is no choice or nothing to choose it on."""
+    """The values of alpha to train with: the grid, or one value if there is no choice or nothing to choose it on.
+
+    For the supervised CNN, which does not use it, 0 for each try.
+    """
     if config.model == "cnn":
-        return (0.0,)
+        return (0.0,) * (config.cnn_tries if has_validation else 1)
     if config.alpha is not None:
         return (config.alpha,)
     if has_validation:

@@ -24,18 +24,6 @@ def test_an_image_has_the_size_of_the_paper():
         data.features(AaeConfig(top_hz=11000.0))  # the paper's range, which does not exist at 16 kHz
 
 
-def test_silence_is_removed_at_both_ends_but_not_in_pauses():
-    magnitudes = np.zeros((7, 2), np.float32) + 1e-4
-    magnitudes[2], magnitudes[3], magnitudes[5] = 1.0, 1e-4, [0.02, 0.0]
-    # 0.02 in one of two rows is 10 log10(2 / 4e-4) = 37 dB below the loudest frame.
-    assert len(data.without_silence(magnitudes, 40.0, log=False)) == 4
-    assert len(data.without_silence(magnitudes, 36.0, log=False)) == 1
-    trimmed = data.without_silence(np.log(magnitudes + 1e-9), 40.0, log=True)
-    np.testing.assert_allclose(np.exp(trimmed), magnitudes[2:6], rtol=1e-3, atol=1e-6)
-    flat = np.full((5, 2), -11.5, np.float32)
-    assert data.without_silence(flat, 40.0, log=True).shape == (5, 2)  # all frames are equally silent
-
-
 def test_normalisation_is_fitted_per_row_or_per_corpus():
     part = aae.part(2)
     first, second = part.table["utterance"]
@@ -129,35 +117,9 @@ def test_images_and_labels_of_auxiliary_utterances_stay_together():
     assert seen == set(range(9))
 
 
-def test_a_share_of_the_auxiliary_utterances_is_held_out():
-    part = aae.auxiliary(30)
-    train, held_out = batches.hold_out(part, 0.1)
-    assert len(train) == 27 and len(held_out) == 3
-    assert set(train.table["utterance"]) | set(held_out.table["utterance"]) == set(part.table["utterance"])
-    assert list(train.table.index) == list(range(27))
-    # A speaker with one utterance is trained on, so every speaker has a class.
-    alone = dataclasses.replace(part, table=part.table.assign(speaker=[*"abcdefghij" * 3]))
-    train, held_out = batches.hold_out(alone, 0.9)
-    assert len(held_out) == 20 and set(train.table["speaker"]) == set("abcdefghij")
-    for share, one in ((0.0, part), (0.9, dataclasses.replace(part, table=part.table.assign(speaker=range(30))))):
-        train, held_out = batches.hold_out(one, share)
-        assert len(train) == 30 and held_out is None
-
-
 def test_a_batch_has_the_wanted_share_of_auxiliary_utterances():
     for share, expected in {0.5: 32, 0.25: 11, 0.0: 0, 0.75: 96}.items():  # in addition to 32 labelled ones
-        assert batches.auxiliary_batch_size(AaeConfig(auxiliary_share=share)) == expected, share
-
-
-def test_auxiliary_speakers_are_women_and_men_in_turn():
-    table = pd.DataFrame(
-        {"speaker": list("abcdefgh"), "gender": ["female"] * 5 + ["male"] * 3, "utterance": list("12345678")}
-    )
-    assert batches.select_speakers(table, 4)["speaker"].tolist() == ["a", "b", "f", "g"]
-    assert batches.select_speakers(table, 5)["speaker"].tolist() == ["a", "b", "c", "f", "g"]
-    assert len(batches.select_speakers(table, 0)) == len(batches.select_speakers(table, 100)) == 8
-    unknown = table.assign(gender=None)
-    assert batches.select_speakers(unknown, 3)["speaker"].tolist() == ["a", "b", "c"]
+        assert AaeConfig(auxiliary_share=share).auxiliary_batch_size == expected, share
 
 
 def test_unknown_names_have_no_class_number():

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from common.contract import Context, override
+from common.costs import Speech
 from common.errors import UserError
+from papers.mtl_aae import train
 from papers.mtl_aae.config import FALLBACK_ALPHA, SCALED, AaeConfig
+from papers.mtl_aae.cost import work
 from papers.mtl_aae.experiments import PAPER
 from papers.mtl_aae.targets import Person
 from papers.mtl_aae.train import fit, held_out_accuracies, load, prepare_training_data
@@ -91,6 +94,42 @@ def test_without_a_development_fold_alpha_is_the_best_one_of_the_paper(eager):
     context = Context()
     fit(aae.small(alpha=None, model="cnn"), aae.part(8), aae.part(0), context)
     assert context.flags == [] and "alpha" not in context.history  # a supervised network has no trade-off
+
+
+def test_the_cnn_can_have_as_many_tries_as_the_others(monkeypatch):
+    """Each try has its own weights and batches, and the best on the development fold is kept."""
+    trained = []
+
+    def train_network(config, training_data, context):
+        first_weight = float(keras.random.normal(()))  # from the global seed
+        trained.append((context.seed, first_weight))
+        context.history["validation"] = [0.2, (0.5, 0.7, 0.6)[len(trained) % 3 - 1]]
+        return f"network {len(trained)}"
+
+    monkeypatch.setattr(train, "train_network", train_network)
+    config = aae.small(model="cnn", tasks="emotion", cnn_tries=3)
+    context = Context(seed=5)
+    fitted = train.fit(config, aae.part(8), aae.part(4, seed=1), context)
+    assert fitted.model == "network 2" and context.history["validation"] == [0.2, 0.7]
+    assert context.history["try_validation"] == [0.5, 0.7, 0.6] and "alpha" not in context.history
+    assert [seed for seed, _ in trained] == [5, 1_000_005, 2_000_005] and len(set(trained)) == 3
+    once = Context(seed=5)
+    train.fit(dataclasses.replace(config, cnn_tries=1), aae.part(8), aae.part(4, seed=1), once)
+    assert trained[3] == trained[0] and "try_validation" not in once.history
+    train.fit(config, aae.part(8), aae.part(0), Context(seed=5))  # nothing to choose on
+    assert len(trained) == 5
+    # All alphas start from the same weights.
+    train.fit(aae.small(alpha=None, alpha_grid="0.1,0.5"), aae.part(8), aae.part(4, seed=1), Context(seed=5))
+    assert trained[5] == trained[6] and trained[5][0] == 5
+    assert "cnn_tries" in aae.small(model="ae").without_effect
+    for settings, count in (
+        ({}, 3),
+        ({"model": "ae"}, 1),
+        ({"model": "ae", "alpha": None, "alpha_grid": "0.1,0.5"}, 2),
+    ):
+        (one,) = work(dataclasses.replace(config, **settings), Speech(8, 8.0))
+        units = 2 * 4 * (1 if one.step.startswith("model=cnn") else 2)  # two batches of 4, or of 4 and 4
+        assert one.most == count * units, settings
 
 
 def test_all_classes_are_predicted_if_one_is_missing_in_training(eager):
@@ -217,10 +256,6 @@ def test_which_networks_are_trained_on_auxiliary_utterances():
         (aae.small(auxiliary_share=0.0), False),
     ):
         assert (prepared(config, auxiliary=aae.auxiliary())[0].auxiliary is not None) == expected
-    found, flags = prepared(aae.small(auxiliary_speakers=2), auxiliary=aae.auxiliary())
-    assert len(set(found.auxiliary_labels["speaker"])) == 2 and flags == []
-    found, flags = prepared(aae.small(auxiliary_speakers=500), auxiliary=aae.auxiliary())
-    assert flags == ["3 of 500 auxiliary speakers"]
 
 
 def test_auxiliary_utterances_are_normalised_by_their_own_or_the_shared_statistics():
