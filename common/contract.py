@@ -100,6 +100,9 @@ class Experiment:
         repeats: runs per fold, each with its own seed.
         target: what is predicted (see `common.targets`).
         auxiliary: "corpus/subset" of auxiliary data, which are used without their emotion labels; empty: none.
+        within: id of an experiment whose fits also train this one, and the name of its predictions there
+            (`Further.name`); None: it is only trained by itself. Whole tables are then performed without trials of its
+            own.
     """
 
     id: str
@@ -111,6 +114,7 @@ class Experiment:
     repeats: int
     target: Target = EMOTION
     auxiliary: str = ""
+    within: tuple[str, str] | None = None
 
     @property
     def table(self) -> str:
@@ -373,6 +377,8 @@ class Context:
         flags: reported: what every result of this trial must state.
         auxiliary: utterances of another corpus to train on, without their emotion labels; None: none.
         artefacts: where artefacts are kept; None: they are not kept after the fit.
+        scratch: folder of the trial for large files. A trial that is continued after a kill finds them again; they are
+            removed when the trial is complete. None: there is none.
     """
 
     seed: int = 0
@@ -382,6 +388,7 @@ class Context:
     flags: list[str] = field(default_factory=list)
     auxiliary: Part | None = None
     artefacts: Artefacts | None = None
+    scratch: Path | None = None
 
     def for_training(self, number: int, count: int) -> Context:
         """Returns the context of one of several trainings within a fit.
@@ -406,11 +413,27 @@ class Context:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
+@dataclass(frozen=True)
+class Further:
+    """Predictions of another network that the same fit trained, for an experiment declared `within` this one.
+
+    Attributes:
+        name: by which `Experiment.within` finds them.
+        columns: as `Fitted.predict` returns them.
+        flags: what every result of them must state, in place of the context's flags.
+    """
+
+    name: str
+    columns: Mapping[str, np.ndarray]
+    flags: tuple[str, ...] = ()
+
+
 class Fitted(typing.Protocol):
     """A fitted model.
 
     It may also have ``activations(part) -> dict[str, np.ndarray]``: arrays with one row per utterance that a figure
-    needs. Those of the test part are kept with the predictions.
+    needs. Those of the test part are kept with the predictions. And ``further(part) -> Iterator[Further]``: what other
+    networks of the same fit predict; those for the test part are kept as further predictions of the same trial.
     """
 
     def predict(self, part: Part) -> dict[str, np.ndarray]:

@@ -110,7 +110,7 @@ def reproduce(
         >>> reproduce("mtap", claims=["apfl-over-softmax-emodb-wa"], demo=True).claims  # doctest: +SKIP
     """
     from ser.progress import Progress
-    from ser.results.reading import read_run
+    from ser.results.reading import read_experiment
     from ser.results.report import build
     from ser.session import Session
 
@@ -120,15 +120,19 @@ def reproduce(
         for note in notes:
             observer.note(note)
         session = Session(wanted, observer)
-        folders, absent = session.run_all(chosen)
+        # A claim may need one of the many experiments within another one; trained by itself, it is cheaper.
+        trained = [(one, some if claims else registry.performed(one, some)) for one, some in chosen]
+        folders, absent = session.run_all(trained)
     sections, measured, figures, judged = [], [], [], []
     for one, some in chosen:
         only = {experiment.id for experiment in some} if wanted.corpus or claims else None
-        runs = {experiment.id: read_run(folders[experiment.id]) for experiment in some if experiment.id in folders}
+        read = {experiment.id: read_experiment(one, experiment, folders) for experiment in some}
+        runs = {name: run for name, run in read.items() if run is not None}
         measured += runs.values()
         if any(run.run["own"] for run in runs.values()):
             sections += build.own_sections(one, runs.values(), wanted.results)
             continue
+        absent |= {each.id: absent[each.within[0]] for each in some if each.within and each.within[0] in absent}
         shown = [
             build.section(one, table, runs, absent, wanted.results, only=only)
             for table in dict.fromkeys(experiment.table for experiment in some)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import data_prep
 from common.contract import Experiment, Paper, override
 from common.costs import Speech, Work
+from ser import registry
 from ser.pretrained import weights_of
 from ser.resolving import differences, keep_declared
 from ser.results.reading import find_runs
@@ -71,7 +72,9 @@ def read_steps(file: Path = STEPS) -> dict[tuple[str, str, str], tuple[float, st
 
 
 def lines(paper: Paper, experiments: Sequence[Experiment], results: Path, *, scaled: bool = False) -> list[Line]:
-    """One line for each pretraining that the experiments need, then one for each experiment.
+    """One line for each pretraining that the experiments need, then one for each experiment that is performed.
+
+    An experiment within another one costs nothing of its own, so the other one is listed in its place.
 
     Args:
         paper: the paper.
@@ -80,6 +83,7 @@ def lines(paper: Paper, experiments: Sequence[Experiment], results: Path, *, sca
         scaled: whether the experiments run with `--scaled`.
     """
     found = []
+    experiments = registry.performed(paper, experiments)
     for name, networks in _pretrainings(paper, experiments, scaled).items():
         works = [work for network in networks for work in network]
         found.append(Line(name, "pretraining", len(networks), _estimated(paper, works)))

@@ -149,6 +149,13 @@ def show_experiments(paper: Paper, tables: Sequence[str]) -> None:
     without = sum(not cell.experiment for cell in cells)
     rest = f"; {without} of them are quoted from other papers or have no experiment" if without else ""
     out.print(f"{counted(len(cells), 'reported cell')}{rest}.", style="dim")
+    within = sum(one.within is not None for one in experiments_of(paper, tables))
+    if within:
+        out.print(
+            f"{counted(within, 'experiment')}: `ser reproduce` measures them in the trials of other experiments, which "
+            "train the same networks. `ser run` trains one of them alone.",
+            style="dim",
+        )
 
 
 def show_costs(papers: Sequence[Paper], tables: Sequence[str], results: Path, *, scaled: bool, each: bool) -> None:

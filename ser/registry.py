@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import papers
@@ -85,3 +85,12 @@ def experiments_on(one: Paper, tables: Sequence[str], corpus: str | None) -> lis
         return own
     first = {experiment.table: experiment.corpus for experiment in reversed(chosen)}
     return [experiment for experiment in chosen if experiment.corpus == first[experiment.table]]
+
+
+def performed(one: Paper, experiments: Iterable[Experiment]) -> list[Experiment]:
+    """The experiments whose trials give the results of some experiments, each once.
+
+    An experiment that is declared within another one has no trials of its own here; `ser run` can still train it alone.
+    """
+    names = [each.id if each.within is None else each.within[0] for each in experiments]
+    return [one.experiment(name) for name in dict.fromkeys(names)]

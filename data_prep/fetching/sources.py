@@ -34,7 +34,7 @@ class File:
 
 @dataclass(frozen=True)
 class Source:
-    """A corpus, a part of a corpus, word vectors or a pretrained network that anybody may download.
+    """A corpus, a part of one, alignments, word vectors or a pretrained network that anybody may download.
 
     Attributes:
         name: name on the command line; for a part of a corpus "CORPUS/PART".
@@ -45,7 +45,7 @@ class Source:
         files: what to download; empty if a server lists the files of `dataset`.
         holds: a file or folder that it must contain, directly or one folder deeper in the archive.
         page: web page of the source.
-        corpus: True for a corpus, False for a model or word vectors.
+        corpus: True for a corpus, False for anything else.
         part: the folder inside `folder` that is this source, if several sources share `folder`; empty: all of it.
         dataset: "SERVER DOI" of a Dataverse dataset, whose server is asked for the list of files (with md5).
         members: maximum number of members of an archive.
@@ -167,6 +167,24 @@ _ALL = (
         dataset="https://borealisdata.ca doi:10.5683/SP2/E8H2MF",
     ),
     *(_librispeech(part) for part in LIBRISPEECH),
+    Source(
+        name="librispeech-alignments",
+        title="LibriSpeech, times of words and phones (Montreal Forced Aligner, Lugosch et al. 2019)",
+        licence="CC BY 4.0",
+        size=623_023_332,
+        unpacked=3_000 * MB,  # not published; a TextGrid per utterance
+        files=(
+            File(
+                "librispeech_alignments.zip",
+                "https://zenodo.org/records/2619474/files/librispeech_alignments.zip",
+                "md5:2bab567d0ace651a4ba254e813629f46",
+            ),
+        ),
+        holds="train-clean-100",
+        page="https://zenodo.org/records/2619474",
+        corpus=False,
+        members=700_000,
+    ),
     Source(
         name="glove-840b",
         title="GloVe word vectors, 840B tokens of Common Crawl, 300-d",

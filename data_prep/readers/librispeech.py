@@ -9,8 +9,9 @@ Gutenberg, from CHAPTERS.TXT), because a text that two speakers read has two cha
 books that a test part shares with training, whether or not the same passages were read. Without CHAPTERS.TXT, `script`
 is the chapter ("chapter198"), and a note says that shared books are not detected.
 
-The times at which each word was said are published separately (librispeech-alignments, made with the Montreal Forced
-Aligner), one file `19-198.alignment.txt` per chapter; see `read_alignments`.
+The times at which each word was said are published separately, made with the Montreal Forced Aligner: as one TextGrid
+per utterance (`ser fetch librispeech-alignments`), and in another edition as one file `19-198.alignment.txt` per
+chapter; see `read_alignments`.
 
 Licence: CC BY 4.0. Source: Panayotov et al., "LibriSpeech: an ASR corpus based on public domain audio books", ICASSP
 2015.
@@ -23,12 +24,13 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.corpus import Corpus, Subset
 from common.errors import UserError
+from data_prep import textgrid
 from data_prep.folders import file_names, wrong_folder
 
 if TYPE_CHECKING:
@@ -222,24 +224,31 @@ def _duration(path: str) -> float:
     return samples / sample_rate if sample_rate and samples else math.nan
 
 
-def read_alignments(root: str | Path) -> dict[str, list[tuple[str, float, float]]]:
-    """Reads the times of all words from the files named `19-198.alignment.txt` in a folder and below it.
+def read_alignments(
+    root: str | Path, utterances: Container[str] | None = None
+) -> dict[str, list[tuple[str, float, float]]]:
+    """Reads the times of all words from the alignments in a folder and below it, in either of two forms.
 
-    A line has an utterance, its words, and the time in s at which each of them ends; an empty word is a silence:
+    A file `19-198.alignment.txt` has a line for each utterance of a chapter: its words, and the time in s at which each
+    of them ends; an empty word is a silence:
 
         1272-128104-0000 ",A,MAN,SAID," "0.210,0.430,0.780,1.120,1.500"
 
-    All 292,367 utterances take about a gigabyte of memory: give the folder of the part that is needed.
+    A file `19-198-0000.TextGrid` is that of one utterance, as the Montreal Forced Aligner writes it: a tier "words"
+    (or "SPEAKER - words"). Its words are changed to capital letters, as in LibriSpeech's transcripts.
+
+    All 292,367 utterances take about a gigabyte of memory, so name those that are needed.
 
     Args:
         root: the folder of the alignments, which may lie beside the audio.
+        utterances: only these; None: all.
 
     Returns:
         For each utterance its words in order, with start and end in s; silences are left out.
 
     Raises:
-        UserError: There is no such file. Or a line cannot be read, has more or fewer times than words, times that go
-            back, or an utterance for the second time (the message names file and line).
+        UserError: There is no such file. Or one cannot be read, has more or fewer times than words, times that go back,
+            or an utterance for the second time (the message names the file, and the line where there is one).
     """
     found: dict[str, list[tuple[str, float, float]]] = {}
     root = Path(root).absolute()
@@ -247,17 +256,43 @@ def read_alignments(root: str | Path) -> dict[str, list[tuple[str, float, float]
     for folder, folders, names in os.walk(root):
         folders.sort()
         for name in sorted(names):
-            if not name.endswith(".alignment.txt") or name.startswith("."):
-                continue
-            files += 1
             path = os.path.join(folder, name)
-            with open(path, encoding="utf-8-sig", errors="replace") as file:
-                for number, line in enumerate(file, start=1):
-                    if line.strip():
-                        _add_words(found, line.strip(), f"{path}, line {number}")
+            if name.startswith("."):
+                continue
+            if name.endswith(".TextGrid"):
+                files += 1
+                utterance = name.removesuffix(".TextGrid")
+                if utterances is None or utterance in utterances:
+                    _add(found, utterance, _words_of_textgrid(path), path)
+            elif name.endswith(".alignment.txt"):
+                files += 1
+                with open(path, encoding="utf-8-sig", errors="replace") as file:
+                    for number, line in enumerate(file, start=1):
+                        if line.strip() and (utterances is None or line.split(maxsplit=1)[0] in utterances):
+                            _add_words(found, line.strip(), f"{path}, line {number}")
     if not files:
-        raise UserError(f"{root} holds no alignments: no file such as 19-198.alignment.txt there or below.")
+        raise UserError(
+            f"{root} holds no alignments: no file such as 19-198.alignment.txt or 19-198-0000.TextGrid there or below."
+        )
     return found
+
+
+_NO_WORDS = {"", "sil", "sp", "spn", "<eps>", "<unk>"}
+"""Labels of the Montreal Forced Aligner for silence, noise and words that its dictionary lacks."""
+
+
+def _words_of_textgrid(path: str) -> list[tuple[str, float, float]]:
+    tiers = textgrid.read_intervals(path)
+    own = [words for name, words in tiers.items() if name.lower() == "words" or name.lower().endswith("- words")]
+    if len(own) != 1:
+        raise UserError(f"{path}: expected one tier 'words', but found the tiers {', '.join(tiers) or 'none'}.")
+    return [(sys.intern(word.upper()), start, end) for word, start, end in own[0] if word.lower() not in _NO_WORDS]
+
+
+def _add(found: dict[str, list], utterance: str, words: list[tuple[str, float, float]], place: str) -> None:
+    if utterance in found:
+        raise UserError(f"{place}: utterance {utterance} is aligned a second time.")
+    found[utterance] = words
 
 
 def _add_words(found: dict[str, list[tuple[str, float, float]]], line: str, place: str) -> None:
@@ -268,9 +303,6 @@ def _add_words(found: dict[str, list[tuple[str, float, float]]], line: str, plac
             f'{place}: expected \'UTTERANCE "WORD,WORD,..." "END,END,..."\' with an utterance such as '
             f"1272-128104-0000, but found '{line[:80]}'."
         )
-    utterance = match["utterance"]
-    if utterance in found:
-        raise UserError(f"{place}: utterance {utterance} is aligned a second time.")
     words = match["words"].split(",")
     try:
         ends = [float(end) for end in match["ends"].removesuffix(",").split(",")]
@@ -282,6 +314,5 @@ def _add_words(found: dict[str, list[tuple[str, float, float]]], line: str, plac
     if not all(0 <= start <= end < math.inf for start, end in zip(starts, ends, strict=True)):
         raise UserError(f"{place}: the ends of the words go back in time or are not finite.")
     # Interning keeps each of the few distinct words in memory once.
-    found[utterance] = [
-        (sys.intern(word), start, end) for word, start, end in zip(words, starts, ends, strict=True) if word
-    ]
+    timed = [(sys.intern(word), start, end) for word, start, end in zip(words, starts, ends, strict=True) if word]
+    _add(found, match["utterance"], timed, place)

@@ -11,6 +11,12 @@ from common.errors import UserError
 LAYERS = 13
 """Number of convolutions of VGG16."""
 
+
+def layer_name(layer: int) -> str:
+    """A layer in ids of Figure 2, for example "layer02"."""
+    return f"layer{layer:02d}"
+
+
 TASKS = {"speakers": "S", "words": "W"}
 """Letter in Table 1 of each orthogonal task, by the config field that names the task's network."""
 
@@ -52,6 +58,11 @@ class QuaternionAtConfig:
         "none",
         "Sec. 3.1: the word recognition network: newest (for rows W, SW, WS), an artefact's digest, random or none",
     )
+    transfer: str = setting(
+        "none",
+        "Sec. 3.2.1: the baselines on RAVDESS and TESS, once more, start from a network trained on IEMOCAP's emotions: "
+        "newest, an artefact's digest, random or none",
+    )
     dual_last_layer: Literal["fresh", "kept"] = setting(
         "fresh", "not given: the second training of SW and WS resets the last layer, as in the code; or keeps it"
     )
@@ -82,13 +93,20 @@ class QuaternionAtConfig:
     task_batch_size: int = setting(40, "not given: 38 to 40 for real, 300 for quaternion networks in the authors' code")
     task_epochs: int = setting(500, "not given: at most 50 to 1000 in the authors' code")
     task_patience: int = setting(20, "not given: 5, 10 and 20 in the authors' code")
+    task_steps: int = setting(
+        5000, "not given: at least so many steps, however few chunks or words a corpus gives; 0: task_epochs alone"
+    )
     task_share: float = setting(0.2, "not given: share that validates an orthogonal task, half as many test: 70/20/10")
     speaker_labels: Literal["speaker", "session"] = setting(
         "speaker", "Sec. 3.1: speakers; or IEMOCAP's five sessions, as in the authors' code"
     )
     word_classes: int = setting(1000, "Sec. 3.1: 1000 words, here the most frequent ones")
     word_segments: int = setting(120_000, "not given: spoken words in use at most, as in the authors' reduced data")
-    alignments: str = setting("audio", "not given: folder with the times of the words; audio: the recordings' folder")
+    alignments: str = setting(
+        "audio",
+        "not given: folder with the times of the words; audio: the recordings' folder, or else the one of `ser fetch "
+        "librispeech-alignments`",
+    )
     rhemo_units: int = setting(4096, "not given: hidden units of RH-Emo's heads; 4096 in its public code")
     rhemo_beta: float = setting(0.01, "not given: weight of the emotion losses; 0.01 in the public code")
     rhemo_beta_vad: float = setting(100.0, "not given: factor of it for valence, arousal, dominance; 100 in the code")
@@ -122,9 +140,9 @@ class QuaternionAtConfig:
             raise UserError(
                 f"Anti-transfer {self.anti_transfer} needs the networks of its tasks: set {missing[0]}=newest."
             )
-        if self.rhemo == "fold" and "newest" in [getattr(self, name) for name in self.tasks]:
+        if self.rhemo == "fold" and "newest" in [self.transfer, *(getattr(self, name) for name in self.tasks)]:
             raise UserError(
-                "The network of an orthogonal task is trained on one RH-Emo's embeddings, but rhemo=fold makes one per "
+                "A pretrained network is trained on one RH-Emo's embeddings, but rhemo=fold makes one per "
                 "fold. Use rhemo=newest, or name the network by its digest."
             )
         if self.rhemo == "fold" and self.scaling != "unit":
@@ -132,8 +150,8 @@ class QuaternionAtConfig:
         numbers = (self.batch_size, self.epochs, self.patience, self.at_tries, self.shrink, self.word_classes)
         if min(*numbers, self.task_batch_size, self.task_epochs, self.rhemo_epochs) < 1:
             raise UserError("batch sizes, epochs, patience, at_tries, shrink and word_classes must be at least 1.")
-        if self.rhemo_steps < 0:
-            raise UserError("rhemo_steps must not be negative.")
+        if min(self.rhemo_steps, self.task_steps) < 0:
+            raise UserError("rhemo_steps and task_steps must not be negative.")
         if min(self.learning_rate, self.task_learning_rate, self.width) <= 0 or not 0 <= self.dropout < 1:
             raise UserError("learning rates and width must be positive, dropout in [0, 1).")
         if self.at_beta < 0 or not 0 < self.task_share < 1:
@@ -197,6 +215,19 @@ class QuaternionAtConfig:
         return tuple(ordered[round(number * step)] for number in range(self.at_tries))
 
 
+def at_least_steps(steps: int, steps_per_epoch: int, epochs: int, patience: int) -> tuple[int, int]:
+    """Epochs and patience of a training that has enough steps even on a small corpus, whose epochs are short.
+
+    Args:
+        steps: least number of steps, unless the patience ends the training.
+        steps_per_epoch: number of batches.
+        epochs: least number of epochs.
+        patience: least patience; a tenth of the epochs that the steps need, if that is more.
+    """
+    needed = -(steps // -steps_per_epoch)
+    return max(epochs, needed), max(patience, needed // 10)
+
+
 FOLD_FIELDS = (
     "task_share", "rhemo_units", "rhemo_beta", "rhemo_beta_vad", "rhemo_learning_rate", "rhemo_tuning_rate",
     "rhemo_batch_size", "rhemo_epochs", "rhemo_patience", "rhemo_steps", "rhemo_start",
@@ -204,8 +235,8 @@ FOLD_FIELDS = (
 """Settings of RH-Emo's training."""
 
 PRETRAINING_FIELDS = (
-    *FOLD_FIELDS, "task_learning_rate", "task_batch_size", "task_epochs", "task_patience", "word_classes",
-    "word_segments", "alignments",
+    *FOLD_FIELDS, "task_learning_rate", "task_batch_size", "task_epochs", "task_patience", "task_steps",
+    "word_classes", "word_segments", "alignments",
 )  # fmt: skip
 """Settings of `ser pretrain`."""
 
@@ -218,7 +249,9 @@ SCALED = {
     "epochs": 24,
     "patience": 24,
     "task_learning_rate": 1e-3,
+    "task_batch_size": 20,
     "task_epochs": 10,
+    "task_steps": 1000,
     "word_segments": 2000,
     "rhemo_units": 64,
     "rhemo_learning_rate": 1e-2,

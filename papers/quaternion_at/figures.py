@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.quaternion_at.config import LAYERS
+from papers.quaternion_at.config import LAYERS, layer_name
 from papers.quaternion_at.experiments import METHODS, NETWORKS, SUBSETS, row_of, title_of
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ SPLITS = {"rnd": "random", "act": "actor"}
 
 
 def accuracy(measured: RunResults) -> float:
-    """WA of a run in percent, averaged over its trials."""
+    """Accuracy of a run's chunks in percent, as in Table 1, averaged over its trials."""
     classes = measured.run["classes"]
-    columns = [f"p_{name}" for name in classes]
-    shares = [
-        (np.array(classes, object)[table[columns].to_numpy().argmax(axis=1)] == table["label"].to_numpy(object)).mean()
-        for table in measured.predictions
-    ]
+    shares = []
+    for table in measured.predictions:
+        votes = table[[f"chunks_{name}" for name in classes]].to_numpy()
+        right = votes[np.array(classes, object)[None, :] == table["label"].to_numpy(object)[:, None]]
+        shares.append(right.sum() / votes.sum())
     return 100 * float(np.mean(shares))
 
 
@@ -45,7 +45,7 @@ def gains(runs: Mapping[str, RunResults], network: str, method: str, split: str)
     for corpus in SUBSETS:
         without = runs.get(f"quaternion_at/table1/{corpus}/{network}/{split}")
         for layer in range(1, LAYERS + 1):
-            at = runs.get(f"quaternion_at/fig2/{corpus}/{row_of(network, method)}/{split}/layer{layer:02d}")
+            at = runs.get(f"quaternion_at/fig2/{corpus}/{row_of(network, method)}/{split}/{layer_name(layer)}")
             if without is not None and at is not None and without.trials and at.trials:
                 sums[layer - 1] += accuracy(at) - accuracy(without)
                 counts[layer - 1] += 1

@@ -67,27 +67,57 @@ def build_encoder(config: QuaternionAtConfig, context: Context) -> keras.Model |
     return model
 
 
-def build_extractor(config: QuaternionAtConfig, task: str, context: Context) -> keras.Model:
-    """Returns the pretrained network of an orthogonal task, or one with random weights if the config says "random".
+def build_extractor(config: QuaternionAtConfig, task: str, layer: int, context: Context) -> keras.Model:
+    """Returns the pretrained network of an orthogonal task up to one layer, or random weights if the config says so.
+
+    What comes after the layer is no part of the result: of the real VGG16's 165.7 million weights, layer 2 needs 37,568
+    (640 and 36,928).
 
     Args:
         config: settings.
         task: "speakers" or "words".
+        layer: number of the layer, from 1 to 13.
         context: has the artefacts.
+
+    Returns:
+        Model from the network's input to the feature map of the layer.
 
     Raises:
         UserError: The artefact does not exist, or has another input shape.
     """
     digest = getattr(config, task)
-    if digest == "random":
-        return build_vgg(config, 10)
-    model = _stored(context, task, digest, "network.keras", config)
-    if model.input_shape[1:] != input_shape(config):
+    whole = build_vgg(config, 10) if digest == "random" else _stored(context, task, digest, "network.keras", config)
+    if whole.input_shape[1:] != input_shape(config):
         raise UserError(
-            f"The network {digest} that recognises {task} reads {model.input_shape[1:]}; this one reads "
+            f"The network {digest} that recognises {task} reads {whole.input_shape[1:]}; this one reads "
             f"{input_shape(config)}. Pretrain one with the same network, rhemo and shrink."
         )
-    return model
+    # Layers of a Keras graph refer to the layers after them, so only a copy lets go of those.
+    part = keras.Model(whole.input, _feature_map(whole, layer, config))
+    extractor = keras.models.clone_model(part)
+    extractor.set_weights(part.get_weights())
+    return extractor
+
+
+def start_of_transfer(config: QuaternionAtConfig, context: Context) -> tuple[keras.Model, keras.Model | None] | None:
+    """Returns the network that was trained on IEMOCAP's emotions, with its RH-Emo if that was trained as well.
+
+    None without transfer, or if the config asks for random weights, with which every network starts anyway.
+
+    Raises:
+        UserError: The artefact does not exist, or has another input shape.
+    """
+    if config.transfer in ("none", "random"):
+        return None
+    vgg = _stored(context, "emotions", config.transfer, "network.keras", config)
+    if vgg.input_shape[1:] != input_shape(config):
+        raise UserError(
+            f"The network {config.transfer} that recognises emotions reads {vgg.input_shape[1:]}; this one reads "
+            f"{input_shape(config)}. Pretrain one with the same network, rhemo and shrink."
+        )
+    if config.rhemo == "none" or config.rhemo_training == "frozen":
+        return vgg, None
+    return vgg, _stored(context, "emotions", config.transfer, "encoder.keras", config)
 
 
 def _stored(context: Context, name: str, digest: str, file: str, config: QuaternionAtConfig) -> keras.Model:
@@ -99,9 +129,9 @@ def _stored(context: Context, name: str, digest: str, file: str, config: Quatern
     return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
-def signature_of(extractor: keras.Model, layer: int, config: QuaternionAtConfig) -> keras.Model:
-    """Returns the fixed extractor up to a layer, followed by what the loss needs of it in the chosen variant."""
-    return signature_model(extractor, _feature_map(extractor, layer, config), variant=config.variant)
+def signature_of(extractor: keras.Model, config: QuaternionAtConfig) -> keras.Model:
+    """Returns an extractor of `build_extractor`, fixed, followed by what the chosen variant of the loss needs of it."""
+    return signature_model(extractor, extractor.output, variant=config.variant)
 
 
 def with_anti_transfer(

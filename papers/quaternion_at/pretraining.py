@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
 import keras
@@ -17,7 +17,7 @@ import numpy as np
 from common.contract import Context, Part
 from common.errors import UserError
 from common.training import BestEpoch, jit_compile
-from papers.quaternion_at.config import QuaternionAtConfig
+from papers.quaternion_at.config import QuaternionAtConfig, at_least_steps
 from papers.quaternion_at.data import BINS, CHUNK, FRAMES, Scale, average_cells, cut_chunks
 from papers.quaternion_at.model import build_encoder, build_vgg, chained
 
@@ -127,11 +127,8 @@ def train_word_network(config: QuaternionAtConfig, part: Part, folder: Path, con
     Raises:
         UserError: There are no alignments, fewer than two words, or too few utterances.
     """
-    from data_prep.readers.librispeech import read_alignments
-
     paths = part.table["path"].tolist()
-    place = os.path.commonpath([os.path.dirname(path) for path in paths])
-    aligned = read_alignments(place if config.alignments == "audio" else config.alignments)
+    aligned = _alignments(config, paths, set(part.table["utterance"]))
     found = [row for row, utterance in enumerate(part.table["utterance"]) if utterance in aligned]
     if len(found) < len(part):
         context.flags.append(f"alignments for {len(found)} of {len(part)} utterances")
@@ -161,6 +158,30 @@ def train_word_network(config: QuaternionAtConfig, part: Part, folder: Path, con
 
     record = _train_task_network(config, rows, labels, make_image, len(classes), folder, context)
     return record | {"words": classes}
+
+
+def _alignments(config: QuaternionAtConfig, paths: Sequence[str], utterances: Set[str]) -> dict[str, list[tuple]]:
+    """Words with start and end of each utterance, from the folder that the config names.
+
+    Raises:
+        UserError: It holds no alignments.
+    """
+    from data_prep.fetching.sources import SOURCES, source_folder
+    from data_prep.readers.librispeech import read_alignments
+
+    if config.alignments != "audio":
+        return read_alignments(config.alignments, utterances)
+    fetched = source_folder(SOURCES["librispeech-alignments"])
+    beside = os.path.commonpath([os.path.dirname(path) for path in paths])
+    try:
+        return read_alignments(beside, utterances)
+    except UserError as error:
+        if fetched.is_dir():
+            return read_alignments(fetched, utterances)
+        raise UserError(
+            f"{error} `ser fetch {SOURCES['librispeech-alignments'].name}` downloads those of LibriSpeech; or name "
+            "their folder with --set alignments=FOLDER."
+        ) from None
 
 
 def _frequent_words(spoken: Sequence[tuple], config: QuaternionAtConfig) -> tuple[list[tuple], list[str]]:
@@ -208,9 +229,9 @@ def _train_task_network(config, rows, labels, make_image, classes: int, folder: 
     def score() -> float:
         return -model.evaluate(validation, verbose=0, return_dict=True)["loss"]
 
+    epochs, patience = at_least_steps(config.task_steps, len(training), config.task_epochs, config.task_patience)
     with context.timed("fit"):
-        callbacks = [BestEpoch(score, config.task_patience, context)]
-        model.fit(training, epochs=config.task_epochs, callbacks=callbacks, verbose=0)
+        model.fit(training, epochs=epochs, callbacks=[BestEpoch(score, patience, context)], verbose=0)
     vgg.save(folder / "network.keras")
     accuracy = model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
     return {"accuracy": float(accuracy), "datapoints": [len(some) for some in rows]}

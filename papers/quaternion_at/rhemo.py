@@ -20,7 +20,7 @@ from common.contract import Context, Part
 from common.errors import UserError
 from common.models.rhemo import rhemo
 from common.training import BestEpoch, jit_compile
-from papers.quaternion_at.config import QuaternionAtConfig
+from papers.quaternion_at.config import QuaternionAtConfig, at_least_steps
 from papers.quaternion_at.data import Chunks, Scale, prepare_chunks, raw_chunks, size
 from papers.quaternion_at.pretraining import split_utterances
 
@@ -172,8 +172,7 @@ def _train_both_stages(
         start_at_mean(model, float(images[rows[0]].mean()))
     autoencoder.compile(keras.optimizers.Adam(config.rhemo_learning_rate), binary(), jit_compile=jit_compile())
     steps = -(len(rows[0]) // -config.rhemo_batch_size)
-    epochs = max(config.rhemo_epochs, -(config.rhemo_steps // -steps))
-    patience = max(config.rhemo_patience, epochs // 10)  # in a small corpus, an epoch is a few steps
+    epochs, patience = at_least_steps(config.rhemo_steps, steps, config.rhemo_epochs, config.rhemo_patience)
     train(autoencoder, rows, lambda rows: images[rows], config.rhemo_batch_size, patience, epochs)
     rated = [name for name in labels if name != "emotion"]
     with_heads.compile(

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import gc
+import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from common.artefacts import Artefacts
-from common.contract import Context, Part
+from common.artefacts import Artefact, Artefacts
+from common.contract import Context, Further, Part
 from common.errors import UserError
 from common.metrics import softmax
 from common.models.anti_transfer import BatchesWithSignatures
 from common.models.checkpoint import copy_weights
 from common.models.rhemo import COMPONENTS
-from common.models.signature_cache import cached_signatures
+from common.models.signature_cache import SignatureFile, cached_signatures
 from common.saving import Saved, load_fitted, save_fitted
 from common.training import BestEpoch, jit_compile
-from papers.quaternion_at.config import QuaternionAtConfig
-from papers.quaternion_at.data import Scale, fitted_scale, prepare_chunks, raw_chunks
+from papers.quaternion_at.config import QuaternionAtConfig, layer_name
+from papers.quaternion_at.data import Chunks, Scale, fitted_scale, prepare_chunks, raw_chunks
 from papers.quaternion_at.model import (
     build_encoder,
     build_extractor,
     build_vgg,
     chained,
     signature_of,
+    start_of_transfer,
     with_anti_transfer,
 )
 from papers.quaternion_at.rhemo import train_fold_encoder
@@ -37,7 +41,7 @@ from papers.quaternion_at.rhemo import train_fold_encoder
 DEAD = 0.99
 """Share of zeros above which a component of RH-Emo's embedding counts as dead."""
 
-VERSION = 2
+VERSION = 3
 """Increased whenever the same settings, data and seed would lead to another network."""
 
 
@@ -52,6 +56,7 @@ class FittedQuaternionAt:
         encoder: RH-Emo's encoder, if the network reads embeddings; otherwise None.
         scale: scales magnitudes.
         context: receives timings.
+        tried: the networks of all layers that were tried, if there was more than one; not saved.
     """
 
     config: QuaternionAtConfig
@@ -60,6 +65,7 @@ class FittedQuaternionAt:
     encoder: keras.Model | None
     scale: Scale
     context: Context = dataclasses.field(default_factory=Context)
+    tried: TriedLayers | None = None
 
     def predict(self, part: Part) -> dict[str, np.ndarray]:
         """Returns probabilities "p_<emotion>", averaged over the chunks of each utterance.
@@ -67,10 +73,28 @@ class FittedQuaternionAt:
         There are also columns "chunks_<emotion>", the number of chunks predicted as each emotion, since the paper's
         accuracy counts chunks.
         """
-        chunks = prepare_chunks(raw_chunks(part, self.config), self.scale, self.config)
+        return self._columns(self._chunks(part), self.vgg, self.encoder)
+
+    def further(self, part: Part) -> Iterator[Further]:
+        """Predictions of the networks of all layers that were tried, for Figure 2: "layer01" to "layer13"."""
+        if self.tried is None:
+            return
+        chunks = self._chunks(part)
+        flags = [flag for flag in self.context.flags if not flag.startswith(at_layer(self.tried.best))]
+        for layer in self.tried.artefacts:
+            network = self.tried.read(layer, self.config, len(self.classes), self.encoder)
+            columns = self._columns(chunks, network.vgg, network.encoder)
+            yield Further(layer_name(layer), columns, (*flags, at_layer(layer)))
+            del network
+            gc.collect()
+
+    def _chunks(self, part: Part) -> Chunks:
+        return prepare_chunks(raw_chunks(part, self.config), self.scale, self.config)
+
+    def _columns(self, chunks: Chunks, vgg: keras.Model, encoder: keras.Model | None) -> dict[str, np.ndarray]:
         with self.context.timed("predict"):
-            predicted = probabilities(chained(self.encoder, self.vgg), chunks.images, self.config)
-        votes = np.zeros((len(part), len(self.classes)), np.int64)
+            predicted = probabilities(chained(encoder, vgg), chunks.images, self.config)
+        votes = np.zeros((chunks.utterances, len(self.classes)), np.int64)
         np.add.at(votes, (chunks.utterance, predicted.argmax(axis=1)), 1)
         means = chunks.utterance_means(predicted)
         columns = {f"p_{emotion}": means[:, number] for number, emotion in enumerate(self.classes)}
@@ -115,6 +139,7 @@ class TrainingData:
         validation_labels: class numbers of the validation chunks, or None.
         classes: number of classes.
         encoder: pretrained encoder of RH-Emo, or None.
+        start: with transfer, the network to start from, and its RH-Emo if that was trained as well.
         folder: holds Gram matrices during the fit.
     """
 
@@ -125,6 +150,7 @@ class TrainingData:
     validation_labels: np.ndarray | None
     classes: int
     encoder: keras.Model | None
+    start: tuple[keras.Model, keras.Model | None] | None
     folder: Path
 
     @property
@@ -157,7 +183,8 @@ class TrainedNetwork:
 def fit(config: QuaternionAtConfig, train: Part, validation: Part, context: Context) -> FittedQuaternionAt:
     """Trains a network, once for each anti-transfer layer to choose from (Sec. 3.2).
 
-    The epoch with the lowest validation loss is kept, and the layer with the best validation accuracy.
+    The epoch with the lowest validation loss is kept, and the layer with the best validation accuracy. The networks of
+    the other layers stay on disk as long as the result exists, since Figure 2 shows their test accuracies.
 
     Args:
         config: settings.
@@ -173,21 +200,24 @@ def fit(config: QuaternionAtConfig, train: Part, validation: Part, context: Cont
         raise UserError("Choosing the anti-transfer layer needs a validation part. Name one layer, as in at_layers=2.")
     keras.utils.set_random_seed(context.seed)
     keras.config.set_dtype_policy(config.precision)
+    tried = None
     with _training_data(config, train, validation, context) as (data, scale):
-        layer, trained = layers[0], None
-        if len(layers) > 1:
-            best = -1.0
-            for candidate in layers:
-                accuracy, network = _try_layer(data, candidate, train, validation, context)
-                context.history.setdefault("layer", []).append(float(candidate))
-                context.history.setdefault("layer_accuracy", []).append(accuracy)
-                if accuracy > best:  # of equal ones the earliest, which costs least (Sec. 3.2.2)
-                    best, layer, trained = accuracy, candidate, network
-        trained = trained or train_at_layer(data, layer, context)  # a kept artefact has only the accuracy
+        layer = layers[0]
+        if len(layers) == 1:
+            trained = train_at_layer(data, layer, context)
+        else:
+            tried = TriedLayers.try_all(data, layers, train, validation, context)
+            layer = tried.best
+            trained = tried.network(layer, data)
     context.history.update(trained.history)
     if config.tasks:
-        context.flags.append(f"anti-transfer layer {layer}" + (" (chosen on validation)" if len(layers) > 1 else ""))
-    return FittedQuaternionAt(config, train.classes, trained.vgg, trained.encoder, scale, context)
+        context.flags.append(at_layer(layer) + (" (chosen on validation)" if len(layers) > 1 else ""))
+    return FittedQuaternionAt(config, train.classes, trained.vgg, trained.encoder, scale, context, tried)
+
+
+def at_layer(layer: int) -> str:
+    """The flag of a result with anti-transfer at a layer."""
+    return f"anti-transfer layer {layer}"
 
 
 @contextlib.contextmanager
@@ -216,6 +246,7 @@ def _training_data(config, train: Part, validation: Part, context: Context) -> I
             validation.labels[held_out.utterance] if held_out else None,
             len(train.classes),
             encoder,
+            start_of_transfer(config, context),
             Path(folder),
         )
         if encoder is not None and not data.trains_encoder:
@@ -246,28 +277,89 @@ def state_of_embedding(encoder: keras.Model, images: np.ndarray, context: Contex
         context.flags.append(f"RH-Emo is dead in {', '.join(dead)}: more than {100 * DEAD:.0f} % of the cells are 0")
 
 
-def _try_layer(
-    data: TrainingData, layer: int, train: Part, validation: Part, context: Context
-) -> tuple[float, TrainedNetwork | None]:
-    """Returns the validation accuracy with anti-transfer at a layer, and the network if it was trained just now.
+@dataclasses.dataclass(frozen=True)
+class TriedLayers:
+    """The networks of all layers that a fit tried (Sec. 3.2), on disk: thirteen real ones would take 9 GB of memory.
 
-    Only the accuracy is kept as an artefact: the thirteen real networks of a trial would take 9 GB.
+    Attributes:
+        artefacts: the network of each layer, by the layer.
+        temporary: keeps their folder as long as this object exists, unless the application keeps it.
     """
-    choosing = ("at_layers", "at_tries")
-    config = {name: value for name, value in dataclasses.asdict(data.config).items() if name not in choosing}
-    made_of = {
-        "version": VERSION, "config": config, "layer": layer, "seed": context.seed, "train": train.fingerprint,
-        "validation": validation.fingerprint, "classes": list(train.classes), "backend": keras.backend.backend(),
-    }  # fmt: skip
-    trained = None
 
-    def make(folder: Path) -> dict:
-        nonlocal trained
-        trained = train_at_layer(data, layer, context)
-        return {"accuracy": trained.accuracy}
+    artefacts: dict[int, Artefact]
+    temporary: tempfile.TemporaryDirectory | None = None
 
-    artefacts = context.artefacts or Artefacts(data.folder)
-    return artefacts.get("quaternion_at/layer", made_of, make).record["accuracy"], trained
+    @classmethod
+    def try_all(
+        cls, data: TrainingData, layers: Sequence[int], train: Part, validation: Part, context: Context
+    ) -> TriedLayers:
+        """Trains a network at each layer, unless a killed fit of the same trial has done so.
+
+        Raises:
+            UserError: The disk has no space for the networks.
+        """
+        temporary = tempfile.TemporaryDirectory() if context.scratch is None else None
+        folder = Path(temporary.name) if temporary else context.scratch
+        choosing = ("at_layers", "at_tries")
+        config = {name: value for name, value in dataclasses.asdict(data.config).items() if name not in choosing}
+        made_of = {
+            "version": VERSION, "config": config, "seed": context.seed, "train": train.fingerprint,
+            "validation": validation.fingerprint, "classes": list(train.classes), "backend": keras.backend.backend(),
+        }  # fmt: skip
+        kept = Artefacts(folder, context.artefacts.made_with if context.artefacts else {})
+        found = {}
+        for layer in layers:
+            make = functools.partial(_save_trained, data, layer, context)
+            found[layer] = kept.get("layer", {**made_of, "layer": layer}, make)
+            context.history.setdefault("layer", []).append(float(layer))
+            context.history.setdefault("layer_accuracy", []).append(found[layer].record["accuracy"])
+            gc.collect()
+        return cls(found, temporary)
+
+    @property
+    def best(self) -> int:
+        """The layer with the best validation accuracy; of equal ones the earliest, which costs least (Sec. 3.2.2)."""
+        return max(self.artefacts, key=lambda layer: (self.artefacts[layer].record["accuracy"], -layer))
+
+    def network(self, layer: int, data: TrainingData) -> TrainedNetwork:
+        """Reads the network of a layer."""
+        return self.read(layer, data.config, data.classes, data.encoder)
+
+    def read(self, layer: int, config: QuaternionAtConfig, classes: int, encoder: keras.Model | None) -> TrainedNetwork:
+        """Reads the network of a layer.
+
+        Args:
+            layer: one of those that were tried.
+            config: settings of the fit.
+            classes: number of classes.
+            encoder: an encoder of RH-Emo, or None; a trained one takes its place.
+        """
+        artefact = self.artefacts[layer]
+        vgg = build_vgg(config, classes)
+        vgg.load_weights(artefact.folder / NETWORK)
+        if (artefact.folder / ENCODER).is_file():
+            encoder = keras.models.clone_model(encoder)
+            encoder.load_weights(artefact.folder / ENCODER)
+        return TrainedNetwork(vgg, encoder, artefact.record["accuracy"], artefact.record["history"])
+
+
+NETWORK, ENCODER = "network.weights.h5", "encoder.weights.h5"
+"""Files of a tried network."""
+
+
+def _save_trained(data: TrainingData, layer: int, context: Context, folder: Path) -> dict:
+    """Trains a network at a layer and writes its weights; returns its validation accuracy and its history."""
+    trained = train_at_layer(data, layer, context)
+    needed = 4 * trained.vgg.count_params()
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise UserError(
+            f"The network of each tried layer is kept until the trial is complete: {needed / 1e9:.1f} GB; {folder} has "
+            f"{free / 1e9:.1f} GB left. Free some space, or try fewer layers with at_layers or at_tries."
+        )
+    trained.vgg.save_weights(folder / NETWORK)
+    if data.trains_encoder:
+        trained.encoder.save_weights(folder / ENCODER)
+    return {"accuracy": trained.accuracy, "history": trained.history}
 
 
 def train_at_layer(data: TrainingData, layer: int, context: Context) -> TrainedNetwork:
@@ -281,9 +373,12 @@ def train_at_layer(data: TrainingData, layer: int, context: Context) -> TrainedN
         vgg = build_vgg(config, data.classes)
         encoder = keras.models.clone_model(data.encoder) if data.trains_encoder else data.encoder
         if data.trains_encoder:
-            encoder.set_weights((first_encoder or data.encoder).get_weights())
+            started = data.start[1] if data.start is not None else data.encoder
+            encoder.set_weights((first_encoder or started).get_weights())
         if first_vgg is not None:
             copy_weights(first_vgg, vgg, leave_out=("logits",) if config.dual_last_layer == "fresh" else ())
+        elif data.start is not None:
+            copy_weights(data.start[0], vgg, leave_out=("logits",))
         own = dataclasses.replace(context, history={})
         _train_once(data, vgg, encoder, task, layer, own)
         prefix = f"stage{number}_" if len(config.tasks) > 1 else ""
@@ -295,23 +390,43 @@ def train_at_layer(data: TrainingData, layer: int, context: Context) -> TrainedN
     return TrainedNetwork(vgg, encoder, accuracy, history)
 
 
+def signatures_of(
+    config: QuaternionAtConfig, task: str, layer: int, inputs: np.ndarray, folder: Path, context: Context
+) -> SignatureFile:
+    """Computes what the loss needs of a task's network for all chunks, and lets go of that network.
+
+    Args:
+        config: settings.
+        task: "speakers" or "words".
+        layer: number of the layer, from 1 to 13.
+        inputs: what both networks read; it does not change during the training.
+        folder: receives the file.
+        context: has the artefacts; receives the time.
+    """
+
+    def compute() -> SignatureFile:
+        signature = signature_of(build_extractor(config, task, layer, context), config)
+        return cached_signatures(folder, signature, inputs, batch_size=config.batch_size)
+
+    with context.timed("targets"):
+        signatures = compute()
+    gc.collect()  # Keras models refer to themselves in circles
+    return signatures
+
+
 def _train_once(data: TrainingData, vgg, encoder, task: str | None, layer: int, context: Context) -> None:
     """Trains a network with anti-transfer from the network of a task, or without if `task` is None."""
     config, network = data.config, data.network(vgg, encoder)
     model, inputs = network, {"x": data.inputs, "y": data.labels, "batch_size": config.batch_size}
-    if task is not None:
-        signature = signature_of(build_extractor(config, task, context), layer, config)
-        if data.trains_encoder:
-            model = with_anti_transfer(vgg, layer, config, signature, encoder=encoder)
-        else:
-            # Extractor and inputs do not change, so the Gram matrices of each chunk are computed only once.
-            with context.timed("targets"):
-                signatures = cached_signatures(data.folder, signature, data.inputs, batch_size=config.batch_size)
-            model = with_anti_transfer(vgg, layer, config, signatures)
-            batches = BatchesWithSignatures(
-                data.inputs, data.labels, [signatures], config.batch_size, seed=context.seed
-            )
-            inputs = {"x": batches}
+    if task is not None and data.trains_encoder:
+        signature = signature_of(build_extractor(config, task, layer, context), config)
+        model = with_anti_transfer(vgg, layer, config, signature, encoder=encoder)
+    elif task is not None:  # extractor and inputs do not change, so Gram matrices are computed only once
+        signatures = signatures_of(config, task, layer, data.inputs, data.folder, context)
+        model = with_anti_transfer(vgg, layer, config, signatures)
+        inputs = {
+            "x": BatchesWithSignatures(data.inputs, data.labels, [signatures], config.batch_size, seed=context.seed)
+        }
     model.compile(
         keras.optimizers.Adam(config.learning_rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from common.contract import Paper
+from common.contract import Experiment, Paper
 from common.errors import UserError
 from common.files import checksum, find
 from common.results import RunResults
 from ser.results.condition import condition_of
-from ser.results.runs import FORMAT
+from ser.results.runs import FORMAT, further_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def read_run(folder: Path) -> RunResults:
@@ -25,8 +29,6 @@ def read_run(folder: Path) -> RunResults:
     Raises:
         UserError: The folder contains no run, or a run in another format.
     """
-    from pyarrow.parquet import ParquetFile
-
     try:
         run = json.loads((folder / "run.json").read_bytes())
     except (OSError, ValueError):
@@ -41,8 +43,7 @@ def read_run(folder: Path) -> RunResults:
             trial = json.loads(file.read_bytes())
             table = file.with_name("predictions.parquet")
             if trial["predictions"] == checksum(table):
-                # `pandas.read_parquet` looks for partitioned data sets first, which takes longer than the reading.
-                found.append((trial, ParquetFile(table).read().to_pandas(), file.parent))
+                found.append((trial, _read_predictions(table), file.parent))
         except (OSError, ValueError, KeyError):
             continue
     groups = by_versions([trial for trial, _, _ in found])
@@ -117,8 +118,59 @@ def _format(folder: Path) -> int | None:
         return None
 
 
+def part_of_run(paper: Paper, experiment: Experiment, run: RunResults) -> RunResults:
+    """What a run of one experiment says about another one that is declared `within` it.
+
+    The trials have other predictions and flags, and no cost, because they were trained together with others. Of the
+    config, those fields have other values in which the two experiments are declared differently.
+
+    Args:
+        paper: the paper.
+        experiment: the one that is declared within the other.
+        run: a run of the other one. Trials that lack the predictions, or whose file is damaged, are left out.
+    """
+    source, name = experiment.within
+    own, others = dataclasses.asdict(experiment.config), dataclasses.asdict(paper.experiment(source).config)
+    changed = {field: value for field, value in own.items() if value != others[field]}
+    record = {**run.run, "experiment": experiment.id, "title": experiment.title}
+    record["config"] = {**record["config"], **changed}
+    found = []
+    for trial, folder in zip(run.trials, run.folders, strict=True):
+        file, stored = further_file(folder, name), trial.get("further", {}).get(name)
+        if stored is not None and file.is_file() and checksum(file) == stored["predictions"]:
+            kept = {key: value for key, value in trial.items() if key not in ("seconds", "peak_memory_mib", "history")}
+            trial = {**kept, "experiment": experiment.id, "config": record["config"], "flags": stored["flags"]}
+            found.append((trial, _read_predictions(file), folder))
+    trials, predictions, folders = map(list, zip(*found, strict=True)) if found else ([], [], [])
+    return RunResults(record, trials, predictions, folders, run.left_out)
+
+
+def read_experiment(paper: Paper, experiment: Experiment, folders: Mapping[str, Path]) -> RunResults | None:
+    """The run of an experiment, or the part of another one's run; None if neither was performed.
+
+    Args:
+        paper: the paper.
+        experiment: the experiment.
+        folders: of the runs that were performed, by experiment.
+    """
+    if experiment.id in folders:
+        return read_run(folders[experiment.id])
+    if experiment.within is None or experiment.within[0] not in folders:
+        return None
+    return part_of_run(paper, experiment, read_run(folders[experiment.within[0]]))
+
+
+def _read_predictions(file: Path) -> pd.DataFrame:
+    from pyarrow.parquet import ParquetFile
+
+    # `pandas.read_parquet` looks for partitioned data sets first, which takes longer than the reading.
+    return ParquetFile(file).read().to_pandas()
+
+
 def read_runs(paper: Paper, results: Path, experiments: Container[str] | None = None) -> list[RunResults]:
     """Reads all runs of a paper, newest last; runs in another format are left out.
+
+    A run is followed by what it says about the experiments that are declared within its own.
 
     Args:
         paper: the paper.
@@ -129,12 +181,22 @@ def read_runs(paper: Paper, results: Path, experiments: Container[str] | None = 
         UserError: All runs are in another format.
     """
     found, refused = [], []
+    within: dict[str, list[Experiment]] = {}
+    for one in paper.experiments:
+        if one.within is not None and (experiments is None or one.id in experiments):
+            within.setdefault(one.within[0], []).append(one)
     for folder in find_runs(results, f"{paper.name}/"):
-        if experiments is None or folder.parent.relative_to(results).as_posix() in experiments:
+        name = folder.parent.relative_to(results).as_posix()
+        wanted = experiments is None or name in experiments
+        if wanted or name in within:
             try:
-                found.append(read_run(folder))
+                run = read_run(folder)
             except UserError as error:
                 refused.append(error)
+                continue
+            found += [run] * wanted
+            parts = [part_of_run(paper, one, run) for one in within.get(name, ())]
+            found += [part for part in parts if part.trials]
     if refused and not found:
         raise refused[-1]
     return found

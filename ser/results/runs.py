@@ -167,6 +167,11 @@ class Trial:
         return record is not None and not (redo and other_versions(record))
 
 
+def further_file(folder: Path, name: str) -> Path:
+    """Where a trial's folder holds further predictions of that name (see `common.contract.Further`)."""
+    return folder / "further" / f"{name}.parquet"
+
+
 def other_versions(record: Mapping[str, Any]) -> list[str]:
     """How the versions that made a trial differ from the present ones, in words; the device is not compared."""
     made_with = record.get("versions", {})

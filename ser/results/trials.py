@@ -1,7 +1,8 @@
 """Performing a trial (one experiment, one fold, one seed) and writing what it leaves on disk.
 
     RESULTS/<paper>/<table>/<corpus>/<row>/<run>/run.json             what was run: config, corpus, folds, flags
-                                                /<fold>--<repeat>/trial.json, predictions.parquet [, model/]
+                                                /<fold>--<repeat>/trial.json, predictions.parquet
+                                                                 [, further/NAME.parquet] [, model/]
 
 A trial's folder appears by one rename when it is complete. So a killed run leaves finished trials and nothing else
 that counts, and the same command continues from there. A trial is locked while it runs: two processes that share a
@@ -28,7 +29,7 @@ from common.files import checksum, write_json
 from common.machine import peak_bytes, reset_peak
 from ser.results import health
 from ser.results.environment import checkout, device, environment
-from ser.results.runs import FORMAT, Run, Trial, as_record
+from ser.results.runs import FORMAT, Run, Trial, as_record, further_file
 
 if TYPE_CHECKING:
     from common.artefacts import Artefacts
@@ -126,24 +127,34 @@ def run_trial(
     if run.classes:
         data = dataclasses.replace(data, labeller=run.target.labeller(data.take(fold["train"]).table, run.classes))
     test = data.take(fold["test"])
-    context = Context(seed=trial.seed, on_epoch=on_epoch, auxiliary=auxiliary, artefacts=artefacts)
-    seed_everything(trial.seed, deterministic=run.deterministic)
-    fit = run.paper.function(run.paper.fit)
-    fitted = fit(run.config, data.take(fold["train"]), data.take(fold["validation"]), context)
-    columns = fitted.predict(test.without_labels())
-    activations = fitted.activations(test.without_labels()) if hasattr(fitted, "activations") else {}
+    with _scratch(trial, results) as scratch:
+        context = Context(trial.seed, on_epoch, auxiliary=auxiliary, artefacts=artefacts, scratch=scratch)
+        seed_everything(trial.seed, deterministic=run.deterministic)
+        fit = run.paper.function(run.paper.fit)
+        fitted = fit(run.config, data.take(fold["train"]), data.take(fold["validation"]), context)
+        columns = fitted.predict(test.without_labels())
+        activations = fitted.activations(test.without_labels()) if hasattr(fitted, "activations") else {}
+        further = list(fitted.further(test.without_labels())) if hasattr(fitted, "further") else []
     health.refuse_divergence(f"{run.experiment.id}, {trial.name}", fitted, context.history, columns)
     context.flags += health.suspicions(context.history, columns, run.classes)
 
     with _whole_folder(trial, results) as temporary:
-        predictions = test.table[["utterance", "speaker", "emotion", "valence", "arousal", "dominance"]].assign(
-            **columns
-        )
+        truth = test.table[["utterance", "speaker", "emotion", "valence", "arousal", "dominance"]].copy()
         if run.classes:
-            predictions.insert(3, "label", np.array(run.classes, object)[test.labels])
+            truth.insert(3, "label", np.array(run.classes, object)[test.labels])
         if activations:
             np.savez_compressed(temporary / "activations.npz", **activations)
-        predictions.to_parquet(temporary / "predictions.parquet", index=False)
+        truth.assign(**columns).to_parquet(temporary / "predictions.parquet", index=False)
+        further_records = {}
+        for one in further:
+            if not all(np.isfinite(values).all() for values in one.columns.values()):
+                context.flags.append(f"{one.name} diverged, and its predictions are left out")
+                continue
+            file = further_file(temporary, one.name)
+            file.parent.mkdir(exist_ok=True)
+            truth.assign(**one.columns).to_parquet(file, index=False)
+            own = [*run.flags, *data.flags, *one.flags, *health.suspicions({}, one.columns, run.classes)]
+            further_records[one.name] = {"predictions": checksum(file), "flags": own}
         model_files = {}
         if keep_model:
             (temporary / "model").mkdir()
@@ -183,10 +194,24 @@ def run_trial(
                 },
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "predictions": checksum(temporary / "predictions.parquet"),
+                "further": further_records,
                 "model": model_files,
             },
         )
     failure_file(trial, results).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _scratch(trial: Trial, results: Path) -> Iterator[Path]:
+    """A folder for large files of a fit, which only a killed process leaves behind, for the trial's continuation."""
+    folder = trial.run.folder(results) / ".scratch" / trial.name
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ from papers.quaternion_at.experiments import config_of
 CLASSES = ("angry", "neutral", "sad")
 SMALL = {
     "width": 0.001, "shrink": 2, "epochs": 1, "batch_size": 6, "learning_rate": 1e-3, "initializer": "he",
-    "task_epochs": 2, "task_batch_size": 8, "rhemo_units": 8, "rhemo_epochs": 1, "rhemo_steps": 0, "at_layers": "2",
+    "task_epochs": 2, "task_batch_size": 8, "task_steps": 0, "rhemo_units": 8, "rhemo_epochs": 1, "rhemo_steps": 0,
+    "at_layers": "2",
 }  # fmt: skip
 
 
@@ -36,5 +37,7 @@ def part(count=9, seed=0, frames=(300, 620)):
 def small(network="real", method="none", **changes):
     """A config whose training steps take seconds; what would be pretrained has random weights."""
     config = config_of(network, method)
-    random = {name: "random" for name in ("rhemo", "speakers", "words") if getattr(config, name) == "newest"}
+    random = {
+        name: "random" for name in ("rhemo", "speakers", "words", "transfer") if getattr(config, name) == "newest"
+    }
     return dataclasses.replace(config, **{**SMALL, **random, **changes})

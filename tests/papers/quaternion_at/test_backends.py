@@ -59,9 +59,9 @@ def two_steps():
             encoder.trainable = method == "none"
         training = model.chained(encoder, vgg)
         if method != "none":
-            extractor = model.build_extractor(config, config.tasks[0], Context())
-            fill(extractor, generator)
-            signature = model.signature_of(extractor, 3, config)
+            whole = model.build_vgg(config, 10)
+            fill(whole, generator)
+            signature = model.signature_of(keras.Model(whole.input, whole.get_layer("relu3").output), config)
             training = model.with_anti_transfer(vgg, 3, config, signature, encoder=encoder)
         images = np.abs(generator.normal(size=(4, 256, 64, 1))).astype("float32")
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -1,5 +1,6 @@
 """Quaternion anti-transfer: reported cells agree with sums of the printed table, and contradict the text as noted."""
 
+import dataclasses
 import math
 import statistics
 from collections import Counter
@@ -27,16 +28,31 @@ def gains(networks=tuple(NETWORKS), methods=tuple(METHODS), splits=("rnd", "act"
 def test_every_printed_cell_is_reported():
     assert Counter(cell.table for cell in CELLS.values()) == {
         "1": 30 * 4 + 3 * 3 * 2, "1, layers": 24 * 2, "1, parameters": 2, "3.2.1": 11, "resources, claims": 4,
-        "resources": 4, "fig2": 312,
+        "resources": 4, "fig2": 312, "transfer": 8, "cost": 8,
     }  # fmt: skip
     for cell in CELLS.values():
         if cell.experiment:
             subset = PAPER.experiment(cell.experiment).subset
             assert cell.metric.split("/")[1] == subset
-        printed = cell.table not in ("fig2", "resources") and "turn" not in cell.cell
+        printed = cell.table not in ("fig2", "resources", "transfer", "cost") and "turn" not in cell.cell
         assert math.isnan(cell.value) != printed
     printed = [cell for cell in CELLS.values() if cell.table == "1" and not math.isnan(cell.value)]
     assert len(printed) == 60 and all(10 < cell.value <= 100 for cell in printed)
+
+
+def test_figure_2_is_measured_by_chunks_as_table_1_and_in_its_trials():
+    """So that a difference between a point of the figure and its baseline is one of the same measure."""
+    points = [cell for cell in CELLS.values() if cell.table == "fig2"]
+    for cell in points:
+        experiment = PAPER.experiment(cell.experiment)
+        source, name = experiment.within
+        row = PAPER.experiment(source)
+        assert cell.metric == CELLS[source.removeprefix("quaternion_at/")].metric
+        assert cell.metric.startswith("wa_chunks/") and cell.metric.endswith("/folds")
+        assert experiment.id == f"{source.replace('table1', 'fig2')}/{name}"
+        assert experiment.protocol == row.protocol and int(experiment.config.at_layers) in row.config.layers()
+        assert dataclasses.replace(experiment.config, at_layers=row.config.at_layers) == row.config
+    assert len({PAPER.experiment(cell.experiment).within for cell in points}) == 312
 
 
 def test_columns_have_the_sums_of_the_printed_table():

@@ -8,10 +8,10 @@ from papers.quaternion_at import figures
 
 
 def run(right, of=4, fit_s=6.0, memory=500):
-    """A run with one trial, with `right` correct predictions."""
-    label = ["angry"] * of
-    first = [0.9] * right + [0.2] * (of - right)
-    table = pd.DataFrame({"label": label, "p_angry": first, "p_sad": [1 - value for value in first]})
+    """A run with one trial, with `right` correct predictions of chunks; utterances are all predicted as sad."""
+    wrong = of - right
+    table = pd.DataFrame({"label": ["angry", "sad"], "p_angry": [0.0, 0.0], "p_sad": [1.0, 1.0]})
+    table = table.assign(chunks_angry=[right, 0], chunks_sad=[wrong, 0])
     trial = {
         "seconds": {"fit": fit_s}, "history": {"loss": [1.0, 0.5, 0.2], "validation": [1, 2, 3]},
         "peak_memory_mib": memory,

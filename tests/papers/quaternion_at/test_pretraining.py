@@ -15,6 +15,7 @@ from common.contract import Context, Part
 from common.corpus import COLUMNS
 from common.errors import UserError
 from papers.quaternion_at import model, pretraining, rhemo
+from papers.quaternion_at.config import at_least_steps
 from papers.quaternion_at.data import Scale
 from papers.quaternion_at.experiments import PAPER, config_of
 from ser import cli
@@ -24,7 +25,7 @@ eager = pytest.fixture(scope="module", autouse=True)(eagerly)
 
 SMALL = {
     "width": 0.001, "shrink": 4, "initializer": "he", "task_epochs": 6, "task_batch_size": 8, "rhemo_units": 8,
-    "rhemo_epochs": 3, "rhemo_batch_size": 8, "rhemo_steps": 0, "task_learning_rate": 3e-3,
+    "rhemo_epochs": 3, "rhemo_batch_size": 8, "rhemo_steps": 0, "task_steps": 0, "task_learning_rate": 3e-3,
 }  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def test_the_most_frequent_words_are_kept_and_their_number_is_limited():
     assert len(segments) == 4
 
 
-def test_missing_alignments_are_flagged_or_refused(read, tmp_path):
+def test_missing_alignments_are_flagged_or_refused(read, tmp_path, monkeypatch):
     files = list(tmp_path.rglob("*.alignment.txt"))
     files[0].unlink()
     context = Context()
@@ -127,12 +128,48 @@ def test_missing_alignments_are_flagged_or_refused(read, tmp_path):
     pretraining.train_word_network(config, Part(read, {}, ()), tmp_path, context)
     assert context.flags[0] == "alignments for 6 of 12 utterances"
     files[1].unlink()
-    with pytest.raises(UserError, match="holds no alignments"):
+    monkeypatch.setenv("SER_MODELS", str(tmp_path / "models"))
+    with pytest.raises(UserError, match=r"holds no alignments.*`ser fetch librispeech-alignments`"):
         pretraining.train_word_network(config, Part(read, {}, ()), tmp_path, Context())
     with pytest.raises(UserError, match="elsewhere holds no alignments"):
         pretraining.train_word_network(
             dataclasses.replace(config, alignments="elsewhere"), Part(read, {}, ()), tmp_path, Context()
         )
+
+
+def test_fetched_alignments_are_found(read, tmp_path, monkeypatch):
+    """`ser fetch` puts a TextGrid per utterance below the folder of models, with all parts of LibriSpeech."""
+    monkeypatch.setenv("SER_MODELS", str(tmp_path / "models"))
+    for file in tmp_path.rglob("*.alignment.txt"):
+        file.unlink()
+    chapter = tmp_path / "models" / "librispeech-alignments" / "LibriSpeech" / "train-clean-100" / "26" / "7"
+    chapter.mkdir(parents=True)
+    words = '"ooTextFile" "TextGrid" 0 3 <exists> 1 "IntervalTier" "words" 0 3 2 0 0.5 "" 0.5 0.9 "man"'
+    (chapter / "26-7-0000.TextGrid").write_text(words)
+    (chapter / "26-8-0000.TextGrid").write_text("of an utterance that is not trained on, so it is not read")
+    paths, utterances = read["path"].tolist(), set(read["utterance"])
+    assert pretraining._alignments(small(), paths, utterances) == {"26-7-0000": [("MAN", 0.5, 0.9)]}
+
+
+def test_a_small_corpus_gives_enough_steps():
+    """Nine steps per epoch: 5000 steps are 556 epochs, and the patience is a tenth of them."""
+    assert at_least_steps(5000, 9, 10, 20) == (556, 55)
+    assert at_least_steps(5000, 499, 500, 20) == (500, 20)  # LibriSpeech, 70 % of train-clean-100
+    assert at_least_steps(0, 9, 10, 20) == (10, 20)
+
+
+def test_the_networks_of_tasks_are_trained_by_steps(read, tmp_path, monkeypatch):
+    """Nine training chunks in batches of four are three steps: 20 steps are seven epochs."""
+    epochs = []
+    fitted = keras.Model.fit
+
+    def counted(self, *arguments, **settings):
+        epochs.append(settings["epochs"])
+        return fitted(self, *arguments, **{**settings, "epochs": 1})
+
+    monkeypatch.setattr(keras.Model, "fit", counted)
+    pretraining.train_speaker_network(small(task_steps=20, task_batch_size=4), part(read), tmp_path, Context())
+    assert epochs == [7]
 
 
 def test_sessions_instead_of_speakers_need_two_sessions(read, tmp_path):
@@ -186,10 +223,11 @@ def test_a_run_uses_the_newest_pretrained_network_and_names_it(tmp_path):
     """`ser pretrain` makes the network; a quaternion row would not use this real one."""
     folders = ["--results", str(tmp_path / "r"), "--cache", str(tmp_path / "c"), "--corpus", "demo", "--scaled"]
     tiny = ["--set", "width=0.001", "--set", "shrink=4", "--set", "epochs=1", "--set", "task_epochs=1"]
+    tiny += ["--set", "task_steps=0"]
     assert cli.main(["pretrain", "quaternion_at", "speakers", *folders, *tiny]) == 0
     (made,) = Path(tmp_path / "c" / "artefacts" / "quaternion_at" / "speakers").glob("[!.]*")
     row = "quaternion_at/resources/iemocap/real-s"
-    assert cli.main(["run", row, *folders, *tiny[:-2], "--no-yardstick"]) == 0
+    assert cli.main(["run", row, *folders, *tiny[:-4], "--no-yardstick"]) == 0
     (trial,) = (json.loads(file.read_bytes()) for file in (tmp_path / "r").rglob("trial.json"))
     assert trial["config"]["speakers"] == made.name
     named = f"speaker recognition network {made.name}, trained on demo/4class-improvised: synthetic corpus"

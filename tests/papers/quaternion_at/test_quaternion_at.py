@@ -19,6 +19,7 @@ from papers.quaternion_at import data, model, train
 from papers.quaternion_at.config import QuaternionAtConfig
 from papers.quaternion_at.experiments import PAPER, config_of
 from papers.quaternion_at.train import fit, load
+from ser.results import health
 from tests.helpers.declared import parameters
 from tests.helpers.eagerly import eagerly
 from tests.helpers.quaternion_at_data import CLASSES, part, small
@@ -32,13 +33,15 @@ eager = pytest.fixture(eagerly)
 
 def test_every_row_of_table_1_and_every_point_of_figure_2_exists():
     tables = pd.Series([experiment.table for experiment in PAPER.experiments]).value_counts()
-    assert tables.to_dict() == {"fig2": 3 * 2 * 2 * 2 * 13, "1": 30 * 3 + 3 * 3, "resources": 4}
+    assert tables.to_dict() == {
+        "fig2": 3 * 2 * 2 * 2 * 13, "1": 30 * 3 + 3 * 3, "transfer": 8, "cost": 8, "resources": 4,
+    }  # fmt: skip
 
 
 def test_experiments_have_the_paper_s_settings_and_scaled_ones_keep_their_row():
     for experiment in PAPER.experiments:
         config = experiment.config
-        asks = [name for name in ("rhemo", "speakers", "words") if getattr(config, name) == "newest"]
+        asks = [name for name in ("rhemo", "speakers", "words", "transfer") if getattr(config, name) == "newest"]
         assert len(resolve(PAPER, config, allow=False).missing) == len(asks), experiment.id
         resolved = resolve(PAPER, config)
         assert resolved.config == dataclasses.replace(config, **dict.fromkeys(asks, "random")), experiment.id
@@ -270,7 +273,7 @@ def test_gram_matrices_are_computed_once_and_give_the_same_losses(monkeypatch):
     encoder.trainable = False
     keras.utils.set_random_seed(5)
     vgg = model.build_vgg(config, 3)
-    signature = model.signature_of(model.build_extractor(config, "speakers", context), 2, config)
+    signature = model.signature_of(model.build_extractor(config, "speakers", 2, context), config)
     running = model.with_anti_transfer(vgg, 2, config, signature, encoder=encoder)
     running.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     labels, losses = utterances.labels[cut.utterance], []
@@ -284,17 +287,18 @@ def test_the_loss_is_equation_1(eager):
     """By NumPy: squared cosines of each datapoint's vectorised Gram matrices, averaged over the batch."""
     config = small("real", "S", at_beta=0.7)
     keras.utils.set_random_seed(0)
-    vgg, extractor = model.build_vgg(config, 3), model.build_vgg(config, 10)
+    vgg, whole = model.build_vgg(config, 3), model.build_vgg(config, 10)
+    extractor = keras.Model(whole.input, whole.get_layer("relu2").output)
     images = np.random.default_rng(0).normal(size=(3, *model.input_shape(config))).astype(np.float32)
     maps = [
         keras.Model(one.input, one.get_layer("relu2").output).predict(images, verbose=0).astype(np.float64)
-        for one in (vgg, extractor)
+        for one in (vgg, whole)
     ]
     cosines = []
     for trained, fixed in zip(*maps, strict=True):
         grams = [np.einsum("hwc,hwd->cd", one, one).ravel() for one in (trained, fixed)]
         cosines.append((grams[0] @ grams[1] / np.linalg.norm(grams[0]) / np.linalg.norm(grams[1])) ** 2)
-    training = model.with_anti_transfer(vgg, 2, config, model.signature_of(extractor, 2, config))
+    training = model.with_anti_transfer(vgg, 2, config, model.signature_of(extractor, config))
     training(images)
     assert float(training.losses[0]) == pytest.approx(0.7 * np.mean(cosines), rel=1e-4)
 
@@ -307,22 +311,62 @@ def test_the_layer_is_chosen_on_validation_and_a_killed_fit_continues(tmp_path, 
         tried.append(layer)
         if layer == 5 and len(tried) == 3:
             raise KeyboardInterrupt
+        keras.utils.set_random_seed(layer)
         return train.TrainedNetwork(model.build_vgg(data_.config, 3), None, accuracies[layer], {"loss": [float(layer)]})
 
     monkeypatch.setattr(train, "train_at_layer", trained)
     config = small("real", "S", at_layers="2,3,5")
-    context = Context(artefacts=Artefacts(tmp_path))
     with pytest.raises(KeyboardInterrupt):
-        fit(config, part(6), part(3, seed=1), context)
-    context = Context(artefacts=Artefacts(tmp_path))
-    fit(config, part(6), part(3, seed=1), context)
-    # The accuracies of 2 and 3 are kept; 3, the earlier of two equal ones, is trained again for its weights.
-    assert tried == [2, 3, 5, 5, 3]
+        fit(config, part(6), part(3, seed=1), Context(scratch=tmp_path))
+    context = Context(scratch=tmp_path)
+    fitted = fit(config, part(6), part(3, seed=1), context)
+    assert tried == [2, 3, 5, 5]  # the networks of 2 and 3 are kept; of equal ones, the earlier is chosen
     assert context.history["layer"] == [2, 3, 5] and context.history["layer_accuracy"] == [0.5, 0.75, 0.75]
     assert context.history["loss"] == [3.0] and context.flags == ["anti-transfer layer 3 (chosen on validation)"]
+    keras.utils.set_random_seed(3)
+    expected = model.build_vgg(config, 3)
+    assert all(np.array_equal(*pair) for pair in zip(fitted.vgg.get_weights(), expected.get_weights(), strict=True))
     assert [path.name for path in tmp_path.glob(".gram-*")] == []
     with pytest.raises(UserError, match="needs a validation part"):
         fit(config, part(6), part(0), Context())
+
+
+def test_the_network_of_each_tried_layer_predicts_what_it_does_if_it_is_trained_alone(eager):
+    config = small("quat", "S", at_layers="2,4")
+    context = Context(seed=3)
+    fitted = fit(config, part(6), part(3, seed=1), context)
+    test = part(4, seed=2).without_labels()
+    further = {one.name: one for one in fitted.further(test)}
+    assert list(further) == ["layer02", "layer04"]
+    alone = fit(dataclasses.replace(config, at_layers="4"), part(6), part(3, seed=1), Context(seed=3))
+    assert list(alone.further(test)) == []
+    for column, values in alone.predict(test).items():
+        np.testing.assert_allclose(further["layer04"].columns[column], values, atol=1e-6)
+    assert [one.flags for one in further.values()] == [("anti-transfer layer 2",), ("anti-transfer layer 4",)]
+    chosen = further[train.layer_name(fitted.tried.best)]
+    np.testing.assert_allclose(chosen.columns["p_sad"], fitted.predict(test)["p_sad"], atol=1e-6)
+    assert "p_sad" in further["layer02"].columns and not np.array_equal(
+        further["layer02"].columns["p_sad"], further["layer04"].columns["p_sad"]
+    )
+
+
+def test_tried_networks_are_on_disk_and_not_in_memory(tmp_path, monkeypatch, eager):
+    import weakref
+
+    built = []
+    train_at_layer = train.train_at_layer
+
+    def remembered(*arguments):
+        trained = train_at_layer(*arguments)
+        built.append(weakref.ref(trained.vgg))
+        return trained
+
+    monkeypatch.setattr(train, "train_at_layer", remembered)
+    config = small("real", "S", at_layers="2,3", shrink=4)
+    fitted = fit(config, part(6), part(3, seed=1), Context(scratch=tmp_path))
+    assert len(built) == 2 and [one() for one in built] == [None] * 2
+    assert len(list(tmp_path.rglob("network.weights.h5"))) == 2
+    assert sum(model_.count_params() > 0 for model_ in health.networks(fitted)) == 1  # only the chosen one
 
 
 def test_dual_anti_transfer_starts_from_the_first_training(monkeypatch, eager):
@@ -385,18 +429,62 @@ def test_pretrained_networks_are_read_or_refused(tmp_path):
     context, config = Context(artefacts=artefacts), small("real", "S")
     made = stored(artefacts, "speakers", model.build_vgg(config, 7))
     config = dataclasses.replace(config, speakers=made.digest)
-    found = model.build_extractor(config, "speakers", context)
-    expected = keras.saving.load_model(made.folder / "network.keras", compile=False)
-    assert all(np.array_equal(*pair) for pair in zip(found.get_weights(), expected.get_weights(), strict=True))
+    found = model.build_extractor(config, "speakers", 13, context)
+    expected = keras.saving.load_model(made.folder / "network.keras", compile=False).get_weights()[:26]
+    assert all(np.array_equal(*pair) for pair in zip(found.get_weights(), expected, strict=True))
     with pytest.raises(UserError, match=r"reads \(256, 64, 1\); this one reads \(512, 128, 1\)"):
-        model.build_extractor(dataclasses.replace(config, shrink=1), "speakers", context)
+        model.build_extractor(dataclasses.replace(config, shrink=1), "speakers", 2, context)
     with pytest.raises(UserError, match=r"no speakers 0123 here\. Make one with `ser pretrain quaternion_at speakers`"):
-        model.build_extractor(dataclasses.replace(config, speakers="0123"), "speakers", context)
+        model.build_extractor(dataclasses.replace(config, speakers="0123"), "speakers", 2, context)
     with pytest.raises(UserError, match="no speakers"):
-        model.build_extractor(config, "speakers", Context())
+        model.build_extractor(config, "speakers", 2, Context())
     (made.folder / "network.keras").write_bytes(b"damaged")
     with pytest.raises(UserError, match="no speakers"):
-        model.build_extractor(config, "speakers", context)
+        model.build_extractor(config, "speakers", 2, context)
+
+
+@pytest.mark.parametrize(("reading", "layer", "weights"), [("output", 3, 6), ("input", 3, 4)])
+def test_an_extractor_ends_at_its_layer_and_lets_go_of_the_rest(reading, layer, weights, monkeypatch):
+    import gc
+    import weakref
+
+    built, build_vgg = [], model.build_vgg
+
+    def remembered(config, classes):
+        built.append(build_vgg(config, classes))
+        return built[-1]
+
+    monkeypatch.setattr(model, "build_vgg", remembered)
+    config = small("real", "S", at_reading=reading)
+    extractor = model.build_extractor(config, "speakers", layer, Context())
+    (whole,) = built
+    images = np.random.default_rng(0).random((2, *model.input_shape(config)), np.float32)
+    place = whole.get_layer(f"relu{layer}").output if reading == "output" else whole.get_layer(f"conv{layer}").input
+    expected = keras.Model(whole.input, place).predict(images, verbose=0)
+    np.testing.assert_array_equal(extractor.predict(images, verbose=0), expected)
+    assert len(extractor.weights) == weights  # kernel and bias of each convolution
+    last = weakref.ref(whole.get_layer("dense1"))
+    built.clear()
+    del whole, place
+    gc.collect()
+    assert last() is None
+
+
+def test_the_extractor_is_let_go_when_its_signatures_are_on_disk(tmp_path, monkeypatch):
+    import weakref
+
+    built, build = [], train.build_extractor
+
+    def remembered(*arguments):
+        extractor = build(*arguments)
+        built.append(weakref.ref(extractor))
+        return extractor
+
+    monkeypatch.setattr(train, "build_extractor", remembered)
+    config = small("real", "S")
+    images = np.random.default_rng(0).random((2, *model.input_shape(config)), np.float32)
+    signatures = train.signatures_of(config, "speakers", 2, images, tmp_path, Context())
+    assert len(signatures) == 2 and built[0]() is None
 
 
 def test_an_extractor_of_another_width_is_refused(tmp_path):
