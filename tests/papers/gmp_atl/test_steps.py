@@ -58,12 +58,12 @@ def test_another_config_or_number_of_classes_needs_another_network(monkeypatch):
     monkeypatch.setattr(model, "_TRACED", {})
     taken = []
     for config, classes in ((reduced(), 2), (reduced(), 3), (reduced(margin=0.3), 3), (reduced(margin=0.3), 3)):
-        taken.append(model.traced_network(config, model.build_stage3(config, model.build_hubert(config), classes)))
+        taken.append(model.traced_network(config, model.build_stage3(config, model.build_hubert(config, stage=3), classes)))
     assert len({id(network) for network in taken[:3]}) == 3 and taken[3] is taken[2]
     monkeypatch.setattr(model, "MAX_KEPT_WEIGHTS", 0)  # three networks of base size would fill a GPU
     config = reduced(margin=0.4)
     assert (
-        model.traced_network(config, model.build_stage3(config, model.build_hubert(config), 3)).name == "gmp_atl_stage3"
+        model.traced_network(config, model.build_stage3(config, model.build_hubert(config, stage=3), 3)).name == "gmp_atl_stage3"
     )
     assert model._TRACED["gmp_atl_stage3"][1] is taken[2]
 
@@ -142,7 +142,7 @@ def test_two_accumulated_halves_make_the_step_of_the_whole_batch(stage, precisio
     for parts in (1, 2):
         keras.utils.set_random_seed(3)
         own = dataclasses.replace(config, accumulation=parts)
-        encoder = model.build_hubert(own, masking=stage == "stage2")
+        encoder = model.build_hubert(own, stage=int(stage[-1]))
         network = getattr(model, f"build_{stage}")(own, encoder, *(() if stage == "stage2" else (2,)))
         assert model.encoder_of(network).get_layer("layer_1").compute_dtype == precision.removeprefix("mixed_")
         before = network.get_weights()
