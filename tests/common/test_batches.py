@@ -1,5 +1,7 @@
 """Padded lengths: few shapes and little padding."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,7 @@ def test_batches_by_length_have_equal_sizes_and_similar_lengths():
         assert sorted(np.concatenate(found)) == list(range(500))
         assert {len(one) for one in found} <= {500 // len(found), 500 // len(found) + 1}
         ranges = sorted((lengths[one].min(), lengths[one].max()) for one in found)
-        assert all(one[1] <= other[0] for one, other in zip(ranges, ranges[1:], strict=False))
+        assert all(one[1] <= other[0] for one, other in itertools.pairwise(ranges))
     assert lengths[batches_by_length(lengths, 8)[0][0]] == lengths.max()
     assert [list(batch) for batch in batches_by_length(np.array([5, 5, 5]), 2)] == [[0, 1], [2]]
     assert [len(one) for one in batches_by_length(np.array([5, 6]), 3, parts=3)] == [1, 1, 0]

@@ -119,6 +119,8 @@ def test_fields_that_a_setting_switches_on_have_an_effect():
         ("dimensional_mtl lld", "gamma", 5.0),
         ("dimensional_mtl text", "text_dropout", 0.9),
         ("gmp_atl", "lstm_units", 5),
+        ("gmp_atl", "tune", "none"),
+        ("gmp_atl", "head_learning_rate", 0.01),
         ("mtl_aae ae", "distance", "absolute"),
         ("quaternion_at", "dropout", 0.1),
     ):

@@ -215,6 +215,43 @@ def test_masks_follow_hubert_s_rule_and_weights_follow_the_masks():
         np.testing.assert_allclose(weights["clusters_3"], counted * valid.size / counted.sum(), rtol=1e-6)
 
 
+def test_stages_1_and_3_mask_frames_as_hugging_face_s_training_does():
+    """mask_time_prob 0.05, mask_time_length 10, mask_time_min_masks 2; other frames in each epoch; none in prediction.
+
+    A span of 10 is not cut, and 0.05 * 499 / 10 = 2.5 spans become 2 or 3; they may overlap.
+    """
+    utterances = part(6, shortest=160_000, longest=160_001)  # 10 s, 499 frames
+    labels = data.StageLabels({"emotion": utterances.labels})
+    config = reduced(GmpConfig(), augment_probability=GmpConfig().augment_probability, longest_s=15.0)
+    masks = [batches_of(config, utterances, labels, epoch=epoch).masks for epoch in range(8)]
+    spans = Counter()
+    for mask in np.concatenate(masks):
+        padded = np.concatenate([[0], mask.astype(int), [0]])
+        runs = np.flatnonzero(np.diff(padded) == -1) - np.flatnonzero(np.diff(padded) == 1)
+        assert runs.min() >= 10 and len(mask) == 499
+        if (runs == 10).all():
+            spans[len(runs)] += 1
+    assert set(spans) == {2, 3} and min(spans.values()) > 5
+    assert not np.array_equal(masks[0], masks[1])
+    inputs, _, _ = batches_of(config, utterances, labels)[0]
+    assert inputs["masked"].any() and not inputs["masked"][:, 499:].any()
+    for _, batch in data.inference_batches(utterances, 4):
+        assert not batch["masked"].any() and batch["masked"].shape[1] == data.frame_count(batch["waveform"].shape[1])
+    assert batches_of(dataclasses.replace(config, augment_probability=0.0), utterances, labels).masks is None
+
+
+def test_masked_frames_reach_hubert_in_stages_1_and_3(eager):
+    config = reduced(augment_probability=0.05)
+    utterances = part(2, shortest=4000, longest=4001)
+    for stage, build in ((1, model.build_stage1), (3, model.build_stage3)):
+        network = build(config, model.build_hubert(config, stage=stage), 3)
+        ((_, inputs),) = data.inference_batches(utterances, 2)
+        plain = network.predict_on_batch({name: inputs[name] for name in network.input})["emotion"]
+        inputs["masked"][1, 3:] = 1
+        masked = network.predict_on_batch(inputs)["emotion"]
+        assert np.abs(masked - plain)[1].max() > 1e-4 and np.abs(masked - plain)[0].max() < 1e-6
+
+
 def test_batches_for_several_devices_are_multiples_of_them():
     utterances = part(7)
     batches = batches_of(reduced(), utterances, data.StageLabels({"emotion": utterances.labels}), devices=2)
