@@ -11,8 +11,11 @@ import pytest
 
 from common.artefacts import Artefacts
 from common.contract import Context
+from common.costs import Speech
 from common.models.hubert import hubert
 from papers.gmp_atl import data, model, stages
+from papers.gmp_atl.config import GmpConfig
+from papers.gmp_atl.cost import work
 from papers.gmp_atl.pseudo_labels import read_labels
 from papers.gmp_atl.train import fit
 from tests.helpers import ROOT, gmp_atl_data
@@ -88,6 +91,12 @@ def test_each_stage_starts_from_the_hubert_it_should(changes, expected, monkeypa
     found = {name.removeprefix("gmp_atl_"): start for name, start in seen.starts.items()}
     assert found == pytest.approx(expected)
     assert seen.network == pytest.approx(expected["stage3"] + 1), "the fitted network is that of stage 3"
+
+
+def test_costs_count_the_stages_that_are_trained():
+    """The parts of a fit: stage 1, k-means (two kinds of step), stages 2 and 3."""
+    for name, parts in {"paper": 5, "plain": 1, "plain-from-1": 2, "frozen": 4, "frozen-plain": 1}.items():
+        assert len(work(GmpConfig(**STARTS[name][0]), Speech(10, 30.0))) == parts, name
 
 
 @pytest.mark.parametrize(("changes", "added"), [({}, 0.01), ({"layer": -1}, 0.01), ({"tune": "none"}, 0.0)])
