@@ -8,40 +8,34 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def batches_by_length(
-    lengths: np.ndarray, size: int, *, padding: float = 0.1, seed: int | None = None
-) -> list[np.ndarray]:
-    """Cuts utterances into batches whose shortest utterance is never much shorter than the longest one.
+def batches_by_length(lengths: np.ndarray, size: int, *, parts: int = 1, seed: int | None = None) -> list[np.ndarray]:
+    """Cuts utterances into batches of nearly equal size, each into parts of utterances of similar length.
+
+    There are as many batches as utterances need, and each has the same number of parts, so that gradients which are
+    accumulated over the parts always make whole batches. All parts have the same number of utterances, or one fewer.
+    If there are fewer utterances than parts, some parts are empty.
 
     Args:
         lengths: samples or frames of each utterance, shape (utterances,).
         size: utterances per batch at most.
-        padding: share of the longest utterance of a batch that any other may lack; no utterance is padded by more.
-        seed: shuffles utterances of equal length, and the order of the batches; None: longest first, which shows at
-            once whether the memory is sufficient.
+        parts: parts of a batch.
+        seed: shuffles utterances of equal length, and the order of the parts; None: longest first, which shows at once
+            whether the memory is sufficient.
 
     Returns:
-        One array of positions per batch; every utterance is in exactly one.
+        One array of positions per part, those of a batch one after the other; every utterance is in exactly one.
 
     Raises:
-        ValueError: `size` is below 1, or `padding` outside 0 to 1.
+        ValueError: `size` or `parts` is below 1.
     """
-    if size < 1 or not 0 <= padding <= 1:
-        raise ValueError(f"size {size} must be at least 1, padding {padding} within 0 and 1.")
+    if size < 1 or parts < 1:
+        raise ValueError(f"size {size} and parts {parts} must be at least 1.")
     lengths = np.asarray(lengths)
     generator = None if seed is None else np.random.default_rng(seed)
     ties = np.arange(len(lengths)) if generator is None else generator.permutation(len(lengths))
     order = np.lexsort((ties, -lengths))
-    batches: list[np.ndarray] = []
-    first = 0
-    while first < len(order):
-        within = lengths[order[first : first + size]] >= (1 - padding) * lengths[order[first]]
-        count = int(within.sum())  # sorted, so those within the limit come first
-        batches.append(order[first : first + count])
-        first += count
-    if generator is not None:
-        batches = [batches[number] for number in generator.permutation(len(batches))]
-    return batches
+    found = np.array_split(order, parts * math.ceil(len(order) / size)) if len(order) else []
+    return found if generator is None else [found[number] for number in generator.permutation(len(found))]
 
 
 def pad(arrays: list[np.ndarray], length: int | None = None) -> np.ndarray:

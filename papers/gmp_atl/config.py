@@ -70,7 +70,17 @@ class GmpConfig:
     gender_in_stage3: bool = setting(
         False, "not given: stage 3 predicts only emotions (Sec. 3.3); or also gender, weighted as in Eq. 1"
     )
-    freeze_encoder: bool = setting(True, "not given: HuBERT's convolutions are frozen, as is usual; or trained")
+    tune: Literal["all", "transformer", "none"] = setting(
+        "transformer",
+        'not given: what stages 1 and 3 train of HuBERT, "a feature extractor": its transformer, as is usual; or also '
+        "its convolutions (all; stage 2 then trains them as well); or nothing, so that stage 1 is skipped",
+    )
+    augment_probability: float = setting(
+        0.05,
+        "not given: masked frames in training in stages 1 and 3, by Hugging Face's default for this checkpoint "
+        "(mask_time_prob 0.05, at least 2 spans per utterance; mask_feature_prob 0: no channels); 0: none",
+    )
+    augment_length: int = setting(10, "not given: frames per masked span in stages 1 and 3 (mask_time_length 10)")
     hubert_dropout: float = setting(0.1, "not given: dropout in HuBERT's transformer, as in its checkpoint; 0 to 0.1")
     layerdrop: float = setting(0.05, "not given: share of skipped layers, as in HuBERT's recipe; 0.1 in Hugging Face's")
     padding_is: Literal["exact", "attention", "none"] = setting(
@@ -79,10 +89,16 @@ class GmpConfig:
         "Hugging Face recommends for this checkpoint",
     )
     learning_rate: float = setting(1e-4, "Sec. 4.1.2: initial rate of Adam in all stages; constant: no schedule given")
+    head_learning_rate: float = setting(
+        0.0, "not given: learning rate of the layers behind HuBERT; 0: that of HuBERT; up to 1e-3"
+    )
+    warmup_steps: int = setting(
+        0, "not given: steps in each stage over which the learning rates rise from 0; 0 to a tenth of all steps"
+    )
     clip_norm: float = setting(
         10.0, "not given: clips the gradients' global norm, as in HuBERT's recipe; 0: no clipping"
     )
-    batch_size: int = setting(64, "Sec. 4.1.2")
+    batch_size: int = setting(64, "Sec. 4.1.2; at most: an epoch's batches are of equal size")
     accumulation: int = setting(8, "not given: parts of a batch whose gradients are accumulated; 1 on a large GPU")
     epochs1: int = setting(10, "not given: epochs of stage 1; 5 to 30")
     epochs2: int = setting(20, "not given: epochs of stage 2; 10 to 100")
@@ -94,7 +110,6 @@ class GmpConfig:
         "last one",
     )
     longest_s: float = setting(15.0, "not given: longer utterances are cropped in training, never in prediction")
-    padding: float = setting(0.1, "not given: share by which an utterance may be shorter than its batch's longest")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "not given")
 
     def __post_init__(self):
@@ -110,17 +125,21 @@ class GmpConfig:
             raise UserError(f"clusters must differ from each other; they are {self.clusters}.")
         counts = (
             self.batch_size, self.accumulation, self.epochs1, self.epochs2, self.epochs3, self.patience,
-            self.lstm_units, self.projection, self.label_projection, self.mask_length,
+            self.lstm_units, self.projection, self.label_projection, self.mask_length, self.augment_length,
             self.kmeans_batch, self.kmeans_starts, self.kmeans_passes,
         )  # fmt: skip
         if min(counts) < 1:
-            raise UserError("Widths, epochs, patience, batch and k-means settings, mask_length must be at least 1.")
+            raise UserError("Widths, epochs, patience, batch, k-means settings, lengths of masks must be at least 1.")
         if self.accumulation > self.batch_size:
             raise UserError(f"accumulation must be at most batch_size, {self.batch_size}; it is {self.accumulation}.")
-        if not (0 <= self.emotion_weight <= 1 and 0 < self.mask_probability <= 1 and 0 <= self.padding < 1):
-            raise UserError("emotion_weight must be in [0, 1], mask_probability in (0, 1], padding in [0, 1).")
-        if not (self.scale > 0 and self.margin >= 0 and self.learning_rate > 0 and self.clip_norm >= 0):
-            raise UserError("scale and learning_rate must be positive, margin and clip_norm at least 0.")
+        if not (
+            0 <= self.emotion_weight <= 1 and 0 < self.mask_probability <= 1 and 0 <= self.augment_probability <= 1
+        ):
+            raise UserError("emotion_weight and augment_probability must be in [0, 1], mask_probability in (0, 1].")
+        if not (self.scale > 0 and self.learning_rate > 0):
+            raise UserError("scale and learning_rate must be positive.")
+        if min(self.margin, self.clip_norm, self.head_learning_rate, self.warmup_steps) < 0:
+            raise UserError("margin, clip_norm, head_learning_rate and warmup_steps must be at least 0.")
         if not (0 <= self.hubert_dropout < 1 and 0 <= self.layerdrop < 1 and self.longest_s >= 0.025):
             raise UserError("hubert_dropout and layerdrop must be in [0, 1), longest_s at least HuBERT's 0.025 s.")
 
@@ -131,18 +150,28 @@ class GmpConfig:
     def without_effect(self) -> frozenset[str]:
         """Fields that change nothing under the other settings."""
         idle: set[str] = {"plain_start"} if self.pseudo_labels else set(PSEUDO_LABEL_FIELDS)
-        trains_stage1 = self.pseudo_labels or self.plain_start == "stage1"
-        if not trains_stage1:
+        if not self.trains_stage1:
             idle.add("epochs1")
             if not self.gender_in_stage3:
                 idle.add("emotion_weight")
             if self.pooling == "mean":
                 idle.add("lstm_units")
+        if self.tune == "none":  # stage 1 would leave HuBERT as it was
+            idle |= {"stage2_start", "plain_start"}
+            if self.head_learning_rate and not self.pseudo_labels:
+                idle.add("learning_rate")
+        if not self.augment_probability:
+            idle.add("augment_length")
         if not self.pseudo_labels and self.hubert != "random-tiny":  # whose number of layers depends on it
             idle.add("layer")
         if self.loss == "ce":
             idle |= {"margin", "scale", "cosines_of"}
         return frozenset(idle)
+
+    @property
+    def trains_stage1(self) -> bool:
+        """Whether stage 1 is trained: a later stage starts from its HuBERT, which it changes."""
+        return self.tune != "none" and (self.pseudo_labels or self.plain_start == "stage1")
 
     @property
     def cluster_counts(self) -> tuple[int, ...]:
@@ -178,13 +207,20 @@ SCALED = {
     "lstm_units": 16,
     "projection": 32,
     "label_projection": 32,
+    "stage2_start": "stage1",
+    "tune": "all",
     "learning_rate": 1e-3,
     "batch_size": 16,
     "accumulation": 1,
-    "epochs1": 2,
-    "epochs2": 1,
-    "epochs3": 2,
+    "epochs1": 6,
+    "epochs2": 4,
+    "epochs3": 10,
     "longest_s": 2.0,
-    "padding": 0.2,
 }
-"""Changes of --scaled: a small random HuBERT, whose stages take 20 to 30 s per fold of the demo corpus."""
+"""Changes of --scaled: a small random HuBERT, whose stages take about a minute per fold of EMODB on one core.
+
+A random HuBERT has no information to keep, so all of it is trained, and stage 2 goes on from stage 1.
+"""
+
+DEMO = {"epochs1": 2, "epochs2": 1, "epochs3": 2}
+"""Further changes of --demo, so that five folds of the embedded corpus take two minutes."""

@@ -21,13 +21,14 @@ def work(config: GmpConfig, speech: Speech) -> list[Work]:
         return speech.training(step_name(config, "hubert"), seconds, epochs, patience)
 
     first, third = stage(config.epochs1, patience), stage(config.epochs3, patience)
+    before = [first] if config.trains_stage1 else []
     if not config.pseudo_labels:
-        return [first, third] if config.plain_start == "stage1" else [third]
+        return [*before, third]
     frames = speech.seconds * FRAMES_PER_SECOND
     steps = max(config.kmeans_passes * frames // config.kmeans_batch, 1)
     codebooks = step_name(config, "hubert", "clusters", "kmeans_batch")
     return [
-        first,
+        *before,
         Work(f"k-means start {codebooks}", config.kmeans_starts, config.kmeans_starts),
         Work(f"k-means step {codebooks}", min(steps, PATIENCE + 1), steps),
         stage(config.epochs2, None),

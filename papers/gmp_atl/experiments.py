@@ -9,7 +9,7 @@ from pathlib import Path
 from common.contract import Experiment, Paper, PretrainedWeights
 from common.errors import UserError
 from common.splits import LeaveOneSessionOut, LeaveOneSpeakerOut
-from papers.gmp_atl.config import CHECKPOINT, RANDOM, SCALED, GmpConfig
+from papers.gmp_atl.config import CHECKPOINT, DEMO, RANDOM, SCALED, GmpConfig
 
 SUBSET = "4class-excited"
 """Sec. 4.1.1, Table 1: 5531 utterances, excited is counted as happy."""
@@ -125,4 +125,5 @@ PAPER = Paper(
     pretrained="experiments:pretrained",
     scaled=SCALED,
     demo=("2",),
+    demo_changes=DEMO,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -22,7 +23,10 @@ from papers.gmp_atl.experiments import checkpoint_folder
 
 
 def tiny(layer: int) -> HubertConfig:
-    """Shape of a small HuBERT for two cores: HuBERT's kernels, but few channels and layers.
+    """Shape of a small HuBERT for two cores, which makes the same number of frames as HuBERT.
+
+    Two convolutions replace HuBERT's seven: 64 filters of 5 ms, and five of their outputs per frame. With random
+    weights they learn from a few hundred utterances; seven narrow ones hardly do.
 
     Args:
         layer: layer of the pseudo-labels, counted from the last one, -1; it must exist. There are at least 3.
@@ -32,7 +36,11 @@ def tiny(layer: int) -> HubertConfig:
         num_hidden_layers=max(3, -layer),
         num_attention_heads=4,
         intermediate_size=64,
-        conv_dim=(16,) * 7,
+        conv_dim=(64, 64),
+        conv_kernel=(80, 5),
+        conv_stride=(80, 4),
+        conv_bias=True,
+        feat_extract_norm="layer",
         num_conv_pos_embeddings=16,
         num_conv_pos_embedding_groups=4,
     )
@@ -56,14 +64,18 @@ def _folder(config: GmpConfig) -> Path:
     return folder
 
 
-def build_hubert(config: GmpConfig, weights: Sequence[np.ndarray] | None = None, masking: bool = False) -> keras.Model:
+def build_hubert(
+    config: GmpConfig, weights: Sequence[np.ndarray] | None = None, *, stage: Literal[0, 1, 2, 3] = 0
+) -> keras.Model:
     """Builds the HuBERT that a config names.
 
     Args:
-        config: checkpoint, dropout, treatment of padding.
+        config: checkpoint, dropout, treatment of padding, what is trained.
         weights: weights from an earlier stage; None: those of the checkpoint, or random ones.
-        masking: adds the input "masked".
+        stage: the stage that trains it, which decides what of it is trainable, and whether it has the input "masked";
+            0: none, it is only applied.
     """
+    masking = stage == 2 or (stage > 0 and config.augment_probability > 0)
     settings = {
         "hidden_dropout": config.hubert_dropout,
         "attention_dropout": config.hubert_dropout,
@@ -77,18 +89,20 @@ def build_hubert(config: GmpConfig, weights: Sequence[np.ndarray] | None = None,
         model = hubert_weights.load(_folder(config), **build, **settings)
     if weights is not None:
         model.set_weights(weights)
-    if config.freeze_encoder:
+    if config.tune != "all":
         freeze_front_end(model)
+    if stage == 0 or (stage != 2 and config.tune == "none"):
+        model.trainable = False
     return model
 
 
-def _states(config: GmpConfig, encoder: keras.Model, masking: bool = False):
+def _states(encoder: keras.Model):
     """Inputs of a stage's network, HuBERT's last hidden states, and the mask of frames that are not padding."""
     inputs = {
         "waveform": keras.Input((None,), name="waveform", dtype="float32"),
         "lengths": keras.Input((), name="lengths", dtype="int32"),
     }
-    if masking:
+    if "masked" in encoder.input:
         # Not bool: with several devices, Keras sums each input once, and TensorFlow cannot sum bools.
         inputs["masked"] = keras.Input((None,), name="masked", dtype="int32")
     cast = {name: keras.ops.cast(inputs[name], "bool") if name == "masked" else inputs[name] for name in encoder.input}
@@ -121,7 +135,7 @@ def _utterance_network(config: GmpConfig, inputs, vector, emotion, loss, *, gend
 
 def build_stage1(config: GmpConfig, encoder: keras.Model, classes: int) -> keras.Model:
     """HuBERT, BiLSTM, mean over frames, and two linear layers each for emotion and gender (Sec. 3.1, Fig. 1a)."""
-    inputs, states, valid = _states(config, encoder)
+    inputs, states, valid = _states(encoder)
     vector = _pooled(config, states, valid, recurrent=True)
     hidden = keras.layers.Dense(config.projection, activation="relu", name="hidden")(vector)
     emotion = keras.layers.Dense(classes, dtype="float32", name="emotion")(hidden)
@@ -130,7 +144,7 @@ def build_stage1(config: GmpConfig, encoder: keras.Model, classes: int) -> keras
 
 def build_stage2(config: GmpConfig, encoder: keras.Model) -> keras.Model:
     """HuBERT with masked frames, and two linear layers per label set that predict its labels (Sec. 3.2, Fig. 1b)."""
-    inputs, states, _ = _states(config, encoder, masking=True)
+    inputs, states, _ = _states(encoder)
     shared = keras.layers.Dense(config.label_projection, activation="relu", name="hidden")
     outputs, loss = {}, {}
     for clusters in config.cluster_counts:
@@ -138,15 +152,14 @@ def build_stage2(config: GmpConfig, encoder: keras.Model) -> keras.Model:
         own = keras.layers.Dense(config.label_projection, activation="relu", name=f"hidden_{clusters}")
         hidden = (shared if config.heads == "shared" else own)(states)
         outputs[name] = keras.layers.Dense(clusters, dtype="float32", name=name)(hidden)
-        # The mean over frames with a weight above 0 only.
-        loss[name] = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+        loss[name] = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     weights = dict(zip(outputs, config.weights, strict=True))
     return _compiled(config, keras.Model(inputs, outputs, name="gmp_atl_stage2"), loss, weights)
 
 
 def build_stage3(config: GmpConfig, encoder: keras.Model, classes: int) -> keras.Model:
     """HuBERT, pooling, and a projection to cosines (AM-softmax) or logits (CE) (Sec. 3.3, Fig. 1c)."""
-    inputs, states, valid = _states(config, encoder)
+    inputs, states, valid = _states(encoder)
     vector = _pooled(config, states, valid, recurrent=config.pooling == "bilstm-mean")
     hidden = keras.layers.Dense(config.projection, activation="relu", name="hidden")(vector)
     if config.loss == "ce":
@@ -193,9 +206,10 @@ def traced_network(config: GmpConfig, model: keras.Model) -> keras.Model:
     if known == made_of:
         for variable, new in zip(kept.variables, model.variables, strict=True):
             variable.assign(new.value)
-        for state in kept.optimizer.variables:
-            if state is not kept.optimizer.learning_rate:
-                state.assign(keras.ops.zeros_like(state.value))
+        # Not zeros: the loss scale of mixed_float16 starts at 32768.
+        model.optimizer.build(model.trainable_variables)
+        for state, new in zip(kept.optimizer.variables, model.optimizer.variables, strict=True):
+            state.assign(new.value)
         return kept
     _create_variables(model)
     if model.count_params() <= MAX_KEPT_WEIGHTS:
@@ -212,12 +226,65 @@ def _create_variables(model: keras.Model) -> None:
     model.compute_loss(None, truth, outputs)
 
 
+@keras.saving.register_keras_serializable(package="ser")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises linearly in the first steps, the last of which has all of it, and is then constant.
+
+    Args:
+        rate: the constant rate.
+        steps: steps of the warm-up.
+        parts: parts of a batch; Keras counts each as a step of the schedule.
+    """
+
+    def __init__(self, rate: float, steps: int, parts: int):
+        self.rate, self.steps, self.parts = rate, steps, parts
+
+    def __call__(self, step):
+        """The rate of a step, counted in parts."""
+        done = keras.ops.cast(keras.ops.floor_divide(step, self.parts) + 1, "float32")
+        return self.rate * keras.ops.minimum(1.0, done / self.steps)
+
+    def get_config(self):
+        """Arguments of the constructor, for saving."""
+        return {"rate": self.rate, "steps": self.steps, "parts": self.parts}
+
+
+@keras.saving.register_keras_serializable(package="ser")
+class AdamOfTwoRates(keras.optimizers.Adam):
+    """Adam whose learning rate is another one for some of the weights.
+
+    Args:
+        others: positions of these weights among the trainable ones.
+        ratio: their learning rate divided by that of the other weights.
+        **kwargs: as in `keras.optimizers.Adam`.
+    """
+
+    def __init__(self, others: Sequence[int], ratio: float, **kwargs):
+        super().__init__(**kwargs)
+        self.others, self.ratio = tuple(others), ratio
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one weight."""
+        other = self._get_variable_index(variable) in self.others
+        super().update_step(gradient, variable, self.ratio * learning_rate if other else learning_rate)
+
+    def get_config(self):
+        """Arguments of the constructor, for saving."""
+        return {**super().get_config(), "others": list(self.others), "ratio": self.ratio}
+
+
 def _compiled(config: GmpConfig, model: keras.Model, loss: dict, weights: dict) -> keras.Model:
-    """Compiles a network with Adam at the constant learning rate of Sec. 4.1.2."""
-    optimiser = keras.optimizers.Adam(
-        config.learning_rate,
+    """Compiles a network with Adam at the learning rate of Sec. 4.1.2, which is constant after the warm-up."""
+    rate, parts = config.learning_rate, config.accumulation
+    if config.warmup_steps:
+        rate = WarmUp(rate, config.warmup_steps, parts)
+    within = {id(weight) for weight in encoder_of(model).trainable_variables}
+    optimiser = AdamOfTwoRates(
+        [number for number, weight in enumerate(model.trainable_variables) if id(weight) not in within],
+        config.head_learning_rate / config.learning_rate or 1.0,
+        learning_rate=rate,
         global_clipnorm=config.clip_norm or None,
-        gradient_accumulation_steps=config.accumulation if config.accumulation > 1 else None,
+        gradient_accumulation_steps=parts if parts > 1 else None,
     )
     model.compile(optimiser, loss=loss, loss_weights=weights, jit_compile=jit_compile())
     return model

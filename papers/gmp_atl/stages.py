@@ -35,25 +35,26 @@ from papers.gmp_atl.pseudo_labels import assign, fit_codebook, read_labels, save
 
 _HUBERT = ("hubert", "normalise", "narrowband", "padding_is", "precision")
 _TRAINING = (
-    *_HUBERT, "hubert_dropout", "layerdrop", "freeze_encoder", "learning_rate", "clip_norm", "batch_size",
-    "accumulation", "longest_s", "padding",
+    *_HUBERT, "hubert_dropout", "layerdrop", "tune", "learning_rate", "head_learning_rate", "warmup_steps", "clip_norm",
+    "batch_size", "accumulation", "longest_s",
 )  # fmt: skip
+_FINE_TUNING = (*_TRAINING, "augment_probability", "augment_length")
 
 SETTINGS = {
-    "stage1": (*_TRAINING, "emotion_weight", "lstm_units", "projection", "epochs1", "patience", "keep"),
+    "stage1": (*_FINE_TUNING, "emotion_weight", "lstm_units", "projection", "epochs1", "patience", "keep"),
     "pseudo_labels": ("layer", "clusters", "kmeans_batch", "kmeans_starts", "kmeans_passes"),
     "stage2": (
         *_TRAINING, "clusters", "label_projection", "heads", "label_weights", "stage2_start", "masked_only",
         "mask_probability", "mask_length", "epochs2",
     ),
     "stage3": (
-        *_TRAINING, "loss", "margin", "scale", "lstm_units", "projection", "pooling", "cosines_of",
+        *_FINE_TUNING, "loss", "margin", "scale", "lstm_units", "projection", "pooling", "cosines_of",
         "gender_in_stage3", "emotion_weight", "epochs3", "patience", "keep", "pseudo_labels", "plain_start",
     ),
 }  # fmt: skip
 """Config fields that can change what a stage makes, except those of earlier stages, whose hashes enter as well."""
 
-FORMAT = 2
+FORMAT = 3
 """Increased when the files of a stage change, so that older files are not found."""
 
 STAGE_NUMBERS = {"stage1": 1, "pseudo_labels": 2, "stage2": 3, "stage3": 4}
@@ -84,19 +85,16 @@ class TrainingStages:
     def train_network(self) -> keras.Model:
         """Trains stage 3 and all stages that it needs, and returns its network."""
         config = self.config
-        before = None
+        before = self.train_stage1() if config.trains_stage1 else None
         if config.pseudo_labels:
-            stage1 = self.train_stage1()
-            before = self.train_stage2(stage1, self.make_pseudo_labels(stage1))
-        elif config.plain_start == "stage1":
-            before = self.train_stage1()
+            before = self.train_stage2(before, self.make_pseudo_labels(before))
         return self.train_stage3(before)
 
     def train_stage1(self) -> Artefact:
         """Fine-tunes HuBERT to emotion and gender (Sec. 3.1)."""
 
         def make(folder: Path) -> dict:
-            encoder = networks.build_hubert(self.config)
+            encoder = networks.build_hubert(self.config, stage=1)
             model = networks.build_stage1(self.config, encoder, len(self.train.classes))
             record = self._train(model, self._utterance_labels(model), self.config.epochs1, choose_epoch=True)
             save_weights(folder / "hubert.npz", encoder)
@@ -104,12 +102,16 @@ class TrainingStages:
 
         return self._artefact("stage1", [], make)
 
-    def make_pseudo_labels(self, stage1: Artefact) -> Artefact:
-        """Fits codebooks on the training part's frames at the chosen layer, and labels these frames (Sec. 3.1)."""
+    def make_pseudo_labels(self, stage1: Artefact | None) -> Artefact:
+        """Fits codebooks on the training part's frames at the chosen layer, and labels these frames (Sec. 3.1).
+
+        Args:
+            stage1: whose HuBERT computes the frames; None: the one that a config names.
+        """
         config = self.config
 
         def make(folder: Path) -> dict:
-            encoder = networks.build_hubert(config, read_weights(stage1.folder / "hubert.npz"))
+            encoder = networks.build_hubert(config, _hubert_of(stage1))
             lengths = frame_count(sample_counts(self.train))
             order: list[int] = []
             file = folder / "frames.f16"
@@ -132,12 +134,12 @@ class TrainingStages:
 
         return self._artefact("pseudo_labels", [stage1], make)
 
-    def train_stage2(self, stage1: Artefact, pseudo_labels: Artefact) -> Artefact:
+    def train_stage2(self, stage1: Artefact | None, pseudo_labels: Artefact) -> Artefact:
         """Retrains HuBERT on the pseudo-labels of masked frames (Sec. 3.2)."""
 
         def make(folder: Path) -> dict:
-            start = read_weights(stage1.folder / "hubert.npz") if self.config.stage2_start == "stage1" else None
-            encoder = networks.build_hubert(self.config, start, masking=True)
+            start = _hubert_of(stage1) if self.config.stage2_start == "stage1" else None
+            encoder = networks.build_hubert(self.config, start, stage=2)
             model = networks.build_stage2(self.config, encoder)
             by_utterance = read_labels(pseudo_labels.folder / "labels.npz")
             labels = StageLabels({}, [by_utterance[utterance] for utterance in self.train.table["utterance"]])
@@ -151,8 +153,7 @@ class TrainingStages:
         """Trains the network that predicts emotions, from an earlier stage's HuBERT or the public one (Sec. 3.3)."""
 
         def build() -> keras.Model:
-            start = None if before is None else read_weights(before.folder / "hubert.npz")
-            encoder = networks.build_hubert(self.config, start)
+            encoder = networks.build_hubert(self.config, _hubert_of(before), stage=3)
             return networks.build_stage3(self.config, encoder, len(self.train.classes))
 
         def make(folder: Path) -> dict:
@@ -161,7 +162,7 @@ class TrainingStages:
             save_weights(folder / "network.npz", model)
             return record
 
-        found = self._artefact("stage3", [] if before is None else [before], make)
+        found = self._artefact("stage3", [before], make)
         model = build()
         model.set_weights(read_weights(found.folder / "network.npz"))
         return model
@@ -173,7 +174,7 @@ class TrainingStages:
             labels["gender"] = gender_numbers(self.train.table, "Continue without it: --set emotion_weight=1.")
         return StageLabels(labels)
 
-    def _artefact(self, stage: str, before: list[Artefact], make: Callable[[Path], dict]) -> Artefact:
+    def _artefact(self, stage: str, before: list[Artefact | None], make: Callable[[Path], dict]) -> Artefact:
         """Reads a stage, or makes it with its own seed; its history becomes part of the trial's."""
         made_of = {
             "format": FORMAT,
@@ -184,7 +185,7 @@ class TrainingStages:
             "classes": list(self.train.classes),
             "labels": self.train.labels.tolist(),
             "seed": self.context.seed,
-            "before": [artefact.digest for artefact in before],
+            "before": [artefact.digest for artefact in before if artefact is not None],
             "backend": keras.backend.backend(),
         }
 
@@ -224,7 +225,7 @@ class TrainingStages:
         self._epochs_done += 1
         if self.context.on_epoch is not None:
             config = self.config
-            total = config.pseudo_labels * (config.epochs1 + config.epochs2) + config.epochs3
+            total = config.trains_stage1 * config.epochs1 + config.pseudo_labels * config.epochs2 + config.epochs3
             self.context.on_epoch(min(self._epochs_done, total), total, logs)
 
     def _validation_score(self, model: keras.Model) -> Callable[[], float] | None:
@@ -257,8 +258,13 @@ def predict_outputs(model: keras.Model, part: Part, config: GmpConfig, devices: 
     """Predicts logits or cosines of the emotions, float64, shape (utterances, classes)."""
     result = np.empty((len(part), model.output["emotion"].shape[-1]))
     for rows, inputs in inference_batches(part, _step_size(config), devices):
-        result[rows] = predict_batch(model, inputs)["emotion"][: len(rows)]
+        result[rows] = predict_batch(model, {name: inputs[name] for name in model.input})["emotion"][: len(rows)]
     return result
+
+
+def _hubert_of(stage: Artefact | None) -> list[np.ndarray] | None:
+    """Weights of the HuBERT that a stage made; None: those of the one that a config names."""
+    return None if stage is None else read_weights(stage.folder / "hubert.npz")
 
 
 def save_weights(file: Path, model: keras.Model) -> None:

@@ -1,5 +1,7 @@
 """Padded lengths: few shapes and little padding."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -25,19 +27,24 @@ def test_a_batch_has_one_padded_length():
     assert all(len({lengths[index] for index in batch}) == 1 and len(batch) <= 16 for batch in batches)
 
 
-def test_batches_by_length_limit_the_padding():
+def test_batches_by_length_have_equal_sizes_and_similar_lengths():
     lengths = np.random.default_rng(0).integers(400, 160000, 500)
-    for seed in (None, 7):
-        batches = batches_by_length(lengths, 8, padding=0.1, seed=seed)
-        assert sorted(np.concatenate(batches)) == list(range(500))
-        assert all(len(batch) <= 8 and lengths[batch].min() >= 0.9 * lengths[batch].max() for batch in batches)
+    for seed, size, parts in ((None, 8, 1), (7, 64, 8), (7, 64, 1)):
+        found = batches_by_length(lengths, size, parts=parts, seed=seed)
+        assert len(found) == -(-500 // size) * parts
+        assert sorted(np.concatenate(found)) == list(range(500))
+        assert {len(one) for one in found} <= {500 // len(found), 500 // len(found) + 1}
+        ranges = sorted((lengths[one].min(), lengths[one].max()) for one in found)
+        assert all(one[1] <= other[0] for one, other in itertools.pairwise(ranges))
     assert lengths[batches_by_length(lengths, 8)[0][0]] == lengths.max()
     assert [list(batch) for batch in batches_by_length(np.array([5, 5, 5]), 2)] == [[0, 1], [2]]
+    assert [len(one) for one in batches_by_length(np.array([5, 6]), 3, parts=3)] == [1, 1, 0]
     assert batches_by_length(np.array([], int), 8) == []
     shuffled = batches_by_length(np.full(64, 100), 8, seed=1)
     assert not np.array_equal(np.concatenate(shuffled), np.concatenate(batches_by_length(np.full(64, 100), 8, seed=2)))
-    with pytest.raises(ValueError):
-        batches_by_length(lengths, 0)
+    for size, parts in ((0, 1), (8, 0)):
+        with pytest.raises(ValueError):
+            batches_by_length(lengths, size, parts=parts)
 
 
 def test_pad_appends_zeros():

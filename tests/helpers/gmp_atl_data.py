@@ -10,8 +10,11 @@ from common.corpus import COLUMNS
 from papers.gmp_atl.config import SCALED, GmpConfig
 
 CLASSES = ("angry", "neutral", "sad")
-SMALL = {"clusters": "3,5,6", "batch_size": 4, "lstm_units": 4, "projection": 6, "label_projection": 6, "epochs1": 1,
-         "epochs3": 1, "layerdrop": 0.0, "hubert_dropout": 0.0, "longest_s": 0.5}  # fmt: skip
+SMALL = {
+    "clusters": "3,5,6", "batch_size": 4, "lstm_units": 4, "projection": 6, "label_projection": 6, "epochs1": 1,
+    "epochs2": 1, "epochs3": 1, "layerdrop": 0.0, "hubert_dropout": 0.0, "augment_probability": 0.0, "longest_s": 0.5,
+    "tune": "transformer", "stage2_start": "public",
+}  # fmt: skip
 
 
 def part(count=9, seed=0, shortest=2000, longest=6000):

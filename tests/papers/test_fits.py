@@ -49,6 +49,9 @@ CONFIGS = {
     "dimensional_mtl text": dimensional_config(modality="text", text_network="cnn"),
     "dimensional_mtl lld": dimensional_config(level="lld", weighting="three", acoustic_network="dense"),
     "gmp_atl": gmp_atl_data.reduced(pseudo_labels=False, loss="ce", hubert_dropout=0.1, longest_s=0.15),
+    "gmp_atl frozen": gmp_atl_data.reduced(
+        tune="none", pseudo_labels=False, plain_start="stage1", head_learning_rate=1e-3, longest_s=0.15
+    ),
     "mtl_aae cnn": aae.small(model="cnn", tasks="emotion"),
     "mtl_aae ae": aae.small(model="ae", auxiliary_share=0.0),
     "quaternion_at": quaternion_at_data.small(),
@@ -67,7 +70,7 @@ TEXTS = {
 def predictions(name, config, seed=1, before=0):
     """Predictions of a fit, after other random numbers were drawn."""
     fit, part = FITS[name.split()[0]]
-    if name == "gmp_atl":
+    if name.startswith("gmp_atl"):
         part = functools.partial(part, longest=2500)
     keras.utils.set_random_seed(before)
     context = Context(seed=seed, auxiliary=aae.auxiliary() if name.startswith("mtl_aae") else None)
@@ -113,12 +116,15 @@ def test_fields_that_a_setting_switches_on_have_an_effect():
     assert not {"gamma", "margin", "scale"} & mtap_config("table1/emodb/apfl").without_effect
     assert {"alpha", "beta", "gamma"} <= CONFIGS["dimensional_mtl acoustic"].without_effect
     assert CONFIGS["dimensional_mtl acoustic"].without_effect >= {"vectors", "text_network", "fusion_dropout"}
+    assert CONFIGS["gmp_atl frozen"].without_effect >= {"plain_start", "epochs1", "learning_rate", "stage2_start"}
     for name, field, value in (
         ("mtap focal", "gamma", 3.0),
         ("mtap arcface with text", "margin", 1.5),
         ("dimensional_mtl lld", "gamma", 5.0),
         ("dimensional_mtl text", "text_dropout", 0.9),
         ("gmp_atl", "lstm_units", 5),
+        ("gmp_atl", "tune", "none"),
+        ("gmp_atl", "head_learning_rate", 0.01),
         ("mtl_aae ae", "distance", "absolute"),
         ("quaternion_at", "dropout", 0.1),
     ):

@@ -106,7 +106,7 @@ def one_step(*counts):
         with data_parallel(["cpu:0", "cpu:1"] if devices > 1 else None) as shared:
             assert shared == devices
             assert devices_of_a_stage(config) == devices
-            encoder = model.build_hubert(config, masking=stage == "stage2")
+            encoder = model.build_hubert(config, stage=int(stage[-1]))
             classes = () if stage == "stage2" else (3,)
             network = getattr(model, f"build_{stage}")(config, encoder, *classes)
             draw = np.random.default_rng(1)

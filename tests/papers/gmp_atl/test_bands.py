@@ -41,7 +41,7 @@ CHANGES = {
     "hubert_dropout": 0.0,
     "layerdrop": 0.0,
     "masked_only": False,
-    "stage2_start": "stage1",
+    "augment_probability": 0.0,
 }
 """Stage 2 trains on all frames and starts from the HuBERT that made the labels, so it must be able to predict them."""
 

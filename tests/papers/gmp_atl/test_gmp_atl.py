@@ -100,7 +100,8 @@ def test_impossible_settings_are_refused():
     for changes in (
         {"layer": 3}, {"clusters": "64,many,4096"}, {"clusters": "64,512"}, {"clusters": "1,512,4096"},
         {"clusters": "64,64,4096"}, {"label_weights": "1"}, {"epochs2": 0}, {"accumulation": 65},
-        {"emotion_weight": 1.1}, {"padding": 1.0}, {"learning_rate": 0.0}, {"layerdrop": 1.0}, {"longest_s": 0.02},
+        {"emotion_weight": 1.1}, {"augment_probability": -0.1}, {"augment_length": 0}, {"learning_rate": 0.0},
+        {"head_learning_rate": -1.0}, {"warmup_steps": -1}, {"layerdrop": 1.0}, {"longest_s": 0.02},
     ):  # fmt: skip
         try:
             GmpConfig(**changes)
@@ -147,25 +148,28 @@ def test_the_full_method_has_the_same_numbers_in_all_three_tables():
 # --- batches
 
 
-def test_batches_contain_every_utterance_with_little_padding():
-    utterances = part(40, shortest=1500, longest=9000)
-    config = reduced(batch_size=8, longest_s=0.25, padding=0.2)
+def test_batches_contain_every_utterance_once(eager):
+    utterances = part(41, shortest=1500, longest=9000)
+    config = reduced(batch_size=8, accumulation=2, longest_s=0.25)
     lengths = data.sample_counts(utterances)
     batches = batches_of(config, utterances, data.StageLabels({"emotion": utterances.labels}))
+    assert len(batches) == 2 * 6, "41 utterances need six batches of at most eight, of two parts each"
     rows_seen = []
     for k in range(len(batches)):
-        inputs, targets = batches[k]
-        rows = batches.plan[k]
+        inputs, targets, weights = batches[k]
+        rows = batches.plan[k][0]
         rows_seen += rows.tolist()
+        assert len(rows) in (3, 4)
+        np.testing.assert_allclose(weights["emotion"], len(rows) * 12 / 41, rtol=1e-6)
         assert inputs["waveform"].shape[1] >= inputs["lengths"].max() and inputs["lengths"].max() <= 4000
-        assert inputs["lengths"].min() > (1 - 0.2 - 0.06) * inputs["waveform"].shape[1]
         np.testing.assert_array_equal(inputs["lengths"], np.minimum(lengths[rows], 0.25 * 16000 // 320 * 320))
         np.testing.assert_array_equal(targets["emotion"], utterances.labels[rows])
-    assert sorted(rows_seen) == list(range(40))
+        assert set(inputs) == {"waveform", "lengths"}
+    assert sorted(rows_seen) == list(range(41))
     again = batches_of(config, utterances, batches.labels)
     other = batches_of(config, utterances, batches.labels, epoch=1)
     np.testing.assert_array_equal(again[1][0]["waveform"], batches[1][0]["waveform"])
-    assert {tuple(sorted(rows)) for rows in other.plan} != {tuple(sorted(rows)) for rows in batches.plan}
+    assert {tuple(sorted(rows)) for rows, _ in other.plan} != {tuple(sorted(rows)) for rows, _ in batches.plan}
     # Keras infers from two batches which dimensions vary.
     assert batches[0][0]["waveform"].shape[1] != batches[1][0]["waveform"].shape[1]
 
@@ -206,14 +210,58 @@ def test_masks_follow_hubert_s_rule_and_weights_follow_the_masks():
         inputs, _, weights = batches[0]
         valid = np.arange(inputs["masked"].shape[1]) < data.frame_count(inputs["lengths"])[:, None]
         assert not inputs["masked"][~valid].any() and inputs["masked"].any(axis=1).all()
-        np.testing.assert_array_equal(weights["clusters_3"], inputs["masked"] if masked_only else valid)
+        counted = inputs["masked"] if masked_only else valid
+        # Keras' mean over all frames is then the mean over those that count.
+        np.testing.assert_allclose(weights["clusters_3"], counted * valid.size / counted.sum(), rtol=1e-6)
+
+
+def test_stages_1_and_3_mask_frames_as_hugging_face_s_training_does():
+    """mask_time_prob 0.05, mask_time_length 10, mask_time_min_masks 2; other frames in each epoch; none in prediction.
+
+    A span of 10 is not cut, and 0.05 * 499 / 10 = 2.5 spans become 2 or 3; they may overlap.
+    """
+    utterances = part(6, shortest=160_000, longest=160_001)  # 10 s, 499 frames
+    labels = data.StageLabels({"emotion": utterances.labels})
+    config = reduced(GmpConfig(), augment_probability=GmpConfig().augment_probability, longest_s=15.0)
+    masks = [batches_of(config, utterances, labels, epoch=epoch).masks for epoch in range(8)]
+    spans = Counter()
+    for mask in np.concatenate(masks):
+        padded = np.concatenate([[0], mask.astype(int), [0]])
+        runs = np.flatnonzero(np.diff(padded) == -1) - np.flatnonzero(np.diff(padded) == 1)
+        assert runs.min() >= 10 and len(mask) == 499
+        if (runs == 10).all():
+            spans[len(runs)] += 1
+    assert set(spans) == {2, 3} and min(spans.values()) > 5
+    assert not np.array_equal(masks[0], masks[1])
+    inputs, _, _ = batches_of(config, utterances, labels)[0]
+    assert inputs["masked"].any() and not inputs["masked"][:, 499:].any()
+    for _, batch in data.inference_batches(utterances, 4):
+        assert not batch["masked"].any() and batch["masked"].shape[1] == data.frame_count(batch["waveform"].shape[1])
+    assert batches_of(dataclasses.replace(config, augment_probability=0.0), utterances, labels).masks is None
+
+
+def test_masked_frames_reach_hubert_in_stages_1_and_3(eager):
+    config = reduced(augment_probability=0.05)
+    utterances = part(2, shortest=4000, longest=4001)
+    for stage, build in ((1, model.build_stage1), (3, model.build_stage3)):
+        network = build(config, model.build_hubert(config, stage=stage), 3)
+        ((_, inputs),) = data.inference_batches(utterances, 2)
+        plain = network.predict_on_batch({name: inputs[name] for name in network.input})["emotion"]
+        inputs["masked"][1, 3:] = 1
+        masked = network.predict_on_batch(inputs)["emotion"]
+        assert np.abs(masked - plain)[1].max() > 1e-4 and np.abs(masked - plain)[0].max() < 1e-6
 
 
 def test_batches_for_several_devices_are_multiples_of_them():
     utterances = part(7)
-    batches = batches_of(reduced(padding=0.9), utterances, data.StageLabels({"emotion": utterances.labels}), devices=2)
-    assert {len(rows) % 2 for rows in batches.plan} == {0}
-    assert set(np.concatenate(batches.plan)) == set(range(7))
+    batches = batches_of(reduced(), utterances, data.StageLabels({"emotion": utterances.labels}), devices=2)
+    assert {len(rows) % 2 for rows, _ in batches.plan} == {0}
+    counts = Counter()
+    for k, (rows, _) in enumerate(batches.plan):
+        for row, weight in zip(rows, batches[k][2]["emotion"], strict=True):
+            counts[row] += float(weight) / len(rows)
+    assert sorted(counts) == list(range(7))
+    np.testing.assert_allclose(list(counts.values()), len(batches) / 7, rtol=1e-6)
 
 
 def test_stage_1_without_genders_names_the_remedy(tmp_path):
@@ -233,7 +281,8 @@ NETWORKS = {
     "stage3-ams": ({}, "stage3"),
     "stage3-ce-mean": ({"loss": "ce", "pooling": "mean"}, "stage3"),
     "stage3-projected-gender": ({"cosines_of": "projected", "gender_in_stage3": True}, "stage3"),
-    "stage3-padding-as-silence": ({"padding_is": "none", "freeze_encoder": False}, "stage3"),
+    "stage3-masked-frames": ({"augment_probability": 0.05, "augment_length": 2}, "stage3"),
+    "stage3-padding-as-silence": ({"padding_is": "none", "tune": "all"}, "stage3"),
 }
 
 
@@ -243,7 +292,7 @@ def test_one_step_changes_every_weight_of_every_network(changes, stage, eager):
     # Layers of 6 units, as elsewhere here, would have none above 0 for some seeds, and then no gradient.
     config = reduced(projection=64, label_projection=64, **changes)
     utterances = part(4)
-    encoder = model.build_hubert(config, masking=stage == "stage2")
+    encoder = model.build_hubert(config, stage=int(stage[-1]))
     if stage == "stage2":
         network = model.build_stage2(config, encoder)
         stage_labels = frame_labels(utterances, np.ones)
@@ -253,7 +302,7 @@ def test_one_step_changes_every_weight_of_every_network(changes, stage, eager):
         labels = {"emotion": utterances.labels, "gender": gender_numbers(utterances.table, "")}
         stage_labels = data.StageLabels({name: labels[name] for name in network.output})
     frozen = [w for layer in encoder.layers if layer.name.startswith("convolution_") for w in layer.weights]
-    assert all(w.trainable is not config.freeze_encoder for w in frozen) and frozen
+    assert all(w.trainable is (config.tune == "all") for w in frozen) and frozen
     before = [w.numpy().copy() for w in network.trainable_weights]
     loss = network.train_on_batch(*batches_of(config, utterances, stage_labels)[0])
     # A bias of the keys shifts all scores of a query equally, which softmax ignores.
@@ -267,11 +316,12 @@ def test_one_step_changes_every_weight_of_every_network(changes, stage, eager):
 def test_losses_of_stages_1_and_3_are_equations_1_and_2(eager):
     """Both are computed by NumPy from the networks' outputs; there is no dropout."""
     utterances = part(4)
-    for build, config in ((model.build_stage1, reduced()), (model.build_stage3, reduced())):
-        network = build(config, model.build_hubert(config), 3)
+    config = reduced()
+    for stage, build in ((1, model.build_stage1), (3, model.build_stage3)):
+        network = build(config, model.build_hubert(config, stage=stage), 3)
         labels = {"emotion": utterances.labels, "gender": gender_numbers(utterances.table, "")}
         batches = batches_of(config, utterances, data.StageLabels({name: labels[name] for name in network.output}))
-        inputs, targets = batches[0]
+        inputs, targets, _ = batches[0]
         found = {name: np.asarray(value, np.float64) for name, value in network.predict_on_batch(inputs).items()}
         measured = network.evaluate(inputs, targets, verbose=0, return_dict=True)["loss"]
         if build is model.build_stage3:
@@ -290,7 +340,7 @@ def test_losses_of_stages_1_and_3_are_equations_1_and_2(eager):
 def test_loss_of_stage_2_is_the_mean_over_masked_frames(eager):
     config = reduced(label_weights="1,0,2")
     utterances = part(4)
-    network = model.build_stage2(config, model.build_hubert(config, masking=True))
+    network = model.build_stage2(config, model.build_hubert(config, stage=2))
     generator = np.random.default_rng(0)
     labels = frame_labels(utterances, lambda shape: generator.integers(0, 3, shape))
     inputs, targets, weights = batches_of(config, utterances, labels)[0]
@@ -307,7 +357,7 @@ def test_loss_of_stage_2_is_the_mean_over_masked_frames(eager):
 
 def test_predictions_do_not_depend_on_padding_or_other_utterances_of_a_batch(eager):
     config = reduced()
-    network = model.build_stage3(config, model.build_hubert(config), 3)
+    network = model.build_stage3(config, model.build_hubert(config, stage=3), 3)
     utterances = part(5, seed=3)
     together = predict_outputs(network, utterances, config)
     for row in range(5):
@@ -326,7 +376,7 @@ def test_two_accumulated_half_batches_equal_one_whole_batch(eager):
     for accumulation in (1, 2):
         keras.utils.set_random_seed(3)
         config = reduced(accumulation=accumulation, clip_norm=0.0, loss="ce", pooling="mean")
-        network = model.build_stage3(config, model.build_hubert(config), 3)
+        network = model.build_stage3(config, model.build_hubert(config, stage=3), 3)
         batches = batches_of(config, utterances, data.StageLabels({"emotion": utterances.labels}))
         assert len(batches) == accumulation
         for k in range(accumulation):
