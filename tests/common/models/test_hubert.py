@@ -14,13 +14,14 @@ from keras import ops
 from common import safetensors
 from common.errors import UserError
 from common.layers.waveform import NormalizedWaveConvolution, StridedConvolution
-from common.models.hubert import HubertConfig, freeze_front_end, hubert, truncate
-from common.models.hubert_weights import digest, load, read_config, stored_weights
+from common.models.hubert import HubertConfig
+from common.models.speech_encoder import freeze_front_end, speech_encoder, truncate
+from common.models.speech_weights import digest, load, read_config
 from tests.helpers import GOLDEN
-from tests.helpers.hubert import save_checkpoint, write_tensors
+from tests.helpers.speech_checkpoints import save_checkpoint, write_tensors
 
 EXPECTED = GOLDEN / "hubert_tiny"
-LARGE = EXPECTED.with_name("hubert_large_tiny")
+LARGE = GOLDEN / "speech_encoders" / "hubert_large"
 
 
 def expected_numbers():
@@ -65,34 +66,6 @@ def test_masked_frames_equal_the_pytorch_model(expected):
     assert expected["mask_time_indices"].any()
 
 
-def test_the_large_architecture_equals_the_pytorch_model():
-    with np.load(LARGE / "expected.npz") as file:
-        theirs = dict(file)
-    states = run(load(LARGE), waveform=theirs["waveform"])["hidden_states"]
-    np.testing.assert_allclose(np.stack(states[:-1]), theirs["first_hidden_states"], atol=5e-5)
-    np.testing.assert_allclose(states[-1], theirs["last_hidden_state"], atol=5e-5)
-    lengths = theirs["lengths"].astype(np.int32)
-    states = run(load(LARGE, padding="attention"), waveform=theirs["waveform"], lengths=lengths)["hidden_states"]
-    np.testing.assert_allclose(states[-1], theirs["last_hidden_state_with_attention_mask"], atol=5e-5)
-
-
-@pytest.mark.parametrize("folder", [EXPECTED, LARGE])
-def test_exact_padding_gives_the_same_as_a_single_utterance(folder):
-    generator = np.random.default_rng(0)
-    lengths = np.array([5000, 3210, 400], np.int32)
-    waveform = generator.standard_normal((3, 5000)).astype(np.float32)
-    for row, length in zip(waveform, lengths, strict=True):
-        row[length:] = 0
-    model, alone = load(folder, padding="exact"), load(folder)
-    config = read_config(folder)
-    together = run(model, waveform=waveform, lengths=lengths)["hidden_states"]
-    for number, length in enumerate(lengths):
-        single = run(alone, waveform=waveform[number : number + 1, :length])["hidden_states"]
-        for state, own in zip(together, single, strict=True):
-            assert own.shape[1] == config.frames(int(length))
-            np.testing.assert_allclose(state[number, : own.shape[1]], own[0], atol=2e-5)
-
-
 def test_bfloat16_has_the_expected_precision(expected):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -108,55 +81,6 @@ def test_bfloat16_has_the_expected_precision(expected):
         assert 1e-4 < np.abs(state - theirs).mean() < 0.02 * np.abs(theirs).mean()
 
 
-def errors_and_a_few_steps():
-    """Largest errors compared with the numbers of transformers, and what six steps of training change."""
-    expected = expected_numbers()
-    waveform = expected["waveform"]
-
-    def error(found, wanted):
-        return float(np.abs(np.asarray(found) - wanted).max())
-
-    both = load(EXPECTED, padding="attention", masking=True)
-    full, none = np.full(2, 16000, np.int32), np.zeros((2, 49), bool)
-
-    def predict(lengths, masked):
-        return both({"waveform": waveform, "lengths": lengths, "masked": masked})
-
-    plain = predict(full, none)
-    padded = predict(expected["attention_mask"].sum(1).astype("int32"), none)["hidden_states"][-1]
-    masked = predict(full, expected["mask_time_indices"])["hidden_states"][-1]
-    states = zip(plain["hidden_states"], expected["hidden_states"], strict=True)
-    errors = {
-        "features": error(plain["features"], expected["conv_features"]),
-        "states": max(error(one, other) for one, other in states),
-        "attention": error(padded, expected["last_hidden_state_with_attention_mask"]),
-        "masked": error(masked, expected["last_hidden_state_with_mask_time_indices"]),
-    }
-    step = keras.Model(both.input, both.output["hidden_states"][-1])
-    step.compile("sgd", "mse")
-    before = step.get_weights()
-    inputs = {"waveform": waveform, "lengths": full, "masked": expected["mask_time_indices"]}
-    for _ in range(6):  # a step may skip a layer, but no layer is skipped in all steps
-        loss = step.train_on_batch(inputs, np.zeros((2, 49, 32)))
-    moved = sum(not np.array_equal(one, other) for one, other in zip(before, step.get_weights(), strict=True))
-    return {**errors, "loss": float(loss), "still": len(before) - moved, "backend": keras.backend.backend()}
-
-
-def test_jax_gives_the_same_results_and_trains(under_jax):
-    found = under_jax(errors_and_a_few_steps)
-    assert found["backend"] == "jax"
-    assert max(found[name] for name in ("features", "states", "attention", "masked")) < 2e-5
-    assert np.isfinite(found["loss"])
-    # A bias of the keys changes all scores of a row equally, which softmax ignores: its gradient is zero or rounding.
-    assert found["still"] <= 4
-
-
-def test_base_has_the_published_number_of_parameters():
-    model = hubert()
-    assert model.count_params() - sum(np.prod(w.shape) for w in model.weights if "seed" in w.path) == 94_371_712
-    assert len(stored_weights(model, HubertConfig())) == 211
-
-
 def test_number_of_frames():
     config = HubertConfig()
     assert [config.frames(n) for n in (399, 400, 16000, 32000, 64000, 160000)] == [0, 1, 49, 99, 199, 499]
@@ -168,12 +92,12 @@ def test_truncate_removes_the_later_layers(plain, expected):
     names = {layer.name for layer in part.layers}
     assert "layer_2" in names and "layer_3" not in names
     np.testing.assert_allclose(part({"waveform": expected["waveform"]}), expected["hidden_states"][2], atol=2e-5)
-    with pytest.raises(UserError, match="no layer 5: this HuBERT has the hidden states 0 to 4"):
+    with pytest.raises(UserError, match="no layer 5: this network has the hidden states 0 to 4"):
         truncate(plain, 5)
 
 
 def test_weights_can_be_copied_between_variants(plain, expected):
-    other = hubert(read_config(EXPECTED), padding="exact", masking=True)
+    other = speech_encoder(read_config(EXPECTED), padding="exact", masking=True)
     other.set_weights(plain.get_weights())
     inputs = {"lengths": np.full(2, 16000, np.int32), "masked": np.zeros((2, 49), bool)}
     found = run(other, waveform=expected["waveform"], **inputs)["hidden_states"][-1]
@@ -278,9 +202,9 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "wav2vec2"}, r"describes wav2vec 2\.0, not HuBERT"),
-        ({"model_type": "wavlm"}, "describes WavLM, not HuBERT"),
-        ({"model_type": None}, "describes no known model, not HuBERT"),
+        ({"model_type": "unispeech"}, r"no network that is supported \(model_type is 'unispeech'\)"),
+        ({"model_type": None}, "types wav2vec2, hubert, wavlm, data2vec-audio"),
+        ({"model_type": "data2vec-audio"}, "does not hold the data2vec audio of its config.json: .* is missing"),
         ({"conv_pos_batch_norm": True}, "conv_pos_batch_norm is True; only False is supported"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ({"conv_kernel": [10, 3]}, "conv_dim, conv_kernel and conv_stride differ in length"),
@@ -341,7 +265,7 @@ def test_a_training_step_changes_all_weights_that_are_not_frozen(expected):
 
 
 def test_layerdrop_skips_layers_in_training(expected):
-    model = hubert(dataclasses.replace(read_config(EXPECTED), layerdrop=1.0, hidden_dropout=0.0))
+    model = speech_encoder(dataclasses.replace(read_config(EXPECTED), layerdrop=1.0, hidden_dropout=0.0))
     states = model({"waveform": expected["waveform"][:1, :2000]}, training=True)["hidden_states"]
     np.testing.assert_array_equal(states[0], states[-1])
     states = model({"waveform": expected["waveform"][:1, :2000]}, training=False)["hidden_states"]
@@ -394,42 +318,3 @@ def test_strided_convolution_equals_keras(size, stride, frames):
     theirs = keras.activations.gelu(ops.conv(x, layer.kernel, stride, "valid") + layer.bias)
     np.testing.assert_allclose(layer(x), theirs, atol=1e-5)
     assert found.shape == theirs.shape == layer.compute_output_shape(x.shape)
-
-
-@pytest.mark.parametrize("folder", [EXPECTED, LARGE])
-def test_random_weights_give_hugging_faces_results(folder, tmp_path):
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    model = hubert(read_config(folder))  # random weights
-    save_checkpoint(model, read_config(folder), tmp_path)
-    theirs = transformers.HubertModel.from_pretrained(tmp_path).eval()
-    waveform = np.random.default_rng(2).standard_normal((2, 6000)).astype(np.float32)
-    with torch.no_grad():
-        last = theirs(torch.tensor(waveform)).last_hidden_state.numpy()
-    np.testing.assert_allclose(run(model, waveform=waveform)["hidden_states"][-1], last, atol=5e-5)
-
-
-@pytest.mark.slow
-def test_base_equals_hugging_faces_model_on_four_seconds(tmp_path):
-    """Random weights, also where the initial ones are 0 or 1; 13 states of 199 frames with values of about 0.8."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    keras.utils.set_random_seed(0)
-    model, draw = hubert(HubertConfig()), np.random.default_rng(1)
-    model.set_weights(
-        [
-            values + draw.normal(0, 0.05, values.shape).astype(np.float32) if weight.ndim == 1 else values
-            for weight, values in zip(model.weights, model.get_weights(), strict=True)
-        ]
-    )
-    save_checkpoint(model, HubertConfig(), tmp_path)
-    theirs, read = transformers.HubertModel.from_pretrained(tmp_path, output_loading_info=True)
-    assert not any(read.values())  # nothing missing, unexpected or of another shape
-    waveform = draw.standard_normal((1, 64000)).astype(np.float32)
-    with torch.no_grad():
-        expected = theirs.eval()(torch.tensor(waveform), output_hidden_states=True)
-    found = run(model, waveform=waveform)["hidden_states"]
-    for state, other in zip(found, expected.hidden_states, strict=True):
-        np.testing.assert_allclose(state, other.numpy(), atol=5e-5)
-    np.testing.assert_allclose(found[-1], expected.last_hidden_state.numpy(), atol=5e-5)
-    assert found[-1].shape == (1, 199, 768) and np.abs(found[-1]).mean() > 0.5
