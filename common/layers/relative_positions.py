@@ -66,11 +66,17 @@ class RelativePositionBias(keras.layers.Layer):
 
     def call(self, inputs):
         """The biases of all pairs of frames."""
-        place = ops.arange(ops.shape(inputs)[1])
-        distance = ops.clip(place[None, :] - place[:, None], -self.max_distance, self.max_distance)
+        frames = ops.shape(inputs)[1]
+        distance = ops.clip(ops.arange(2 * frames) - frames + 1, -self.max_distance, self.max_distance)
         bucket = ops.take(ops.convert_to_tensor(self.table), distance + self.max_distance)
-        bias = ops.take(ops.cast(self.bias, self.compute_dtype), bucket, axis=0)
-        return ops.transpose(bias, (2, 0, 1))[None]
+        # Products and copies instead of a look-up, whose gradient is slow, and sparse under TensorFlow.
+        bucket = ops.one_hot(bucket, self.settings["buckets"], dtype=self.compute_dtype)
+        bias = ops.transpose(ops.matmul(bucket, self.bias))  # distances from 1 - frames to frames
+        # Each query's row of distances begins one earlier than the row before: the same 2 * frames numbers are
+        # repeated for each query, and divided into rows that are shorter by one.
+        first, length = frames - 1, 2 * frames - 1
+        rows = ops.tile(bias, (1, frames))[:, first : first + frames * length]
+        return ops.reshape(rows, (1, self.settings["heads"], frames, length))[..., :frames]
 
     def compute_output_spec(self, inputs):
         """(1, heads, frames, frames)."""

@@ -163,7 +163,7 @@ def test_the_number_of_parameters_is_the_published_one(name, monkeypatch):
     assert sum(np.prod(one.shape) for one in stored.values()) == model.count_params()
 
 
-@pytest.mark.parametrize("name", ["wavlm_large", "data2vec"])
+@pytest.mark.parametrize("name", ["hubert", "wavlm_large", "data2vec"])
 def test_gradients_reach_all_weights(name):
     import tensorflow as tf
 
@@ -234,8 +234,14 @@ def compare_with_transformers(config, folder, samples):
     with torch.no_grad():
         expected = theirs.eval()(torch.tensor(waveform), output_hidden_states=True)
     states = [np.asarray(state) for state in model({"waveform": waveform})["hidden_states"]]
-    differences = [np.abs(one - other.numpy()).max() for one, other in zip(states, expected.hidden_states, strict=True)]
-    print(f"{config.title} of width {config.hidden_size}: {max(differences):.1e}, last {differences[-1]:.1e}")
+    pairs = [(one, other.numpy()) for one, other in zip(states, expected.hidden_states, strict=True)]
+    differences = [np.abs(one - other).max() for one, other in pairs]
+    sizes = [np.abs(one).mean() for one in states]
+    worst = int(np.argmax(differences))
+    print(
+        f"{config.title} of width {config.hidden_size}, {keras.backend.backend()}: at most {differences[worst]:.1e} "
+        f"(state {worst}, mean size {sizes[worst]:.2f}); last {differences[-1]:.1e} (mean size {sizes[-1]:.2f})"
+    )
     assert max(differences) < 5e-5
     np.testing.assert_allclose(states[-1], expected.last_hidden_state.numpy(), atol=5e-5)
     return states
