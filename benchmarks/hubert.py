@@ -26,9 +26,10 @@ def keras_actions():
     """Forward pass and training step in Keras, as functions of a batch of waveforms."""
     import keras
 
-    from common.models.hubert import HubertConfig, hubert, truncate
+    from common.models.hubert import HubertConfig
+    from common.models.speech_encoder import speech_encoder, truncate
 
-    network = truncate(hubert(HubertConfig(layerdrop=0.0)), -1)
+    network = truncate(speech_encoder(HubertConfig(layerdrop=0.0)), -1)
     network.compile(keras.optimizers.Adam(1e-5), lambda _, y: keras.ops.mean(y * y), jit_compile=False)
     return {
         "forward": lambda waves: network.predict_on_batch({"waveform": waves}),

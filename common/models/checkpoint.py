@@ -26,6 +26,12 @@ class StoredWeight:
     shape: tuple[int, ...]
     transposed: bool = False
 
+    @classmethod
+    def like(cls, weight: Any, *, transposed: bool = False) -> StoredWeight:
+        """A weight whose tensor has its shape, or the reverse of it."""
+        shape = tuple(weight.shape)
+        return cls(weight, shape[::-1] if transposed else shape, transposed)
+
     def assign(self, values: np.ndarray) -> None:
         """Sets the weight to the values of the tensor."""
         values = np.asarray(values, np.float32)

@@ -124,6 +124,27 @@ def _imagenet(backbone: str, title: str, size: int, folder: str, md5: str) -> So
     )
 
 
+def _speech_network(name: str, owner: str, title: str, licence: str, size: int) -> Source:
+    """A checkpoint of HuBERT or a similar network; its size is approximate, and its checksums are not known here.
+
+    Its main branch has the weights as PyTorch's file, which needs PyTorch to be read. If the user puts the same weights
+    beside it as model.safetensors, those are read instead.
+    """
+    page = f"{_HUGGING_FACE}/{owner}/{name}"
+    files = ("config.json", "preprocessor_config.json", "pytorch_model.bin")
+    return Source(
+        name=name,
+        title=f"{title}, Hugging Face format, for PyTorch",
+        licence=licence,
+        size=size,
+        unpacked=size,
+        files=tuple(File(file, f"{page}/resolve/main/{file}") for file in files),
+        holds="pytorch_model.bin",
+        page=page,
+        corpus=False,
+    )
+
+
 _FASTTEXT = "https://dl.fbaipublicfiles.com/fasttext/vectors-english"
 _FASTTEXT_PAGE = "https://fasttext.cc/docs/en/english-vectors.html"
 
@@ -270,6 +291,13 @@ _ALL = (
         page=f"{_HUGGING_FACE}/facebook/hubert-base-ls960",
         corpus=False,
     ),
+    _speech_network("hubert-large-ll60k", "facebook", "HuBERT large, Libri-Light", "Apache-2.0", 1_262 * MB),
+    _speech_network("wav2vec2-base", "facebook", "wav2vec 2.0 base, LibriSpeech", "Apache-2.0", 380 * MB),
+    _speech_network("wav2vec2-large-lv60", "facebook", "wav2vec 2.0 large, Libri-Light", "Apache-2.0", 1_270 * MB),
+    _speech_network("wavlm-base-plus", "microsoft", "WavLM base+", "see the page", 378 * MB),
+    _speech_network("wavlm-large", "microsoft", "WavLM large", "see the page", 1_262 * MB),
+    _speech_network("data2vec-audio-base", "facebook", "data2vec audio base, LibriSpeech", "Apache-2.0", 373 * MB),
+    _speech_network("data2vec-audio-large", "facebook", "data2vec audio large", "Apache-2.0", 1_253 * MB),
 )
 
 SOURCES = {one.name: one for one in _ALL}

@@ -11,6 +11,18 @@ from common.errors import UserError
 CHECKPOINT = "facebook/hubert-base-ls960"
 """The public HuBERT that the paper starts from; `ser fetch hubert-base-ls960` downloads it."""
 
+CHECKPOINTS = {
+    CHECKPOINT: "hubert-base-ls960",
+    "facebook/hubert-large-ll60k": "hubert-large-ll60k",
+    "facebook/wav2vec2-base": "wav2vec2-base",
+    "facebook/wav2vec2-large-lv60": "wav2vec2-large-lv60",
+    "microsoft/wavlm-base-plus": "wavlm-base-plus",
+    "microsoft/wavlm-large": "wavlm-large",
+    "facebook/data2vec-audio-base": "data2vec-audio-base",
+    "facebook/data2vec-audio-large": "data2vec-audio-large",
+}
+"""Public checkpoints that may take HuBERT's place, and the names by which `ser fetch` downloads them."""
+
 RANDOM = ("random-base", "random-tiny")
 """HuBERTs with random weights: one of the base size, and one that is small enough for two cores."""
 
@@ -24,11 +36,13 @@ class GmpConfig:
 
     hubert: str = setting(
         CHECKPOINT,
-        "Sec. 4.1.2, footnote 1; or a folder in Hugging Face's format; random-base and random-tiny are ours",
+        "Sec. 4.1.2, footnote 1; or another public checkpoint of HuBERT, wav2vec 2.0, WavLM or data2vec audio, or a "
+        "folder of one in Hugging Face's format; random-base and random-tiny are ours",
     )
     normalise: bool = setting(
         True,
-        "not given: waveforms get mean 0 and variance 1, as in Hugging Face's front end; or not, as in fairseq's",
+        "not given: waveforms get mean 0 and variance 1, as in Hugging Face's front end; or not, as in fairseq's (and "
+        "as in the pretraining of WavLM base)",
     )
     narrowband: bool = setting(False, "not given: 8 kHz recordings are refused, as HuBERT saw none; or accepted")
     layer: int = setting(-3, "Sec. 3.1: third to last; Table 4: -1 to -8; counted from HuBERT's last layer")

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.contract import Experiment, Paper, PretrainedWeights
 from common.errors import UserError
 from common.splits import LeaveOneSessionOut, LeaveOneSpeakerOut
-from papers.gmp_atl.config import CHECKPOINT, DEMO, RANDOM, SCALED, GmpConfig
+from papers.gmp_atl.config import CHECKPOINT, CHECKPOINTS, DEMO, RANDOM, SCALED, GmpConfig
 
 SUBSET = "4class-excited"
 """Sec. 4.1.1, Table 1: 5531 utterances, excited is counted as happy."""
@@ -81,36 +81,37 @@ def _experiments() -> tuple[Experiment, ...]:
 
 
 def checkpoint_folder(name: str) -> Path | None:
-    """Folder of a checkpoint, which may be named by its folder; None if the public one was not fetched.
+    """Folder of a checkpoint, which may be named by its folder; None if it is a public one and was not fetched.
 
     Raises:
-        UserError: The folder does not exist or holds no HuBERT.
+        UserError: The folder does not exist or holds no checkpoint.
     """
-    if name == CHECKPOINT:
+    if name in CHECKPOINTS:
         from data_prep.fetching.sources import SOURCES, source_folder
 
-        source = SOURCES["hubert-base-ls960"]
+        source = SOURCES[CHECKPOINTS[name]]
         folder = source_folder(source)
         return folder if (folder / source.holds).is_file() else None
     folder = Path(os.path.expanduser(name))
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"hubert={name}: this folder does not exist or holds no config.json. Choose {CHECKPOINT}, another folder, "
-            f"or {' or '.join(RANDOM)}."
+            f"hubert={name}: this folder does not exist or holds no config.json. Choose another folder or "
+            f"one of {', '.join((*CHECKPOINTS, *RANDOM))}."
         )
     return folder
 
 
 def pretrained(config: GmpConfig) -> list[PretrainedWeights]:
-    """HuBERT.
+    """HuBERT, or the checkpoint in its place; without it, a run may go on with a random HuBERT base.
 
     Raises:
-        UserError: The folder that the config names does not exist or holds no HuBERT.
+        UserError: The folder that the config names does not exist or holds no checkpoint.
     """
     if config.hubert in RANDOM:
         return [PretrainedWeights(f"HuBERT ({config.hubert})", random=True)]
-    source = "hubert-base-ls960" if config.hubert == CHECKPOINT else ""
-    return [PretrainedWeights("HuBERT", checkpoint_folder(config.hubert), source, fallback={"hubert": "random-base"})]
+    title = "HuBERT" if config.hubert == CHECKPOINT else f"{Path(config.hubert).name} in place of HuBERT"
+    source, folder = CHECKPOINTS.get(config.hubert, ""), checkpoint_folder(config.hubert)
+    return [PretrainedWeights(title, folder, source, fallback={"hubert": "random-base"})]
 
 
 PAPER = Paper(

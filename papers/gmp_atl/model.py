@@ -14,10 +14,12 @@ from common import losses
 from common.corpus import GENDERS
 from common.errors import UserError
 from common.layers.cosine import CosineDense
-from common.models import hubert_weights
-from common.models.hubert import HubertConfig, ValidFrames, freeze_front_end, hubert
+from common.layers.frames import ValidFrames
+from common.models import speech_weights
+from common.models.hubert import HubertConfig
+from common.models.speech_encoder import freeze_front_end, speech_encoder
 from common.training import jit_compile
-from papers.gmp_atl.config import RANDOM, GmpConfig
+from papers.gmp_atl.config import CHECKPOINTS, RANDOM, GmpConfig
 from papers.gmp_atl.data import output_name
 from papers.gmp_atl.experiments import checkpoint_folder
 
@@ -50,7 +52,7 @@ def checkpoint_digest(config: GmpConfig) -> str:
     """Names the weights that HuBERT starts from: a hash of the checkpoint, or the name of random ones."""
     if config.hubert in RANDOM:
         return f"{config.hubert}, {_shape(config).num_hidden_layers} layers"
-    return hubert_weights.digest(_folder(config))
+    return speech_weights.digest(_folder(config))
 
 
 def _shape(config: GmpConfig) -> HubertConfig:
@@ -60,7 +62,7 @@ def _shape(config: GmpConfig) -> HubertConfig:
 def _folder(config: GmpConfig) -> Path:
     folder = checkpoint_folder(config.hubert)
     if folder is None:
-        raise UserError(f"{config.hubert} is not here. Download it with `ser fetch hubert-base-ls960`.")
+        raise UserError(f"{config.hubert} is not here. Download it with `ser fetch {CHECKPOINTS[config.hubert]}`.")
     return folder
 
 
@@ -84,9 +86,9 @@ def build_hubert(
     }
     build = {"padding": config.padding_is, "masking": masking}
     if config.hubert in RANDOM:
-        model = hubert(dataclasses.replace(_shape(config), **settings), **build)
+        model = speech_encoder(dataclasses.replace(_shape(config), **settings), **build)
     else:
-        model = hubert_weights.load(_folder(config), **build, **settings)
+        model = speech_weights.load(_folder(config), **build, **settings)
     if weights is not None:
         model.set_weights(weights)
     if config.tune != "all":
@@ -179,7 +181,7 @@ def emotion_loss(config: GmpConfig) -> losses.MarginFocalLoss:
 
 def encoder_of(model: keras.Model) -> keras.Model:
     """Returns the HuBERT inside a stage's network."""
-    return model.get_layer("hubert")
+    return next(layer for layer in model.layers if isinstance(layer, keras.Model))
 
 
 MAX_KEPT_WEIGHTS = 1_000_000

@@ -26,7 +26,7 @@ from common.contract import Context, Part
 from common.corpus import gender_numbers
 from common.errors import UserError
 from common.metrics import confusion, ua
-from common.models.hubert import truncate
+from common.models.speech_encoder import truncate
 from common.training import BestEpoch, jit_compile, predict_batch, seed_everything, train_epochs
 from papers.gmp_atl import model as networks
 from papers.gmp_atl.config import GmpConfig

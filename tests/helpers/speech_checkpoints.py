@@ -1,4 +1,4 @@
-"""Writes HuBERT checkpoints in Hugging Face's format."""
+"""Writes checkpoints of HuBERT and similar networks in Hugging Face's format."""
 
 import dataclasses
 import json
@@ -6,11 +6,11 @@ import json
 import keras
 import numpy as np
 
-from common.models.hubert_weights import stored_weights
+from common.models.speech_weights import stored_weights
 
 
 def save_checkpoint(model, config, folder):
-    """Writes config.json and model.safetensors as Hugging Face's HubertModel reads them, with weight_g and weight_v."""
+    """Writes config.json and model.safetensors as Hugging Face's models read them, with weight_g and weight_v."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, one in stored_weights(model, config).items():
@@ -18,7 +18,7 @@ def save_checkpoint(model, config, folder):
         tensors[name] = (values.T if one.transposed else values).reshape(one.shape)
     write_tensors(folder / "model.safetensors", tensors)
     fixed = {
-        "model_type": "hubert", "architectures": ["HubertModel"], "feat_extract_activation": "gelu",
+        "model_type": config.family, "feat_extract_activation": "gelu",
         "hidden_act": "gelu", "num_feat_extract_layers": len(config.conv_dim), "conv_pos_batch_norm": False,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps({**fixed, **dataclasses.asdict(config)}))

@@ -1,11 +1,14 @@
-"""HuBERT checkpoints in Hugging Face's format: a folder with config.json and model.safetensors, or pytorch_model.bin.
+"""Checkpoints of wav2vec 2.0, HuBERT, WavLM and data2vec audio in Hugging Face's format.
 
-Loading is strict: all tensors of the network must be there, and all other tensors must belong to a known task head.
+A checkpoint is a folder with config.json and model.safetensors, or pytorch_model.bin. Its `model_type` says which
+network it is. Loading is strict: all tensors of the network must be there, and all other tensors must belong to a known
+task head.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,13 +23,21 @@ from common.models.checkpoint import StoredWeight, assign_weights, require_files
 if TYPE_CHECKING:
     import keras
 
-    from common.models.hubert import HubertConfig
+    from common.models.speech_config import SpeechConfig
+
+FAMILIES = {
+    "wav2vec2": "common.models.wav2vec2:Wav2Vec2Config",
+    "hubert": "common.models.hubert:HubertConfig",
+    "wavlm": "common.models.wavlm:WavLMConfig",
+    "data2vec-audio": "common.models.data2vec:Data2VecConfig",
+}
+"""Module and class of each family's configuration, by the `model_type` of config.json."""
 
 FILES = ("model.safetensors", "pytorch_model.bin")
 """Files that may hold the weights, in the order of preference."""
 
-HEADS = ("lm_head.", "projector.", "classifier.", "layer_weights")
-"""Beginnings of the names of tensors of Hugging Face's task heads; HuBERT's own names then begin with "hubert."."""
+HEADS = ("lm_head.", "projector.", "classifier.", "layer_weights", "quantizer.", "project_q.", "project_hid.")
+"""Beginnings of the names of tensors of Hugging Face's task heads; the network's own then begin with its prefix."""
 
 OLD_NAMES = {".parametrizations.weight.original0": ".weight_g", ".parametrizations.weight.original1": ".weight_v"}
 """Names of weight-normalised tensors in published checkpoints, by their names in PyTorch 2.1 and later."""
@@ -46,39 +57,37 @@ NORMS = {"attention_norm": "layer_norm", "final_norm": "final_layer_norm"}
 
 
 def load(folder: str | Path, *, padding: str = "none", masking: bool = False, **settings: Any) -> keras.Model:
-    """Builds a HuBERT with the weights of a checkpoint.
+    """Builds the network of a checkpoint, with its weights.
 
     Args:
         folder: holds config.json and model.safetensors (or pytorch_model.bin, which needs PyTorch).
-        padding: see `common.models.hubert.hubert`.
-        masking: see `common.models.hubert.hubert`.
+        padding: see `common.models.speech_encoder.speech_encoder`.
+        masking: see `common.models.speech_encoder.speech_encoder`.
         **settings: fields of the config to change, for example `layerdrop=0.0`.
 
     Raises:
-        UserError: The folder is not a HuBERT checkpoint, or its tensors are not exactly those of the network.
+        UserError: The folder is no such checkpoint, or its tensors are not exactly those of the network.
     """
-    from common.models.hubert import hubert
+    from common.models.speech_encoder import speech_encoder
 
     config = dataclasses.replace(read_config(folder), **settings)
     file = _weights_file(Path(folder))
     tensors = safetensors.read(file) if file.suffix == ".safetensors" else safetensors.read_pytorch(file)
-    model = hubert(config, padding=padding, masking=masking)
+    model = speech_encoder(config, padding=padding, masking=masking)
     # Hugging Face leaves out the vector of masked frames if it is never used.
     optional = () if config.mask_time_prob > 0 else ("masked_spec_embed",)
-    message = f"{file} does not hold the HuBERT of its config.json"
-    assign_weights(stored_weights(model, config), _without_heads(tensors), message, optional)
+    message = f"{file} does not hold the {config.title} of its config.json"
+    assign_weights(stored_weights(model, config), _without_heads(tensors, config.prefix), message, optional)
     return model
 
 
-def read_config(folder: str | Path) -> HubertConfig:
-    """Reads the configuration in a checkpoint's folder.
+def read_config(folder: str | Path) -> SpeechConfig:
+    """Reads the configuration in a checkpoint's folder; its class is that of the family.
 
     Raises:
         UserError: There is none, or it is that of another architecture.
     """
-    from common.models.hubert import HubertConfig
-
-    require_files(Path(folder), ("config.json",), "a HuBERT checkpoint", "hubert-base-ls960")
+    require_files(Path(folder), ("config.json",), "a checkpoint of HuBERT or a similar network", "hubert-base-ls960")
     file = Path(folder) / "config.json"
     try:
         described = json.loads(file.read_bytes())
@@ -86,7 +95,14 @@ def read_config(folder: str | Path) -> HubertConfig:
         raise UserError(f"{file} is not JSON ({error}). Fetch the checkpoint again.") from error
     if not isinstance(described, dict):
         raise UserError(f"{file} is not a model's configuration. Fetch the checkpoint again.")
-    return HubertConfig.from_json(described, str(file))
+    family = described.get("model_type")
+    if family not in FAMILIES:
+        raise UserError(
+            f"{file} describes no network that is supported (model_type is {family!r}). Give a folder of a checkpoint "
+            f"with one of the types {', '.join(FAMILIES)}."
+        )
+    module, name = FAMILIES[family].split(":")
+    return getattr(importlib.import_module(module), name).from_json(described, str(file))
 
 
 def digest(folder: str | Path) -> str:
@@ -95,40 +111,32 @@ def digest(folder: str | Path) -> str:
     return files.digest((Path(folder) / "config.json", _weights_file(Path(folder))))
 
 
-def stored_weights(model: keras.Model, config: HubertConfig) -> dict[str, StoredWeight]:
-    """Lists all weights of a network, 211 for base, by Hugging Face's names of their tensors."""
+def stored_weights(model: keras.Model, config: SpeechConfig) -> dict[str, StoredWeight]:
+    """Lists all weights of a network, 211 for HuBERT base, by Hugging Face's names of their tensors."""
     found: dict[str, StoredWeight] = {}
 
-    def add(name: str, weight, shape=None, *, transposed: bool = False) -> None:
-        own = tuple(weight.shape)
-        found[name] = StoredWeight(weight, shape or (own[::-1] if transposed else own), transposed)
-
     def norm(name: str, layer) -> None:
-        add(f"{name}.weight", layer.gamma)
-        add(f"{name}.bias", layer.beta)
+        found[f"{name}.weight"] = StoredWeight.like(layer.gamma)
+        found[f"{name}.bias"] = StoredWeight.like(layer.beta)
 
     def dense(name: str, layer) -> None:
-        add(f"{name}.weight", layer.kernel, transposed=True)
-        add(f"{name}.bias", layer.bias)
+        found[f"{name}.weight"] = StoredWeight.like(layer.kernel, transposed=True)
+        found[f"{name}.bias"] = StoredWeight.like(layer.bias)
 
-    add("masked_spec_embed", model.get_layer("masked_frames").vector)
+    found["masked_spec_embed"] = StoredWeight.like(model.get_layer("masked_frames").vector)
     for number in range(len(config.conv_dim)):
         name, layer = f"feature_extractor.conv_layers.{number}", model.get_layer(f"convolution_{number}")
-        add(f"{name}.conv.weight", layer.kernel, transposed=True)
+        found[f"{name}.conv.weight"] = StoredWeight.like(layer.kernel, transposed=True)
         if config.conv_bias:
-            add(f"{name}.conv.bias", layer.bias)
+            found[f"{name}.conv.bias"] = StoredWeight.like(layer.bias)
         if config.feat_extract_norm == "layer":
             norm(f"{name}.layer_norm", layer.norm)
         elif number == 0:
-            add(f"{name}.layer_norm.weight", layer.scale)
-            add(f"{name}.layer_norm.bias", layer.offset)
+            found[f"{name}.layer_norm.weight"] = StoredWeight.like(layer.scale)
+            found[f"{name}.layer_norm.bias"] = StoredWeight.like(layer.offset)
     if config.feat_proj_layer_norm:
         norm("feature_projection.layer_norm", model.get_layer("projection_norm"))
     dense("feature_projection.projection", model.get_layer("projection"))
-    position = model.get_layer("position")
-    add("encoder.pos_conv_embed.conv.bias", position.bias)
-    add("encoder.pos_conv_embed.conv.weight_g", position.gain, (1, 1, config.num_conv_pos_embeddings))
-    add("encoder.pos_conv_embed.conv.weight_v", position.direction, transposed=True)
     norm("encoder.layer_norm", model.get_layer("encoder_norm"))
     for number in range(config.num_hidden_layers):
         name, layer = f"encoder.layers.{number}", model.get_layer(f"layer_{number + 1}")
@@ -136,16 +144,16 @@ def stored_weights(model: keras.Model, config: HubertConfig) -> dict[str, Stored
             dense(f"{name}.{theirs}", getattr(layer, own))
         for own, theirs in NORMS.items():
             norm(f"{name}.{theirs}", getattr(layer, own))
-    return found
+    return found | config.position_tensors(model)
 
 
-def _without_heads(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """HuBERT's own tensors, under the names of published checkpoints."""
-    if any(name.startswith("hubert.") for name in tensors):
+def _without_heads(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The network's own tensors, under the names of published checkpoints."""
+    if any(name.startswith(prefix) for name in tensors):
         tensors = {name: values for name, values in tensors.items() if not name.startswith(HEADS)}
     found = {}
     for name, values in tensors.items():
-        plain = name.removeprefix("hubert.")
+        plain = name.removeprefix(prefix)
         for new, old in OLD_NAMES.items():
             plain = plain.replace(new, old)
         found[plain] = values
