@@ -66,16 +66,36 @@ def read(
         if not Path(path).exists():
             raise AudioError(f"{path}: the audio file does not exist.") from error
         raise AudioError(f"{path}: not readable as audio ({error}).") from error
+    return checked(signal, rate, sample_rate, path)
+
+
+def checked(signal: np.ndarray, rate: int, sample_rate: int, name: str | Path) -> np.ndarray:
+    """Samples as every extractor expects them: mono, at a sample rate, finite and not silent.
+
+    Args:
+        signal: samples, shape (samples,) or (samples, channels), which are averaged.
+        rate: their sample rate, in Hz.
+        sample_rate: sample rate to return, in Hz.
+        name: of the audio, for error messages.
+
+    Returns:
+        float32 samples in [-1, 1], shape (samples,).
+
+    Raises:
+        AudioError: The audio is empty or silent, or contains samples that are not finite.
+    """
+    signal = np.asarray(signal, np.float32)
+    signal = signal[:, None] if signal.ndim == 1 else signal
     if not len(signal):
-        raise AudioError(f"{path}: the audio is empty.")
+        raise AudioError(f"{name}: the audio is empty.")
     if not np.isfinite(signal).all():
-        raise AudioError(f"{path}: the audio contains samples that are not finite numbers.")
+        raise AudioError(f"{name}: the audio contains samples that are not finite numbers.")
     signal = signal.mean(axis=1) if signal.shape[1] > 1 else signal[:, 0]
     if rate != sample_rate:
         import soxr
 
         signal = soxr.resample(signal, rate, sample_rate, quality="HQ")
     if not len(signal) or np.abs(signal).max() < SILENCE_PEAK:
-        raise AudioError(f"{path}: the audio is silent (its peak is below -80 dB of full scale).")
+        raise AudioError(f"{name}: the audio is silent (its peak is below -80 dB of full scale).")
     # Resampling a clipped recording may overshoot [-1, 1] a little.
     return np.clip(signal, -1.0, 1.0).astype(np.float32, copy=False)

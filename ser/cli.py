@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from ser import api, registry
-from ser.options import add_run_options, add_table_options, default_folder, options_from, pairs_from
+from ser.options import add_run_options, add_table_options, default_folder, options_from, pairs_from, seconds
 
 if TYPE_CHECKING:
     from ser.execution.executor import Failure
@@ -147,11 +147,13 @@ def claims(arguments: argparse.Namespace) -> int:
 
 
 def predict(arguments: argparse.Namespace) -> int:
-    """`ser predict`: emotions of audio files, predicted by a kept model."""
-    from ser.models import show_predictions
+    """`ser predict`: emotions of recordings, predicted by a kept model; 1 if one could not be used."""
+    from ser import predicting
 
-    show_predictions(api.load_model(arguments.model, results=arguments.results), arguments.files)
-    return 0
+    model = api.load_model(arguments.model, results=arguments.results)
+    return predicting.predict(
+        model, arguments.files, form=arguments.form, timeline=arguments.timeline, window_s=arguments.window
+    )
 
 
 def show(report: Report, *, claims_last: bool = False) -> int:
@@ -280,11 +282,23 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--markdown", type=Path, help="Markdown to write (default: report.md in the results folder)")
     verb.set_defaults(command=report)
 
-    verb = verbs.add_parser("predict", help="predict the emotions of audio files with a kept model")
-    verb.add_argument("files", nargs="+", type=Path, help="audio files")
+    verb = verbs.add_parser("predict", help="predict the emotions of recordings with a kept model")
+    verb.add_argument(
+        "files", nargs="+", metavar="PATH", help="audio files, folders, patterns; - reads a list from standard input"
+    )
+    form = verb.add_mutually_exclusive_group()
+    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV with all numbers")
+    form.add_argument("--json", dest="form", action="store_const", const="json", help="print JSON with all numbers")
+    verb.add_argument("--timeline", action="store_true", help="also an answer for each window of a long recording")
+    verb.add_argument(
+        "--window",
+        type=seconds,
+        metavar="S",
+        help="length of a window in seconds (default: what the network takes in at once)",
+    )
     verb.add_argument("--model", type=Path, help="model folder (default: the newest one in the results folder)")
     verb.add_argument("--results", type=Path, default=results, help="results folder")
-    verb.set_defaults(command=predict)
+    verb.set_defaults(command=predict, form="table")
     return top
 
 

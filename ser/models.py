@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from common.contract import Fitted, Paper, Part
+import numpy as np
+
+from common.contract import Fitted, Paper
 from common.errors import UserError
 from common.files import checksum, find
 from ser import registry
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ser.prediction import Answer, Recording, answers
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,47 @@ class Model:
         flags = "; ".join(self.trial["flags"]) or "no flags"
         return f"{self.trial['experiment']}, {self.trial['fold']}, run {self.trial['repeat']}; {flags}"
 
-    def predict(self, *files: str | Path) -> pd.DataFrame:
-        """Predicts audio files.
+    def predict(self, *sources: str | Path | np.ndarray, sample_rate: int = 16000, window_s: float | None = None):
+        """Predicts recordings.
 
         Args:
-            files: audio files, in any format and rate that libsndfile reads.
+            sources: audio files, in any format and rate that libsndfile reads, or arrays of samples in [-1, 1], shape
+                (samples,) or (samples, channels).
+            sample_rate: of the arrays, in Hz.
+            window_s: a recording that is longer is cut into windows of this length, which overlap by half; None: as
+                much as the network takes in at once.
 
         Returns:
-            One row per file. A classification has a probability "p_<class>" for each class, a regression a column
-            "predicted_<dimension>" for each dimension.
+            A data frame with one row per recording: the mean over its windows. A classification has a probability
+            "p_<class>" for each class, a regression a column "predicted_<dimension>" for each dimension.
 
         Raises:
-            UserError: A file cannot be used, or the model also needs transcripts.
+            UserError: A recording cannot be used, or the model also needs transcripts.
         """
         import pandas as pd
 
-        paths = [Path(file) for file in files]
-        columns = self.fitted.predict(_part(self.paper, self.fitted, paths))
-        return pd.DataFrame(columns, index=pd.Index([str(path) for path in paths], name="file"))
+        found = list(self._answers(sources, sample_rate, window_s))
+        return pd.DataFrame([one.overall for one in found], index=pd.Index([one.name for one in found], name="file"))
+
+    def timeline(self, source: str | Path | np.ndarray, sample_rate: int = 16000, window_s: float | None = None):
+        """Predicts each window of a recording; arguments and errors as for `predict`.
+
+        Returns:
+            A data frame with one row per window: start and end in seconds, then the columns of `predict`. Silent
+            windows are left out.
+        """
+        (found,) = self._answers([source], sample_rate, window_s)
+        return found.timeline()
+
+    def _answers(self, sources: Sequence, sample_rate: int, window_s: float | None) -> Iterator[Answer]:
+        recordings = [
+            Recording(f"audio {number}", one, sample_rate) if isinstance(one, np.ndarray) else Recording(str(one))
+            for number, one in enumerate(sources, start=1)
+        ]
+        for answer in answers(self.paper, self.fitted, recordings, window_s):
+            if answer.problem:
+                raise UserError(answer.problem)
+            yield answer
 
 
 def newest_model(results: Path) -> Path:
@@ -95,46 +118,3 @@ def load_model(folder: Path) -> Model:
 
 def _checksum(file: Path) -> str:
     return checksum(file) if file.is_file() else ""
-
-
-def show_predictions(model: Model, files: Sequence[Path]) -> None:
-    """Prints what the model is, and the prediction for each file.
-
-    Raises:
-        UserError: A file cannot be used.
-    """
-    predictions = model.predict(*files)
-    print(f"Model: {model}")
-    for file, (_, row) in zip(files, predictions.iterrows(), strict=True):
-        print(f"{file}: {_in_words(row.to_dict())}")
-
-
-def _in_words(row: Mapping[str, float]) -> str:
-    """Ratings by dimension, or the three most likely classes."""
-    ratings = {name.removeprefix("predicted_"): value for name, value in row.items() if name.startswith("predicted_")}
-    if ratings:
-        return ", ".join(f"{name} {value:.2f}" for name, value in ratings.items())
-    best = sorted(row.items(), key=lambda pair: -pair[1])[:3]
-    return ", ".join(f"{name.removeprefix('p_')} {value:.2f}" for name, value in best)
-
-
-def _part(paper: Paper, fitted: Fitted, files: Sequence[Path]) -> Part:
-    """Audio files as a part to be predicted. Nothing is cached: the same files are rarely predicted twice."""
-    import pandas as pd
-
-    from common import audio
-    from common.corpus import COLUMNS
-
-    table = pd.DataFrame({"utterance": [str(file) for file in files]}).reindex(columns=list(COLUMNS))
-    extractors = paper.function(paper.features)(fitted.config)
-    if getattr(fitted, "reads_text", False) or any(
-        getattr(one, "reads", "audio") == "text" for one in extractors.values()
-    ):
-        raise UserError(
-            "This model reads transcripts besides audio, and an audio file has none. Keep a model of speech alone."
-        )
-    features = {
-        name: {str(file): extractor(audio.read(file, extractor.sample_rate)) for file in files}
-        for name, extractor in extractors.items()
-    }
-    return Part(table, features, getattr(fitted, "classes", ()))

@@ -188,6 +188,17 @@ def gpu_amount(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """An argument that must be a length of time of at least a tenth of a second."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds from 0.1")
+    return value
+
+
 def positive(text: str) -> int:
     """An argument that must be a whole number from 1."""
     if not text.isdigit() or int(text) < 1:

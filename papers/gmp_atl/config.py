@@ -157,6 +157,11 @@ class GmpConfig:
         if not (0 <= self.hubert_dropout < 1 and 0 <= self.layerdrop < 1 and self.longest_s >= 0.025):
             raise UserError("hubert_dropout and layerdrop must be in [0, 1), longest_s at least HuBERT's 0.025 s.")
 
+    @property
+    def window_s(self) -> float:
+        """How much of a recording the network takes in at once, in seconds; longer ones are predicted in windows."""
+        return self.longest_s
+
     needs_validation: ClassVar = frozenset({"patience", "keep"})
     """Fields that act through the validation part."""
 

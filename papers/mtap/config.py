@@ -171,6 +171,11 @@ class MtapConfig:
         """Modalities in use, in the order of F = Concat(image, text, audio)."""
         return tuple(name for name in ("image", "text", "audio") if getattr(self, name))
 
+    @property
+    def window_s(self) -> float:
+        """How much of a recording the network takes in at once, in seconds; longer ones are predicted in windows."""
+        return (self.frame_ms + (self.frames - 1) * self.hop_ms) / 1000
+
     needs_validation: ClassVar = frozenset({"patience"})
     """Fields that act through the validation part."""
 

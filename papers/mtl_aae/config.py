@@ -177,6 +177,11 @@ class AaeConfig:
         return TASKS[self.tasks]
 
     @property
+    def window_s(self) -> float:
+        """How much of a recording the network takes in at once, in seconds; longer ones are predicted in windows."""
+        return (self.frame_ms + (self.frames - 1) * self.hop_ms) / 1000
+
+    @property
     def without_effect(self) -> frozenset[str]:
         """Fields that change nothing under the other settings."""
         cnn, alone = self.model == "cnn", self.tasks == "emotion"  # auxiliary utterances have no label of any task

@@ -164,6 +164,11 @@ class QuaternionAtConfig:
         return () if self.anti_transfer == "none" else tuple(fields[letter] for letter in self.anti_transfer)
 
     @property
+    def window_s(self) -> float:
+        """Length of a chunk, in seconds; longer recordings are predicted in windows of this length."""
+        return 4.0
+
+    @property
     def without_effect(self) -> frozenset[str]:
         """Fields that change nothing of an experiment under the other settings; some are for `ser pretrain` alone."""
         idle = {name for name in TASKS if name not in self.tasks}

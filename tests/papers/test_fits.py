@@ -66,16 +66,31 @@ TEXTS = {
 """Other values of fields that hold any text, or not any text."""
 
 
-@functools.cache
 def predictions(name, config, seed=1, before=0):
     """Predictions of a fit, after other random numbers were drawn."""
+    return together_and_alone(name, config, seed, before)[0]
+
+
+@functools.cache
+def together_and_alone(name, config, seed=1, before=0):
+    """Predictions of a fit for four utterances together, and for each of them alone."""
     fit, part = FITS[name.split()[0]]
     if name.startswith("gmp_atl"):
         part = functools.partial(part, longest=2500)
     keras.utils.set_random_seed(before)
     context = Context(seed=seed, auxiliary=aae.auxiliary() if name.startswith("mtl_aae") else None)
     fitted = fit(config, part(6), part(2, seed=1), context)
-    return np.stack(list(fitted.predict(part(4, seed=2).without_labels()).values()))
+    test = part(4, seed=2).without_labels()
+    together = [fitted.predict(test)]
+    alone = [fitted.predict(test.take([utterance])) for utterance in test.table["utterance"]]
+    return tuple(np.stack([np.ravel([one[name] for one in way]) for name in way[0]]) for way in (together, alone))
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_an_answer_does_not_depend_on_the_other_utterances(name):
+    config = next(config for title, config in CONFIGS.items() if title.split()[0] == name)
+    together, alone = together_and_alone(name, config)
+    np.testing.assert_allclose(alone, together, rtol=1e-3, atol=1e-5)
 
 
 def other_value(config, field):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -280,12 +281,14 @@ def test_run_report_predict_and_resume(tmp_path, capsys):
     ser("predict", str(audio))
     out = capsys.readouterr().out
     assert "mtap/table1/emodb/softmax" in out and "random weights" in out
-    line = next(line for line in out.splitlines() if line.startswith(str(audio)))
-    shares = [float(word.strip(",")) for word in line.split() if word.strip(",").replace(".", "").isdigit()]
+    shares = [float(share) for share in re.findall(r"[a-z] ([01]\.\d\d)\b", out.split("Answer")[1])]
     assert len(shares) == 3 and shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1.02
 
-    ser("predict", str(tmp_path / "missing.wav"), code=2)
-    assert "missing.wav" in capsys.readouterr().err
+    (tmp_path / "broken.wav").write_bytes(audio.read_bytes()[:20])
+    ser("predict", str(tmp_path / "missing.wav"), str(audio), str(tmp_path / "broken.wav"), "--csv", code=1)
+    printed = capsys.readouterr()
+    assert printed.out.startswith("file,start,end,p_angry") and printed.out.count(audio.name) == 1
+    assert "missing.wav: the audio file does not exist" in printed.err and "broken.wav: not readable" in printed.err
 
 
 @pytest.mark.usefixtures("eager")

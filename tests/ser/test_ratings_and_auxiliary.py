@@ -1,6 +1,6 @@
 """Ratings, classes made of ratings, auxiliary data and pretraining, from the corpus to the report."""
 
-import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ import soundfile
 
 from common.errors import CorpusAbsent, UserError
 from common.metrics import ccc, ccc_batches
-from ser import cli, models, registry, session
+from ser import cli, models, predicting, registry, session
 from ser.options import Options
 from ser.pretrained import MissingWeights
 from ser.progress import Progress
@@ -176,9 +176,10 @@ def test_predict_prints_ratings_of_a_regression(tmp_path, capsys, monkeypatch):
     file = tmp_path / "tone.wav"
     soundfile.write(file, 0.3 * np.sin(np.arange(16000) * 0.1), 16000)
     monkeypatch.setattr(registry, "paper", lambda name: PAPER)
-    models.show_predictions(models.load_model(run.folders[0] / "model"), [file])
-    line = capsys.readouterr().out.splitlines()[-1]
-    values = json.loads("{" + line.split(": ", 1)[1].replace(" ", '":').replace(',":', ',"').join(['"', "}"]))
+    model = models.load_model(run.folders[0] / "model")
+    assert predicting.predict(model, [str(file)], form="table", timeline=False, window_s=None) == 0
+    out = capsys.readouterr().out
+    values = {name: float(value) for name, value in re.findall(r"(\w+) (-?\d+\.\d\d)", out.split("Answer")[1])}
     assert list(values) == ["valence", "arousal", "dominance"]
     assert all(-5 < value < 10 for value in values.values())
 
