@@ -12,7 +12,7 @@ import pytest
 from common.artefacts import Artefacts
 from common.contract import Context
 from common.costs import Speech
-from common.models.hubert import hubert
+from common.models.speech_encoder import speech_encoder
 from papers.gmp_atl import data, model, stages
 from papers.gmp_atl.config import GmpConfig
 from papers.gmp_atl.cost import work
@@ -145,7 +145,9 @@ def test_what_of_hubert_each_stage_trains(tune):
     for stage in (0, 1, 2, 3):
         encoder = model.build_hubert(config, stage=stage)
         trained = {weight.path.split("/")[0] for weight in encoder.trainable_weights}
-        whole = {weight.path.split("/")[0] for weight in hubert(model.tiny(-3), masking=stage == 2).trainable_weights}
+        whole = {
+            weight.path.split("/")[0] for weight in speech_encoder(model.tiny(-3), masking=stage == 2).trainable_weights
+        }
         convolutions = {name for name in whole if name.startswith("convolution_")}
         if stage == 0 or (tune == "none" and stage != 2):
             assert trained == set()
