@@ -26,7 +26,7 @@ class PositionalConvolution(WeightNormConvolution):
 class PositionalConvolutionStack(keras.layers.Layer):
     """Adds the result of several convolutions to its input, each followed by normalisation and GELU (data2vec audio).
 
-    The normalisation of each frame over its channels has epsilon 1e-5 and no weights (Baevski et al. 2022, Sec. 3.3;
+    The normalisation of each frame over its channels has epsilon 1e-5 and no weights (Baevski et al. 2022;
     Hugging Face's Data2VecAudioPositionalConvEmbedding).
 
     Args:

@@ -1,4 +1,4 @@
-"""WavLM's gated relative position bias (Chen et al. 2022, Sec. III-A; Chi et al. 2022): what attention adds to scores.
+"""WavLM's gated relative position bias (Chen et al. 2022): what attention adds to scores.
 
 The first transformer layer's table of biases by distance serves all layers; each layer has a gate of its own, which
 scales them by what its input says. The results are those of Hugging Face's PyTorch model.
