@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -15,6 +17,7 @@ from ser.pretrained import weights_of
 from ser.registry import PAPERS, paper
 from ser.resolving import ConfigResolver
 from ser.results.reported import read_cells
+from tests.helpers import ROOT
 
 
 @pytest.fixture(params=PAPERS)
@@ -101,3 +104,15 @@ def test_reported_cells_fit_their_experiments(one):
         assert cell.aggregation in ("folds", "pooled", "file-order"), cell.cell
     without = set(experiments) - {cell.experiment for cell in cells}
     assert not without, f"experiments that no cell of reported.csv names: {sorted(without)[:5]}"
+
+
+def test_no_paper_starts_a_backend_to_name_its_extractors():
+    """Features are extracted first, openSMILE must be loaded before TensorFlow, and mistakes are told at once."""
+    program = (
+        "import sys; from ser import registry\n"
+        "for one in registry.all_papers():\n"
+        "    one.function(one.features)(one.experiments[0].config)\n"
+        "    print(one.name, *{'keras', 'tensorflow', 'gensim', 'opensmile'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=300, capture_output=True, text=True)
+    assert done.stdout.split() == list(PAPERS), done.stderr

@@ -3,8 +3,6 @@
 import dataclasses
 import importlib
 import math
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -21,7 +19,6 @@ from papers.dimensional_mtl.data import Preprocessor, labels, to_label_scale
 from papers.dimensional_mtl.experiments import PAPER
 from papers.dimensional_mtl.model import build_loss, build_model
 from papers.dimensional_mtl.train import fit, load
-from tests.helpers import ROOT
 from tests.helpers.dimensional import DIMENSIONS, part, reduced
 from tests.helpers.eagerly import eagerly
 from tests.helpers.resolved import resolve
@@ -375,13 +372,3 @@ def test_extractors_have_the_papers_descriptors():
     assert paa(signal).shape == (98, 34)  # Sec. III-A: 34 descriptors, 25 ms every 10 ms
     assert type(gemaps) is GemapsLLD and data.LLDS["gemaps"] == len(LLD_COLUMNS) == 23
     assert data.features(DimensionalConfig(modality="text")) == {}
-
-
-def test_the_features_function_does_not_start_a_backend():
-    """Features are extracted first, and openSMILE must be loaded before TensorFlow."""
-    program = (
-        "import sys; from papers.dimensional_mtl.experiments import PAPER\n"
-        "PAPER.function(PAPER.features)(PAPER.experiments[0].config)\n"
-        "sys.exit(bool({'keras', 'tensorflow', 'gensim', 'opensmile'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=300).returncode == 0
