@@ -1,7 +1,7 @@
 """Which network each stage starts from, which frames are clustered, and what is trained.
 
-Training is replaced by adding a number of the stage to all weights of HuBERT, whose public weights are those of the
-golden checkpoint. So the sum of the numbers in a HuBERT names the stages that it went through.
+Training is replaced by adding a number of the stage to all weights of HuBERT, which starts from the same "public"
+weights whenever it is built anew. So the sum of the numbers in a HuBERT names the stages that it went through.
 """
 
 import dataclasses
@@ -18,17 +18,16 @@ from papers.gmp_atl.config import GmpConfig
 from papers.gmp_atl.cost import work
 from papers.gmp_atl.pseudo_labels import read_labels
 from papers.gmp_atl.train import fit
-from tests.helpers import ROOT, gmp_atl_data
+from tests.helpers import gmp_atl_data
 from tests.helpers.eagerly import eagerly
 
 eager = pytest.fixture(eagerly)
 
-PUBLIC = str(ROOT / "tests" / "golden" / "hubert_tiny")
 MARKS = {"gmp_atl_stage1": 0.01, "gmp_atl_stage2": 0.1, "gmp_atl_stage3": 1.0}
 
 
 def config_of(**changes):
-    return gmp_atl_data.reduced(**{"hubert": PUBLIC, "pooling": "mean", "kmeans_starts": 1, **changes})
+    return gmp_atl_data.reduced(**{"pooling": "mean", "kmeans_starts": 1, **changes})
 
 
 def mark(encoder, public):
@@ -52,7 +51,14 @@ class Seen:
 def run(config, monkeypatch, folder, train=None):
     """Fits without training, and records what each stage started from, its batches, and the clustered frames."""
     monkeypatch.setattr(model, "_TRACED", {})
-    public = model.build_hubert(config).get_weights()
+    public = hubert(model.tiny(config.layer), padding=config.padding_is).get_weights()
+
+    def fetched(*arguments, **settings):
+        made = hubert(*arguments, **settings)
+        made.set_weights(public)
+        return made
+
+    monkeypatch.setattr(model, "hubert", fetched)
     seen = Seen({}, {}, [], None, folder)
     write = stages.write_frames
 
@@ -113,7 +119,7 @@ def test_frames_of_stage_1_s_hubert_at_the_chosen_layer_are_clustered(changes, a
         samples = train.features["waveform"][utterance]
         inputs = {"waveform": samples[None], "lengths": np.array([len(samples)], "i4")}
         states = encoder.predict_on_batch(inputs)["hidden_states"]
-        np.testing.assert_allclose(frames, states[config.layer][0], atol=1e-4)
+        np.testing.assert_allclose(frames, states[config.layer][0], atol=1e-3)
         assert np.abs(frames - states[config.layer - 1][0]).max() > 0.1, "the layers cannot be told apart"
         for column, clusters in enumerate(config.cluster_counts):
             centres = np.load(file.with_name(f"codebook-{clusters}.npy"))
