@@ -20,8 +20,8 @@ from common.models.hubert import HubertConfig
 from common.models.speech_encoder import freeze_front_end, speech_encoder
 from common.training import jit_compile
 from papers.gmp_atl.config import CHECKPOINTS, RANDOM, GmpConfig
-from papers.gmp_atl.data import output_name
 from papers.gmp_atl.experiments import checkpoint_folder
+from papers.gmp_atl.waveforms import output_name
 
 
 def tiny(layer: int) -> HubertConfig:

@@ -30,8 +30,8 @@ from common.models.speech_encoder import truncate
 from common.training import BestEpoch, jit_compile, predict_batch, seed_everything, train_epochs
 from papers.gmp_atl import model as networks
 from papers.gmp_atl.config import GmpConfig
-from papers.gmp_atl.data import Batches, StageLabels, frame_count, inference_batches, sample_counts
 from papers.gmp_atl.pseudo_labels import assign, fit_codebook, read_labels, save_labels, write_frames
+from papers.gmp_atl.waveforms import Batches, StageLabels, frame_count, inference_batches, sample_counts
 
 _HUBERT = ("hubert", "normalise", "narrowband", "padding_is", "precision")
 _TRAINING = (

@@ -14,7 +14,7 @@ from common.artefacts import Artefacts
 from common.contract import Context, Part
 from common.corpus import gender_numbers
 from common.errors import UserError
-from papers.gmp_atl import data, model
+from papers.gmp_atl import model, waveforms
 from papers.gmp_atl.config import CHECKPOINT, GmpConfig
 from papers.gmp_atl.experiments import LAYERS, PAPER, ROWS
 from papers.gmp_atl.stages import SETTINGS, predict_outputs
@@ -28,13 +28,13 @@ CELLS = read_cells(PAPER.reported)
 
 
 def batches_of(config, utterances, labels, *, seed=1, epoch=0, devices=1):
-    return data.Batches(config, utterances, data.sample_counts(utterances), labels, seed, epoch, devices)
+    return waveforms.Batches(config, utterances, waveforms.sample_counts(utterances), labels, seed, epoch, devices)
 
 
 def frame_labels(utterances, draw):
     """Pseudo-labels of three label sets, shape (frames, 3), for each utterance."""
-    return data.StageLabels(
-        {}, [draw((data.frame_count(n), 3)).astype(np.uint16) for n in data.sample_counts(utterances)]
+    return waveforms.StageLabels(
+        {}, [draw((waveforms.frame_count(n), 3)).astype(np.uint16) for n in waveforms.sample_counts(utterances)]
     )
 
 
@@ -151,8 +151,8 @@ def test_the_full_method_has_the_same_numbers_in_all_three_tables():
 def test_batches_contain_every_utterance_once(eager):
     utterances = part(41, shortest=1500, longest=9000)
     config = reduced(batch_size=8, accumulation=2, longest_s=0.25)
-    lengths = data.sample_counts(utterances)
-    batches = batches_of(config, utterances, data.StageLabels({"emotion": utterances.labels}))
+    lengths = waveforms.sample_counts(utterances)
+    batches = batches_of(config, utterances, waveforms.StageLabels({"emotion": utterances.labels}))
     assert len(batches) == 2 * 6, "41 utterances need six batches of at most eight, of two parts each"
     rows_seen = []
     for k in range(len(batches)):
@@ -179,17 +179,17 @@ def test_a_crop_keeps_the_labels_of_its_frames():
     table = part(3).table
     whole = np.arange(32_000, dtype=np.float32)
     utterances = Part(table, {"waveform": dict.fromkeys(table["utterance"], whole)}, CLASSES)
-    count = data.frame_count(len(whole))
+    count = waveforms.frame_count(len(whole))
     frames = [np.stack([np.arange(count)] * 3, axis=1).astype(np.uint16)] * 3
     config = reduced(longest_s=0.5)
-    batches = batches_of(config, utterances, data.StageLabels({}, frames), seed=7)
+    batches = batches_of(config, utterances, waveforms.StageLabels({}, frames), seed=7)
     starts = set()
     for k in range(len(batches)):
         inputs, targets, weights = batches[k]
         for row in range(len(inputs["waveform"])):
             start = int(inputs["waveform"][row, 0])
             starts.add(start)
-            kept = data.frame_count(8000)
+            kept = waveforms.frame_count(8000)
             assert start % 320 == 0 and inputs["lengths"][row] == 8000
             np.testing.assert_array_equal(targets["clusters_5"][row, :kept], start // 320 + np.arange(kept))
             assert weights["clusters_5"][row, kept:].sum() == 0 and not inputs["masked"][row, kept:].any()
@@ -198,17 +198,17 @@ def test_a_crop_keeps_the_labels_of_its_frames():
 
 def test_masks_follow_hubert_s_rule_and_weights_follow_the_masks():
     generator = np.random.default_rng(0)
-    shares = [data.masked_frames(GmpConfig(), 500, generator).mean() for _ in range(50)]
+    shares = [waveforms.masked_frames(GmpConfig(), 500, generator).mean() for _ in range(50)]
     # 40 spans of 10 that may overlap: 1 - (1 - 0.08)^10 = 0.57 in the middle, less at the ends.
     assert 0.52 < np.mean(shares) < 0.58
-    assert data.masked_frames(GmpConfig(), 1, generator).shape == (1,)
-    assert data.masked_frames(GmpConfig(), 5, generator).sum() in (2, 3, 4)
+    assert waveforms.masked_frames(GmpConfig(), 1, generator).shape == (1,)
+    assert waveforms.masked_frames(GmpConfig(), 5, generator).sum() in (2, 3, 4)
     utterances = part(4)
     labels = frame_labels(utterances, np.zeros)
     for masked_only in (True, False):
         batches = batches_of(reduced(masked_only=masked_only), utterances, labels)
         inputs, _, weights = batches[0]
-        valid = np.arange(inputs["masked"].shape[1]) < data.frame_count(inputs["lengths"])[:, None]
+        valid = np.arange(inputs["masked"].shape[1]) < waveforms.frame_count(inputs["lengths"])[:, None]
         assert not inputs["masked"][~valid].any() and inputs["masked"].any(axis=1).all()
         counted = inputs["masked"] if masked_only else valid
         # Keras' mean over all frames is then the mean over those that count.
@@ -221,7 +221,7 @@ def test_stages_1_and_3_mask_frames_as_hugging_face_s_training_does():
     A span of 10 is not cut, and 0.05 * 499 / 10 = 2.5 spans become 2 or 3; they may overlap.
     """
     utterances = part(6, shortest=160_000, longest=160_001)  # 10 s, 499 frames
-    labels = data.StageLabels({"emotion": utterances.labels})
+    labels = waveforms.StageLabels({"emotion": utterances.labels})
     config = reduced(GmpConfig(), augment_probability=GmpConfig().augment_probability, longest_s=15.0)
     masks = [batches_of(config, utterances, labels, epoch=epoch).masks for epoch in range(8)]
     spans = Counter()
@@ -235,8 +235,10 @@ def test_stages_1_and_3_mask_frames_as_hugging_face_s_training_does():
     assert not np.array_equal(masks[0], masks[1])
     inputs, _, _ = batches_of(config, utterances, labels)[0]
     assert inputs["masked"].any() and not inputs["masked"][:, 499:].any()
-    for _, batch in data.inference_batches(utterances, 4):
-        assert not batch["masked"].any() and batch["masked"].shape[1] == data.frame_count(batch["waveform"].shape[1])
+    for _, batch in waveforms.inference_batches(utterances, 4):
+        assert not batch["masked"].any() and batch["masked"].shape[1] == waveforms.frame_count(
+            batch["waveform"].shape[1]
+        )
     assert batches_of(dataclasses.replace(config, augment_probability=0.0), utterances, labels).masks is None
 
 
@@ -245,7 +247,7 @@ def test_masked_frames_reach_hubert_in_stages_1_and_3(eager):
     utterances = part(2, shortest=4000, longest=4001)
     for stage, build in ((1, model.build_stage1), (3, model.build_stage3)):
         network = build(config, model.build_hubert(config, stage=stage), 3)
-        ((_, inputs),) = data.inference_batches(utterances, 2)
+        ((_, inputs),) = waveforms.inference_batches(utterances, 2)
         plain = network.predict_on_batch({name: inputs[name] for name in network.input})["emotion"]
         inputs["masked"][1, 3:] = 1
         masked = network.predict_on_batch(inputs)["emotion"]
@@ -254,7 +256,7 @@ def test_masked_frames_reach_hubert_in_stages_1_and_3(eager):
 
 def test_batches_for_several_devices_are_multiples_of_them():
     utterances = part(7)
-    batches = batches_of(reduced(), utterances, data.StageLabels({"emotion": utterances.labels}), devices=2)
+    batches = batches_of(reduced(), utterances, waveforms.StageLabels({"emotion": utterances.labels}), devices=2)
     assert {len(rows) % 2 for rows, _ in batches.plan} == {0}
     counts = Counter()
     for k, (rows, _) in enumerate(batches.plan):
@@ -300,7 +302,7 @@ def test_one_step_changes_every_weight_of_every_network(changes, stage, eager):
         build = model.build_stage1 if stage == "stage1" else model.build_stage3
         network = build(config, encoder, 3)
         labels = {"emotion": utterances.labels, "gender": gender_numbers(utterances.table, "")}
-        stage_labels = data.StageLabels({name: labels[name] for name in network.output})
+        stage_labels = waveforms.StageLabels({name: labels[name] for name in network.output})
     frozen = [w for layer in encoder.layers if layer.name.startswith("convolution_") for w in layer.weights]
     assert all(w.trainable is (config.tune == "all") for w in frozen) and frozen
     before = [w.numpy().copy() for w in network.trainable_weights]
@@ -320,7 +322,7 @@ def test_losses_of_stages_1_and_3_are_equations_1_and_2(eager):
     for stage, build in ((1, model.build_stage1), (3, model.build_stage3)):
         network = build(config, model.build_hubert(config, stage=stage), 3)
         labels = {"emotion": utterances.labels, "gender": gender_numbers(utterances.table, "")}
-        batches = batches_of(config, utterances, data.StageLabels({name: labels[name] for name in network.output}))
+        batches = batches_of(config, utterances, waveforms.StageLabels({name: labels[name] for name in network.output}))
         inputs, targets, _ = batches[0]
         found = {name: np.asarray(value, np.float64) for name, value in network.predict_on_batch(inputs).items()}
         measured = network.evaluate(inputs, targets, verbose=0, return_dict=True)["loss"]
@@ -364,7 +366,7 @@ def test_predictions_do_not_depend_on_padding_or_other_utterances_of_a_batch(eag
         one = predict_outputs(network, utterances.take((utterances.table["utterance"][row],)), config)[0]
         np.testing.assert_allclose(together[row], one, atol=1e-5)
     # Without any padding.
-    samples = data.waveform(utterances, 2)[None]
+    samples = waveforms.waveform(utterances, 2)[None]
     bare = network.predict_on_batch({"waveform": samples, "lengths": np.array([samples.shape[1]], np.int32)})
     np.testing.assert_allclose(together[2], bare["emotion"][0], atol=1e-5)
 
@@ -377,7 +379,7 @@ def test_two_accumulated_half_batches_equal_one_whole_batch(eager):
         keras.utils.set_random_seed(3)
         config = reduced(accumulation=accumulation, clip_norm=0.0, loss="ce", pooling="mean")
         network = model.build_stage3(config, model.build_hubert(config, stage=3), 3)
-        batches = batches_of(config, utterances, data.StageLabels({"emotion": utterances.labels}))
+        batches = batches_of(config, utterances, waveforms.StageLabels({"emotion": utterances.labels}))
         assert len(batches) == accumulation
         for k in range(accumulation):
             network.train_on_batch(*batches[k])

@@ -16,10 +16,10 @@ from common.artefacts import Artefacts
 from common.contract import Context, Part
 from common.corpus import COLUMNS
 from papers.gmp_atl.config import GmpConfig
-from papers.gmp_atl.data import frame_count
 from papers.gmp_atl.pseudo_labels import read_labels
 from papers.gmp_atl.stages import TrainingStages
 from papers.gmp_atl.train import fit
+from papers.gmp_atl.waveforms import frame_count
 from tests.helpers import ROOT, gmp_atl_data
 from tests.helpers.eagerly import eagerly
 

@@ -8,7 +8,7 @@ import pytest
 
 from common.contract import Context
 from common.training import predict_batch
-from papers.gmp_atl import data, model, stages
+from papers.gmp_atl import model, stages, waveforms
 from papers.gmp_atl.train import fit
 from tests.helpers import gmp_atl_data
 from tests.helpers.eagerly import eagerly
@@ -123,9 +123,9 @@ def batch(stage, rows):
     generator = np.random.default_rng(7)
     inputs = {"waveform": generator.normal(size=(4, 2400)).astype("f4"), "lengths": np.full(4, 2400, "i4")}
     labels = {"emotion": np.array([0, 1, 1, 0]), "gender": np.array([1, 1, 0, 0])}
-    frames, weights = data.frame_count(2400), None
+    frames, weights = waveforms.frame_count(2400), None
     if stage == "stage2":
-        names = [data.output_name(clusters) for clusters in (3, 5, 6)]
+        names = [waveforms.output_name(clusters) for clusters in (3, 5, 6)]
         inputs["masked"] = np.tile(np.arange(frames) % 3 < 2, (4, 1)).astype("i4")
         labels = {name: generator.integers(0, 3, (4, frames)) for name in names}
         weights = dict.fromkeys(names, inputs["masked"][rows].astype("f4"))
@@ -238,18 +238,18 @@ def test_the_accumulated_gradient_is_the_mean_over_utterances_or_frames(stage, e
     keras.utils.set_random_seed(1)
     config = gmp_atl_data.reduced(batch_size=5, accumulation=2, pooling="mean")
     utterances = gmp_atl_data.part(5, 0, 2000, 6000)
-    lengths = data.sample_counts(utterances)
+    lengths = waveforms.sample_counts(utterances)
     generator = np.random.default_rng(0)
     if stage == "stage1":
-        labels = data.StageLabels({"emotion": utterances.labels, "gender": np.array([0, 1, 1, 0, 1])})
+        labels = waveforms.StageLabels({"emotion": utterances.labels, "gender": np.array([0, 1, 1, 0, 1])})
     else:
-        drawn = [generator.integers(0, 3, (data.frame_count(int(n)), 3)).astype(np.uint16) for n in lengths]
-        labels = data.StageLabels({}, drawn)
+        drawn = [generator.integers(0, 3, (waveforms.frame_count(int(n)), 3)).astype(np.uint16) for n in lengths]
+        labels = waveforms.StageLabels({}, drawn)
     network = getattr(model, f"build_{stage}")(
         config, model.build_hubert(config, stage=int(stage[-1])), *((3,) if stage == "stage1" else ())
     )
     start = network.get_weights()
-    batches = data.Batches(config, utterances, lengths, labels, 1, 0)
+    batches = waveforms.Batches(config, utterances, lengths, labels, 1, 0)
     parts = [batches[number] for number in range(len(batches))]
     assert sorted(len(rows) for rows, _ in batches.plan) == [2, 3]
     accumulated = step_of(network, start, parts)
@@ -257,7 +257,7 @@ def test_the_accumulated_gradient_is_the_mean_over_utterances_or_frames(stage, e
     for inputs, truth, _ in parts:
         for row, samples in enumerate(inputs["lengths"]):
             one = {"waveform": inputs["waveform"][row : row + 1, :samples], "lengths": inputs["lengths"][row : row + 1]}
-            frames, weights, share = data.frame_count(int(samples)), None, 1
+            frames, weights, share = waveforms.frame_count(int(samples)), None, 1
             if stage == "stage2":
                 one["masked"] = inputs["masked"][row : row + 1, :frames]
                 share = int(one["masked"].sum())

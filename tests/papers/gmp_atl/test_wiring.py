@@ -13,7 +13,7 @@ from common.artefacts import Artefacts
 from common.contract import Context
 from common.costs import Speech
 from common.models.speech_encoder import speech_encoder
-from papers.gmp_atl import data, model, stages
+from papers.gmp_atl import model, stages, waveforms
 from papers.gmp_atl.config import GmpConfig
 from papers.gmp_atl.cost import work
 from papers.gmp_atl.pseudo_labels import read_labels
@@ -51,14 +51,14 @@ class Seen:
 def run(config, monkeypatch, folder, train=None):
     """Fits without training, and records what each stage started from, its batches, and the clustered frames."""
     monkeypatch.setattr(model, "_TRACED", {})
-    public = hubert(model.tiny(config.layer), padding=config.padding_is).get_weights()
+    public = speech_encoder(model.tiny(config.layer), padding=config.padding_is).get_weights()
 
     def fetched(*arguments, **settings):
-        made = hubert(*arguments, **settings)
+        made = speech_encoder(*arguments, **settings)
         made.set_weights(public)
         return made
 
-    monkeypatch.setattr(model, "hubert", fetched)
+    monkeypatch.setattr(model, "speech_encoder", fetched)
     seen = Seen({}, {}, [], None, folder)
     write = stages.write_frames
 
@@ -168,13 +168,13 @@ def test_frozen_parts_do_not_move_and_all_others_do(stage, tune, eager):
     utterances = gmp_atl_data.part(4)
     encoder = model.build_hubert(config, stage=int(stage[-1]))
     network = getattr(model, f"build_{stage}")(config, encoder, *(() if stage == "stage2" else (3,)))
-    lengths = data.sample_counts(utterances)
+    lengths = waveforms.sample_counts(utterances)
     names = {"emotion": utterances.labels, "gender": np.array([0, 1, 1, 0])}
-    labels = data.StageLabels({name: names[name] for name in network.output if name in names})
+    labels = waveforms.StageLabels({name: names[name] for name in network.output if name in names})
     if stage == "stage2":
-        labels = data.StageLabels({}, [np.ones((data.frame_count(int(n)), 3), np.uint16) for n in lengths])
+        labels = waveforms.StageLabels({}, [np.ones((waveforms.frame_count(int(n)), 3), np.uint16) for n in lengths])
     before = {weight.path: np.array(weight.value) for weight in network.weights}
-    network.train_on_batch(*data.Batches(config, utterances, lengths, labels, 1, 0)[0])
+    network.train_on_batch(*waveforms.Batches(config, utterances, lengths, labels, 1, 0)[0])
     moved = {weight.path for weight in network.weights if not np.array_equal(weight.value, before[weight.path])}
     frozen = {path for path in before if path.startswith("convolution_") or (tune != "transformer" and stage != "stage2"
               and path in {weight.path for weight in encoder.weights})}  # fmt: skip
