@@ -69,7 +69,7 @@ def part(table):
 
 
 def test_the_speaker_network_learns_and_has_the_architecture_of_the_experiments(read, tmp_path):
-    context, config = Context(), small()
+    context, config = Context(), small(width=0.02)
     keras.utils.set_random_seed(1)
     record = pretraining.train_speaker_network(config, part(read), tmp_path, context)
     assert record["classes"] == 2 and record["datapoints"] == [9, 2, 1]  # 12 utterances of one chunk, 70/20/10
