@@ -112,3 +112,33 @@ def copy_weights(source, target, *, leave_out: Collection[str] = ()) -> None:
             raise UserError(f"Layer {name} has weights of shape {shapes[0]} in {source.name}; {shapes[1]} is needed.")
     for name, layer in want.items():
         layer.set_weights(have[name].get_weights())
+
+
+def load_until(path: Path, name: str):
+    """Loads a model that Keras saved up to one of its layers; neither later layers nor their weights are built.
+
+    Args:
+        path: a .keras file of a functional model in which each layer comes after those that it needs.
+        name: name of the layer whose output is that of the result.
+
+    Raises:
+        UserError: The model has no such layer.
+    """
+    import json
+    import tempfile
+    import zipfile
+
+    import keras
+
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        described = json.loads(archive.read("config.json"))
+        layers = described["config"]["layers"]
+        names = [layer["config"]["name"] for layer in layers]
+        if name not in names:
+            raise UserError(f"{path} has no layer {name}; it has {', '.join(names[:5])} ...")
+        described["config"] |= {"layers": layers[: names.index(name) + 1], "output_layers": [name, 0, 0]}
+        described.pop("compile_config", None)
+        model = keras.saving.deserialize_keras_object(described, safe_mode=True)
+        if model.weights:
+            model.load_weights(archive.extract("model.weights.h5", folder))
+    return model

@@ -72,8 +72,9 @@ def vgg16(
     width: float = 1.0,
     dropout: float = 0.5,
     initializer: str = "default",
+    until: str = "logits",
 ) -> keras.Model:
-    """Builds a VGG16 whose outputs are logits.
+    """Builds a VGG16 whose outputs are logits, or a VGG16 up to one of its layers.
 
     With width 1 and four classes, it has 165,733,060 parameters for the input (512, 128, 1) and pooling "flatten",
     134,275,780 with pooling "adaptive" (torchvision's network with one input channel), and 9,998,020 as a quaternion
@@ -89,6 +90,8 @@ def vgg16(
         dropout: after each of the two hidden dense layers.
         initializer: "default": torchvision's for real networks, "glorot" for quaternion convolutions and "he" for
             quaternion dense layers; "glorot" or "he": the same for all hidden layers.
+        until: name of the layer whose output is the model's: "inputs", one of the ReLUs and poolings, or "logits". What
+            comes after it is not built.
 
     Returns:
         Model from (batch, *input_shape) to logits (batch, classes), float32. Its layers are conv1, relu1 ... conv13,
@@ -108,13 +111,19 @@ def vgg16(
 
     convolve, connect = _hidden_layers(quaternion, initializer)
     inputs = x = keras.Input(input_shape, name="inputs")
+    if until == "inputs":
+        return keras.Model(inputs, inputs)
     number = 0
     for block, counts in enumerate(CHANNELS, start=1):
         for count in counts:
             number += 1
             x = convolve(scaled(count), 3, padding="same", name=f"conv{number}")(x)
             x = layers.ReLU(name=f"relu{number}")(x)
+            if until == f"relu{number}":
+                return keras.Model(inputs, x)
         x = layers.MaxPooling2D(2, name=f"pool{block}")(x)
+        if until == f"pool{block}":
+            return keras.Model(inputs, x)
     if pooling == "adaptive":
         x = AdaptiveAverage((7, 7), name="adaptive")(x)
     # Channels first, as in PyTorch. It also keeps the four components contiguous, as quaternion dense layers need them.
@@ -154,6 +163,18 @@ def _linear(initializer: str):
     return f"{initializer}_normal"
 
 
+def name_of_feature_map(layer: int, *, reading: str = "output") -> str:
+    """Name of the layer whose output is the feature map of a convolution (see `feature_map`)."""
+    if reading == "output":
+        return f"relu{layer}"
+    before = 0
+    for block, counts in enumerate(CHANNELS):
+        if layer == before + 1:
+            return f"pool{block}" if block else "inputs"
+        before += len(counts)
+    return f"relu{layer - 1}"
+
+
 def feature_map(model: keras.Model, layer: int, *, reading: str = "output"):
     """Returns the feature map of a convolution as a tensor of the model's graph.
 
@@ -173,4 +194,4 @@ def feature_map(model: keras.Model, layer: int, *, reading: str = "output"):
         raise UserError(f"VGG16 has no convolution {layer}; anti-transfer layers are 1 to {CONVOLUTIONS}.")
     if reading not in ("output", "input"):
         raise UserError(f"There is no reading '{reading}' of a layer; it is 'output' or 'input'.")
-    return model.get_layer(f"relu{layer}").output if reading == "output" else model.get_layer(f"conv{layer}").input
+    return model.get_layer(name_of_feature_map(layer, reading=reading)).output

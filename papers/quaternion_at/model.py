@@ -10,9 +10,10 @@ import numpy as np
 from common.contract import Context
 from common.errors import UserError
 from common.models.anti_transfer import AntiTransferTraining, signature_model
+from common.models.checkpoint import load_until
 from common.models.rhemo import encoder as rhemo_encoder
 from common.models.signature_cache import SignatureFile
-from common.models.vgg16 import feature_map, vgg16
+from common.models.vgg16 import feature_map, name_of_feature_map, vgg16
 from papers.quaternion_at.config import QuaternionAtConfig
 from papers.quaternion_at.data import size
 
@@ -23,8 +24,8 @@ def input_shape(config: QuaternionAtConfig) -> tuple[int, int, int]:
     return (frames, bins, 1) if config.rhemo == "none" else (frames // 8, bins // 2, 4)
 
 
-def build_vgg(config: QuaternionAtConfig, classes: int) -> keras.Model:
-    """Builds the real or quaternion VGG16, with logits as outputs (Sec. 3.1)."""
+def build_vgg(config: QuaternionAtConfig, classes: int, until: str = "logits") -> keras.Model:
+    """Builds the real or quaternion VGG16, with logits as outputs, or up to the layer of this name (Sec. 3.1)."""
     return vgg16(
         input_shape(config),
         classes,
@@ -33,6 +34,7 @@ def build_vgg(config: QuaternionAtConfig, classes: int) -> keras.Model:
         width=config.width,
         dropout=config.dropout,
         initializer=config.initializer,
+        until=until,
     )
 
 
@@ -50,7 +52,7 @@ def build_encoder(config: QuaternionAtConfig, context: Context) -> keras.Model |
         raise UserError("rhemo=fold needs the training part of a fold. Use rhemo=newest or random here.")
     frames, bins = size(config)
     if config.rhemo != "random":
-        model = _stored(context, "rhemo", config.rhemo, "encoder.keras", config)
+        model = _stored(context, "rhemo", config.rhemo, "encoder.keras")
         if model.input_shape[1:] != (frames, bins, 1):
             raise UserError(
                 f"RH-Emo {config.rhemo} reads {model.input_shape[1:3]} cells, but this network needs {(frames, bins)}. "
@@ -85,17 +87,15 @@ def build_extractor(config: QuaternionAtConfig, task: str, layer: int, context: 
     Raises:
         UserError: The artefact does not exist, or has another input shape.
     """
-    digest = getattr(config, task)
-    whole = build_vgg(config, 10) if digest == "random" else _stored(context, task, digest, "network.keras", config)
-    if whole.input_shape[1:] != input_shape(config):
+    digest, until = getattr(config, task), name_of_feature_map(layer, reading=config.at_reading)
+    if digest == "random":
+        return build_vgg(config, 10, until=until)
+    extractor = load_until(_path(context, task, digest, "network.keras"), until)
+    if extractor.input_shape[1:] != input_shape(config):
         raise UserError(
-            f"The network {digest} that recognises {task} reads {whole.input_shape[1:]}; this one reads "
+            f"The network {digest} that recognises {task} reads {extractor.input_shape[1:]}; this one reads "
             f"{input_shape(config)}. Pretrain one with the same network, rhemo and shrink."
         )
-    # Layers of a Keras graph refer to the layers after them, so only a copy lets go of those.
-    part = keras.Model(whole.input, _feature_map(whole, layer, config))
-    extractor = keras.models.clone_model(part)
-    extractor.set_weights(part.get_weights())
     return extractor
 
 
@@ -109,7 +109,7 @@ def start_of_transfer(config: QuaternionAtConfig, context: Context) -> tuple[ker
     """
     if config.transfer in ("none", "random"):
         return None
-    vgg = _stored(context, "emotions", config.transfer, "network.keras", config)
+    vgg = _stored(context, "emotions", config.transfer, "network.keras")
     if vgg.input_shape[1:] != input_shape(config):
         raise UserError(
             f"The network {config.transfer} that recognises emotions reads {vgg.input_shape[1:]}; this one reads "
@@ -117,16 +117,21 @@ def start_of_transfer(config: QuaternionAtConfig, context: Context) -> tuple[ker
         )
     if config.rhemo == "none" or config.rhemo_training == "frozen":
         return vgg, None
-    return vgg, _stored(context, "emotions", config.transfer, "encoder.keras", config)
+    return vgg, _stored(context, "emotions", config.transfer, "encoder.keras")
 
 
-def _stored(context: Context, name: str, digest: str, file: str, config: QuaternionAtConfig) -> keras.Model:
+def _stored(context: Context, name: str, digest: str, file: str) -> keras.Model:
     """Reads a network from an artefact."""
+    return keras.saving.load_model(_path(context, name, digest, file), compile=False, safe_mode=True)
+
+
+def _path(context: Context, name: str, digest: str, file: str) -> Path:
+    """The file of a network in an artefact."""
     found = context.artefacts.find(f"quaternion_at/{name}", digest) if context.artefacts is not None else None
     path = found.folder / file if found is not None else Path()
     if not path.is_file():
         raise UserError(f"There is no {name} {digest} here. Make one with `ser pretrain quaternion_at {name}`.")
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
+    return path
 
 
 def signature_of(extractor: keras.Model, config: QuaternionAtConfig) -> keras.Model:

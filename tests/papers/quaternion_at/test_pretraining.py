@@ -69,13 +69,31 @@ def part(table):
 
 
 def test_the_speaker_network_learns_and_has_the_architecture_of_the_experiments(read, tmp_path):
-    context, config = Context(), small()
+    context, config = Context(), small(width=0.02)
     keras.utils.set_random_seed(1)
     record = pretraining.train_speaker_network(config, part(read), tmp_path, context)
     assert record["classes"] == 2 and record["datapoints"] == [9, 2, 1]  # 12 utterances of one chunk, 70/20/10
     assert len(context.history["loss"]) == 6 and context.history["loss"][-1] < context.history["loss"][0]
     network = keras.saving.load_model(tmp_path / "network.keras", compile=False)
     assert network.input_shape[1:] == model.input_shape(config) and network.output_shape == (None, 2)
+
+
+def test_speakers_are_moved_in_time_in_each_epoch(read, tmp_path, monkeypatch):
+    """An image is another one in each epoch of the training, with the same cells in each band; words are moved too."""
+    seen = {}
+
+    def record_arguments(config, rows, labels, make_image, classes, folder, context):
+        seen["image"] = make_image
+        return {}
+
+    monkeypatch.setattr(pretraining, "_train_task_network", record_arguments)
+    pretraining.train_speaker_network(small(shrink=1), part(read), tmp_path, Context())
+    images = [seen["image"](0, np.random.default_rng(seed)) for seed in range(5)]
+    assert len({image.tobytes() for image in images}) == 5
+    for image in images[1:]:
+        np.testing.assert_allclose(np.sort(image, axis=0), np.sort(images[0], axis=0))
+        moved = (np.roll(images[0], shift, axis=0) for shift in range(512))
+        assert any(np.array_equal(image, one) for one in moved)
 
 
 def test_words_are_cut_according_to_their_alignments(read, tmp_path, monkeypatch):

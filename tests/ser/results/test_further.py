@@ -7,7 +7,7 @@ import pytest
 
 from common.contract import Further
 from common.results import Cell
-from ser import registry
+from ser import api, registry
 from ser.results.comparing import compare
 from ser.results.condition import condition_of
 from ser.results.reading import best_runs, read_experiment, read_run, read_runs
@@ -117,3 +117,24 @@ def test_large_files_of_a_fit_are_removed_unless_the_process_is_killed(tmp_path,
 
 def test_whole_tables_are_performed_by_the_other_experiment():
     assert registry.performed(PAPER, [POINT]) == registry.performed(PAPER, [POINT, ROW]) == [ROW]
+
+
+def test_a_table_is_reproduced_by_the_trials_of_the_other_experiments_and_a_claim_by_its_own(monkeypatch):
+    asked = []
+
+    class Session:
+        def __init__(self, options, observer):
+            self.failures = []
+
+        def run_all(self, chosen):
+            asked.extend(experiment.id for _, experiments in chosen for experiment in experiments)
+            return {}, {asked[0]: "its corpus is not here"}
+
+    monkeypatch.setattr("ser.session.Session", Session)
+    report = api.reproduce("quaternion_at", ["fig2"])
+    assert len(asked) == 24 and asked[0] == "quaternion_at/table1/iemocap/real-s/rnd"
+    verdicts = [one.verdict for section in report.sections for one in section.comparisons if one.cell.table == "fig2"]
+    assert verdicts[:13] == ["corpus absent"] * 13 and len(verdicts) >= 312
+    asked.clear()
+    api.reproduce("quaternion_at", claims=["early-layer-helps-quaternion"])
+    assert "quaternion_at/fig2/iemocap/quat-s/rnd/layer02" in asked and len(asked) == 12 + 6
