@@ -96,6 +96,10 @@ class Session:
 
         options = self.options
         corpus, subset = corpus_and_subset(experiment, options.corpus)
+        # Mistyped settings are told before a corpus is read.
+        self.resolver.config(paper, experiment, experiment.protocol)
+        if corpus.own is None:
+            self.resolver.protocol(experiment)
         data = self.subsets.load(corpus.name, subset)
         check_labels(experiment, data.loaded)
         protocol = self.resolver.protocol(experiment, fitting_protocol(experiment, corpus, data.loaded.table))
