@@ -127,7 +127,8 @@ def windows(seconds: float, window_s: float) -> list[tuple[float, float]]:
     """
     if seconds <= window_s:
         return [(0.0, seconds)]
-    count = math.ceil((seconds - window_s) / (window_s / 2))
+    # A window that would start less than a tenth of a step before the last one says nothing new.
+    count = max(1, math.ceil((seconds - window_s) / (window_s / 2) - 0.1))
     starts = [number * window_s / 2 for number in range(count)] + [seconds - window_s]
     return [(start, start + window_s) for start in starts]
 
