@@ -66,10 +66,10 @@ def read(
         if not Path(path).exists():
             raise AudioError(f"{path}: the audio file does not exist.") from error
         raise AudioError(f"{path}: not readable as audio ({error}).") from error
-    return checked(signal, rate, sample_rate, path)
+    return prepared(signal, rate, sample_rate, path)
 
 
-def checked(signal: np.ndarray, rate: int, sample_rate: int, name: str | Path) -> np.ndarray:
+def prepared(signal: np.ndarray, rate: int, sample_rate: int, name: str | Path) -> np.ndarray:
     """Samples as every extractor expects them: mono, at a sample rate, finite and not silent.
 
     Args:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.corpus import COLUMNS, Corpus, Subset, build_table
 from common.errors import UserError, unknown
-from common.files import write_text
+from common.files import write_json
 from data_prep.readers import NAMES
 
 if TYPE_CHECKING:
@@ -53,9 +53,6 @@ SPLIT = {"train": "train", "training": "train", "validation": "validation", "val
          "val": "validation", "dev": "validation", "development": "validation", "test": "test",
          "eval": "test"}  # fmt: skip
 """What a table may write for the part of an utterance, in any case."""
-
-SHOWN = 3
-"""How many wrong lines an error names."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ class Recordings:
     def __init__(self, path: Path, options: TableOptions, name: str | None = None):
         self.path = path.expanduser().resolve()
         self.options = options
-        self.table = _read(self.path, options, name or _name_of(self.path))
+        self.table = _read(self.path, options)
         self.CORPUS = _corpus(self.path, self.table, name or _name_of(self.path))
 
     @property
@@ -133,7 +130,7 @@ def add(name: str, path: Path, options: TableOptions) -> Recordings:
         raise UserError(f"{name} is the name of a published corpus; choose another one.")
     made = Recordings(path, options, name)
     record = {"table": str(made.path), **dataclasses.asdict(options)}
-    write_text(made.entry, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write_json(made.entry, record)
     return made
 
 
@@ -252,7 +249,7 @@ def _rows_of_parquet(path: Path) -> list[_Row]:
     return [_Row(row, path.parent, f"{path.name}, row {number}") for number, row in enumerate(table, start=1)]
 
 
-def _read(path: Path, options: TableOptions, name: str) -> pd.DataFrame:
+def _read(path: Path, options: TableOptions) -> pd.DataFrame:
     """The utterance table of a table, with the notes that every result must state in `attrs["notes"]`."""
     rows = _rows(path)
     if not rows:

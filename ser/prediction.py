@@ -57,7 +57,7 @@ class Recording:
         if self.signal is None:
             return audio.read(self.name, sample_rate, start, end)
         first, last = round(start * self.sample_rate), round(end * self.sample_rate)
-        return audio.checked(self.signal[first:last], self.sample_rate, sample_rate, self.name)
+        return audio.prepared(self.signal[first:last], self.sample_rate, sample_rate, self.name)
 
 
 @dataclass(frozen=True)

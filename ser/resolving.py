@@ -71,11 +71,7 @@ class ConfigResolver:
         Raises:
             UserError: A setting names no field, or has a value that the field cannot hold.
         """
-        by_hand = {name: value for name, value in self.options.settings.items() if not name.startswith(PROTOCOL)}
-        config = override(experiment.config, by_hand)
-        if self.options.scaled:
-            # What the user sets by hand overrides the scaled settings.
-            config = override(config, {name: value for name, value in paper.scaled.items() if name not in by_hand})
+        config, by_hand = self.with_settings(paper, experiment), self._by_hand
         if pretraining:
             self.with_effect |= by_hand.keys()
         else:
@@ -101,6 +97,24 @@ class ConfigResolver:
             problems += own
         declared = dataclasses.replace(experiment.config, **_digests(paper, experiment.config, resolved.config))
         return dataclasses.replace(resolved, changes=(*differences(resolved.config, declared), *problems))
+
+    def with_settings(self, paper: Paper, experiment: Experiment) -> Any:
+        """The experiment's config with the user's settings and the scaled settings; nothing is looked up.
+
+        Raises:
+            UserError: A setting names no field, or has a value that the field cannot hold.
+        """
+        config = override(experiment.config, self._by_hand)
+        if self.options.scaled:
+            # What the user sets by hand overrides the scaled settings.
+            scaled = {name: value for name, value in paper.scaled.items() if name not in self._by_hand}
+            config = override(config, scaled)
+        return config
+
+    @property
+    def _by_hand(self) -> dict[str, Any]:
+        """The user's settings of configs."""
+        return {name: value for name, value in self.options.settings.items() if not name.startswith(PROTOCOL)}
 
     def check_settings(self) -> None:
         """Refuses settings that had no effect on any experiment whose config was resolved.
@@ -131,13 +145,9 @@ class ConfigResolver:
             for name, value in self.options.settings.items()
             if name.startswith(PROTOCOL)
         }
-        declared = experiment.protocol
-        used = declared if fitting is None else fitting
+        used = experiment.protocol if fitting is None else fitting
         protocol = override(used, settings)
-        changes = differences(protocol, used)
-        if type(used) is not type(declared):
-            changes.insert(0, f"protocol {used.name} instead of {declared.name}")
-        return Resolved(protocol, tuple(changes))
+        return Resolved(protocol, tuple(differences(protocol, used)))
 
     def _with_pretrained(
         self, paper: Paper, pretraining: Pretraining, resolved: Resolved, allowed: bool

@@ -97,7 +97,7 @@ class Session:
         options = self.options
         corpus, subset = corpus_and_subset(experiment, options.corpus)
         # Mistyped settings are told before a corpus is read.
-        self.resolver.config(paper, experiment, experiment.protocol)
+        self.resolver.with_settings(paper, experiment)
         if corpus.own is None:
             self.resolver.protocol(experiment)
         data = self.subsets.load(corpus.name, subset)
@@ -107,14 +107,16 @@ class Session:
         changes, flags = [*resolved.changes, *protocol.changes], list(resolved.flags)
         if corpus.name != experiment.corpus:
             changes.insert(0, f"on {corpus.name} instead of {experiment.corpus}")
+        if type(protocol.config) is not type(experiment.protocol):
+            self.observer.note(f"Folds: {protocol.config.name}")
+            if corpus.own is None:  # no paper declares how a user's own recordings are cut
+                changes.append(f"protocol {protocol.config.name} instead of {experiment.protocol.name}")
         auxiliary, without = self._auxiliary(experiment, corpus.name)
         changes += without
         flags += without
         if auxiliary is not None:
             flags += auxiliary.loaded.flags
         folds = tuple(protocol.config(data.loaded.table))
-        if corpus.name != experiment.corpus and type(protocol.config) is not type(experiment.protocol):
-            self.observer.note(f"Folds: {protocol.config.name}")
         chosen = chosen_folds([fold.name for fold in folds], options.folds)
         if resolved.missing:
             raise MissingWeights(resolved.missing)

@@ -36,13 +36,13 @@ def fitting_protocol(experiment: Experiment, corpus: Corpus, table: pd.DataFrame
     declared = experiment.protocol
     if corpus.name == experiment.corpus:
         return declared
-    if corpus.own is not None:
-        if table["split"].notna().any():
-            return GivenSplit()
-        needs_sessions = _fails(declared, table.assign(session=float("nan")))
-        if not needs_sessions:
-            return _nearest(table, regression=bool(experiment.target.dimensions))
-    return _nearest(table, regression=bool(experiment.target.dimensions)) if _fails(declared, table) else declared
+    if corpus.own is not None and table["split"].notna().any():
+        return GivenSplit()
+    # A protocol that cuts a table without its sessions does not need them.
+    ignores_sessions = corpus.own is not None and not _fails(declared, table.assign(session=float("nan")))
+    if ignores_sessions or _fails(declared, table):
+        return _nearest(table, regression=bool(experiment.target.dimensions))
+    return declared
 
 
 def _fails(protocol: Any, table: pd.DataFrame) -> bool:

@@ -145,8 +145,19 @@ def _speech_network(name: str, owner: str, title: str, licence: str, size: int) 
     )
 
 
-_FASTTEXT = "https://dl.fbaipublicfiles.com/fasttext/vectors-english"
-_FASTTEXT_PAGE = "https://fasttext.cc/docs/en/english-vectors.html"
+def _fasttext(name: str, title: str, archive: str, size: int, unpacked: int) -> Source:
+    return Source(
+        name=name,
+        title=f"{title}, 2 million words of Common Crawl, 300-d",
+        licence="CC BY-SA 3.0",
+        size=size,
+        unpacked=unpacked,
+        files=(File(archive, f"https://dl.fbaipublicfiles.com/fasttext/vectors-english/{archive}"),),
+        holds=f"{archive.split('.')[0]}.vec",
+        page="https://fasttext.cc/docs/en/english-vectors.html",
+        corpus=False,
+    )
+
 
 _ALL = (
     Source(
@@ -217,27 +228,13 @@ _ALL = (
         page="https://nlp.stanford.edu/projects/glove/",
         corpus=False,
     ),
-    Source(
-        name="fasttext-crawl",
-        title="fastText word vectors, 2 million words of Common Crawl, 300-d",
-        licence="CC BY-SA 3.0",
-        size=1_523 * MB,
-        unpacked=4_520 * MB,
-        files=(File("crawl-300d-2M.vec.zip", f"{_FASTTEXT}/crawl-300d-2M.vec.zip"),),
-        holds="crawl-300d-2M.vec",
-        page=_FASTTEXT_PAGE,
-        corpus=False,
-    ),
-    Source(
-        name="fasttext-crawl-subword",
-        title="fastText word vectors trained with subwords, 2 million words of Common Crawl, 300-d",
-        licence="CC BY-SA 3.0",
-        size=5_830 * MB,
-        unpacked=11_800 * MB,
-        files=(File("crawl-300d-2M-subword.zip", f"{_FASTTEXT}/crawl-300d-2M-subword.zip"),),
-        holds="crawl-300d-2M-subword.vec",
-        page=_FASTTEXT_PAGE,
-        corpus=False,
+    _fasttext("fasttext-crawl", "fastText word vectors", "crawl-300d-2M.vec.zip", 1_523 * MB, 4_520 * MB),
+    _fasttext(
+        "fasttext-crawl-subword",
+        "fastText word vectors trained with subwords",
+        "crawl-300d-2M-subword.zip",
+        5_830 * MB,
+        11_800 * MB,
     ),
     Source(
         name="vggish",

@@ -141,11 +141,7 @@ def _settings(run: RunResults, paper: Paper, declared: Experiment) -> tuple[list
         random += [flag for flag in run.flags if flag.startswith(RANDOM) and flag not in asked]
     names = {*config, *wanted, *protocol, *wanted_protocol}
     modified += [
-        change
-        for change in record.get("changes", ())
-        if change not in modified
-        and not _recomputed(change, names)
-        and not (record.get("own") and change.startswith("protocol "))
+        change for change in record.get("changes", ()) if change not in modified and not _recomputed(change, names)
     ]
     return scaled, random, modified, outdated
 
